@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * NAR, read and written as events (event.h), strict by the rules of Nix HEAD (SPEC nix-nar; Nix
+ * source src/libutil/archive.cc): field order, contents mandatory, empty value of "executable",
+ * strictly increasing names, lengths, depth < 64, zero padding, nothing optional accepted.
+ *
+ * The reader is a step machine without I/O and of constant memory:
+ *
+ * 	while ((r = nar_reader_step(reader, &input, &event)) > 0)
+ * 		…                               r == 0: feed more; r < 0: malformed, see
+ * nar_reader_expected()
+ *
+ * The writer is an event sink that checks what it is told by the same rules, so that any event
+ * source may drive it.
+ */
+#ifndef NACRE_NAR_H
+#define NACRE_NAR_H
+
+#include <nacre/event.h>
+#include <nacre/sink.h>
+
+struct nar_reader;
+
+/* Never NULL. Owned by the caller. */
+NACRE_API struct nar_reader *nar_reader_new(void);
+NACRE_API void nar_reader_free(struct nar_reader *r);
+/* Ready for another NAR. */
+NACRE_API void nar_reader_reset(struct nar_reader *r);
+
+/* Takes bytes from the front of `input` (advancing it) until there is an event. 1: *ret_event is
+ * set, its slices valid until the next step or until the input's memory changes; 0: all input was
+ * taken and no event is complete, or NODE_END was returned before (then nothing is taken: bytes
+ * behind the NAR are the caller's); < 0: E_INVALID or E_LIMIT, final. */
+NACRE_API int nar_reader_step(struct nar_reader *r, struct slice *input,
+			      struct node_event *ret_event);
+/* 0 when NODE_END was returned, else E_TRUNCATED. */
+NACRE_API int nar_reader_finish(const struct nar_reader *r);
+/* Bytes taken so far; after an error, the offset of the token that was refused. */
+NACRE_API uint64_t nar_reader_offset(const struct nar_reader *r);
+/* After an error or a truncated end: what was expected, as a constant text. */
+NACRE_API const char *nar_reader_expected(const struct nar_reader *r);
+
+/* A sink that reads the NAR written to it and hands its events to `out` (borrowed). Bytes behind
+ * the end of the NAR are E_INVALID; finish() fails with E_TRUNCATED when the NAR is not complete.
+ * Errors say the offset and what was expected. */
+struct nar_decoder {
+	struct sink sink;
+	struct nar_reader *reader; /* owned */
+	struct node_sink *out;     /* borrowed */
+};
+NACRE_API void nar_decoder_init(struct nar_decoder *d, struct node_sink *out);
+NACRE_API void nar_decoder_release(struct nar_decoder *d);
+
+/* Writes events as a NAR to a sink. Checks order, names, sizes and depth (E_INVALID, E_LIMIT).
+ * Content is passed through without copying; everything between two contents arrives at the sink in
+ * as few writes as its buffer of 4 KiB allows, and always before the event handler returns, so that
+ * a caller may tell content from the rest by the event it is handling. */
+struct nar_writer;
+NACRE_API struct nar_writer *nar_writer_new(struct sink *out /* borrowed */);
+NACRE_API struct node_sink *nar_writer_node_sink(struct nar_writer *w);
+/* Bytes written so far. */
+NACRE_API uint64_t nar_writer_offset(const struct nar_writer *w);
+NACRE_API void nar_writer_free(struct nar_writer *w);
+
+/* The `.ls` listing of a NAR as Nix writes it (SPEC nix-cache 1.5): an event sink that builds
+ * compact JSON. Names that are not UTF-8 are written with each foreign byte as U+DC80 + (byte -
+ * 0x80) escaped "\udcXX"; memory is limited to `max` bytes (E_LIMIT). Drive it from a NAR reader:
+ * narOffset comes from its events. */
+struct nar_lister;
+NACRE_API struct nar_lister *nar_lister_new(size_t max);
+NACRE_API struct node_sink *nar_lister_node_sink(struct nar_lister *l);
+/* The JSON, valid after NODE_END and until free. */
+NACRE_API struct slice nar_lister_json(const struct nar_lister *l);
+NACRE_API void nar_lister_free(struct nar_lister *l);
+
+/* Where one member of a NAR is. */
+struct nar_member {
+	enum node_event_type type; /* NODE_DIRECTORY, NODE_REGULAR or NODE_SYMLINK */
+	bool executable;
+	uint64_t offset;                  /* REGULAR: of its contents in the NAR, bytes */
+	uint64_t size;                    /* REGULAR: bytes */
+	char target[NODE_TARGET_MAX + 1]; /* SYMLINK */
+};
+
+/* Finds `path` ("" or "/" is the root; components separated by '/') in the NAR that begins at
+ * offset 0 of the seekable file `fd`, by pread and without reading the contents of other files.
+ * E_NOTFOUND, E_INVALID, E_IO. */
+NACRE_API int nar_find(int fd, const char *path, struct nar_member *ret, struct err *err);
+
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The compressions that Nix caches and OCI layers are written with, behind one stream shape: an
+ * encoder or decoder is a sink that wraps a sink. Decoders accept concatenated members/frames, are
+ * limited in window and memory (zstd window log 27, xz 192 MiB, brotli 24-bit window), refuse
+ * trailing garbage, and stop with E_LIMIT when their output passes `max_output` or, once it is past
+ * 1 MiB, when it is more than `max_ratio` times the input.
+ */
+#ifndef NACRE_CODEC_H
+#define NACRE_CODEC_H
+
+#include <nacre/sink.h>
+
+enum codec {
+	CODEC_NONE = 0,
+	CODEC_GZIP,
+	CODEC_ZSTD,
+	CODEC_XZ,
+	CODEC_BZIP2,
+	CODEC_BROTLI,
+	CODEC_LZ4,
+	CODEC_LZIP,
+	CODEC_UNKNOWN
+};
+
+/* By Nix's names ("none", "gzip", "zstd", "xz", "bzip2", "br", "lz4", "lzip"); CODEC_UNKNOWN
+ * otherwise. */
+enum codec codec_by_name(struct slice name);
+const char *codec_name(enum codec c);
+/* By the first bytes of a stream (8 are enough): gzip, zstd, xz, bzip2, lz4, lzip, else CODEC_NONE.
+ * brotli has no magic. */
+enum codec codec_sniff(struct slice head);
+bool codec_can_encode(enum codec c);
+
+struct codec_limits {
+	uint64_t max_output; /* bytes; 0: no limit */
+	uint32_t max_ratio;  /* 0: no limit */
+};
+
+/* A decoding sink; finish() fails with E_TRUNCATED when the stream is not complete. `out` is
+ * borrowed. CODEC_NONE passes on. E_UNSUPPORTED for a codec that was not built in. Errors name the
+ * codec and the offset of the input. */
+int decoder_new(struct sink **ret, enum codec c, struct sink *out,
+		const struct codec_limits *limits, struct err *err);
+void decoder_free(struct sink *s);
+/* An encoding sink; `level` 0 is the codec's default. */
+int encoder_new(struct sink **ret, enum codec c, int level, struct sink *out, struct err *err);
+void encoder_free(struct sink *s);
+
+#endif
