@@ -1,0 +1,5 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The commands of `nacre`, in the order of `nacre --help`: COMMAND(function, name, summary). No
+ * include guard: it is included wherever the table is expanded.
+ */
