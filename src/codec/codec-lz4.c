@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* LZ4 frames by liblz4. A member is a frame, skippable frames included. */
+#include "codec/codec-internal.h"
+
+#include <lz4frame.h>
+
+struct lz4_state {
+	LZ4F_dctx *ctx; /* owned */
+};
+
+/* 04 22 4d 18, or a skippable frame's 5? 2a 4d 18. */
+static bool lz4_magic(const uint8_t *head, size_t len)
+{
+	static const uint8_t frame[] = {0x04, 0x22, 0x4d, 0x18};
+	static const uint8_t skippable[] = {0x2a, 0x4d, 0x18};
+
+	if ((head[0] & 0xf0) == 0x50)
+		return memcmp(head + 1, skippable, len - 1) == 0;
+	return memcmp(head, frame, len) == 0;
+}
+
+static int lz4_begin(void *state, const char **ret_why)
+{
+	struct lz4_state *s = state;
+
+	if (s->ctx)
+		return 0; /* after a complete frame the context is ready for the next */
+	if (!LZ4F_isError(LZ4F_createDecompressionContext(&s->ctx, LZ4F_VERSION)))
+		return 0;
+	*ret_why = "out of memory";
+	return E_NOMEM;
+}
+
+static int lz4_step(void *state, struct codec_io *io)
+{
+	struct lz4_state *s = state;
+	size_t in = io->in_len, out = io->out_len;
+	size_t r = LZ4F_decompress(s->ctx, io->out, &out, io->in, &in, NULL);
+
+	if (LZ4F_isError(r)) {
+		io->why = LZ4F_getErrorName(r);
+		return E_INVALID;
+	}
+	io->in += in;
+	io->in_len -= in;
+	io->out += out;
+	io->out_len -= out;
+	return r == 0;
+}
+
+static void lz4_release(void *state)
+{
+	struct lz4_state *s = state;
+
+	LZ4F_freeDecompressionContext(s->ctx);
+}
+
+const struct codec_decoder_ops lz4_decoder_ops = {
+	.state_size = sizeof(struct lz4_state),
+	.magic_len = 4,
+	.magic = lz4_magic,
+	.begin = lz4_begin,
+	.step = lz4_step,
+	.release = lz4_release,
+};
