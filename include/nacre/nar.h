@@ -33,12 +33,17 @@ NACRE_API void nar_reader_reset(struct nar_reader *r);
  * behind the NAR are the caller's); < 0: E_INVALID or E_LIMIT, final. */
 NACRE_API int nar_reader_step(struct nar_reader *r, struct slice *input,
 			      struct node_event *ret_event);
-/* 0 when NODE_END was returned, else E_TRUNCATED. */
+/* 0 when NODE_END was returned, else E_TRUNCATED, or the error of the last step. */
 NACRE_API int nar_reader_finish(const struct nar_reader *r);
-/* Bytes taken so far; after an error, the offset of the token that was refused. */
+/* Bytes taken so far; after an error, the offset of the token that was refused (of its padding, where only that is wrong). */
 NACRE_API uint64_t nar_reader_offset(const struct nar_reader *r);
 /* After an error or a truncated end: what was expected, as a constant text. */
 NACRE_API const char *nar_reader_expected(const struct nar_reader *r);
+/* Bytes of the open file's contents that are still to come; 0 outside contents. */
+NACRE_API uint64_t nar_reader_content_left(const struct nar_reader *r);
+/* For a caller that can seek: the next `len` bytes, at most nar_reader_content_left(), will not be shown to the reader (its
+ * padding will). 0, E_USAGE for more than that, E_LIMIT when the offset would pass 2^64. */
+NACRE_API int nar_reader_skip(struct nar_reader *r, uint64_t len);
 
 /* A sink that reads the NAR written to it and hands its events to `out` (borrowed). Bytes behind
  * the end of the NAR are E_INVALID; finish() fails with E_TRUNCATED when the NAR is not complete.
@@ -51,10 +56,10 @@ struct nar_decoder {
 NACRE_API void nar_decoder_init(struct nar_decoder *d, struct node_sink *out);
 NACRE_API void nar_decoder_release(struct nar_decoder *d);
 
-/* Writes events as a NAR to a sink. Checks order, names, sizes and depth (E_INVALID, E_LIMIT).
- * Content is passed through without copying; everything between two contents arrives at the sink in
- * as few writes as its buffer of 4 KiB allows, and always before the event handler returns, so that
- * a caller may tell content from the rest by the event it is handling. */
+/* Writes events as a NAR to a sink (which the caller finishes). Checks order, names, sizes and depth (E_INVALID, E_LIMIT).
+ * Content is passed through without copying; what any other event adds is one write, of less than 5 KiB. It has arrived at
+ * the sink before the event handler returns, so that a caller may tell content from the rest by the event it is handling:
+ * put a buffer_sink behind it where small writes are dear. */
 struct nar_writer;
 NACRE_API struct nar_writer *nar_writer_new(struct sink *out /* borrowed */);
 NACRE_API struct node_sink *nar_writer_node_sink(struct nar_writer *w);
