@@ -63,7 +63,9 @@ int cli_getopt(int argc, char **argv, const char *letters, const struct option *
 	       const char *help)
 {
 	cleanup_free struct option *all = with_help(options);
-	cleanup_free char *spec = xasprintf(":%s", letters);
+	/* A leading '+' (stop at the first operand) stays in front of the ':'. */
+	bool plus = letters[0] == '+';
+	cleanup_free char *spec = xasprintf("%s:%s", plus ? "+" : "", letters + plus);
 	int c;
 
 	opterr = 0;

@@ -39,7 +39,8 @@ int cli_dispatch(const struct cli_command *table, const char *help, int argc, ch
 /* getopt_long() that handles --help (prints `help` on stdout, ends the program with 0) and wrong
  * options (says what is wrong, ends with 2). `options` end with a zero entry and need not name help;
  * values of long options without a letter begin at CLI_OPT. Returns the option, or -1 at the end;
- * optind then points to the first operand. Options and operands may be mixed. */
+ * optind then points to the first operand. Options and operands may be mixed, unless `letters` begin
+ * with '+'. */
 enum { CLI_OPT = 256 };
 int cli_getopt(int argc, char **argv, const char *letters, const struct option *options,
 	       const char *help);
