@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <sys/stat.h>
+
+#include <nacre/image.h>
+#include <nacre/tar.h>
+
+#include "base/fs.h"
+#include "base/mem.h"
+#include "base/sinks.h"
+#include "node/layer-import.h"
+#include "node/node-image.h"
+
+/* One pull. */
+struct pull {
+	struct node_store *store;           /* borrowed */
+	struct image_source *source;        /* borrowed */
+	const struct pull_options *options; /* borrowed */
+	struct pull_stats *stats;           /* borrowed */
+};
+
+/* Counts what is fetched on its way to a file. */
+struct progress_sink {
+	struct sink sink;
+	struct sink *next;
+	const struct pull *pull;
+};
+
+void node_image_release(struct node_image *image)
+{
+	for (size_t i = 0; i < image->n_layers; i++)
+		layer_record_release(&image->layers[i].record);
+	free(image->layers);
+	image_config_release(&image->config);
+	*image = (struct node_image){0};
+}
+
+static int progress_write(struct sink *self, const void *data, size_t len, struct err *err)
+{
+	struct progress_sink *s = container_of(self, struct progress_sink, sink);
+
+	s->pull->stats->bytes_fetched += len;
+	if (s->pull->options->progress)
+		s->pull->options->progress(s->pull->options->progress_data, len);
+	return sink_write(s->next, data, len, err);
+}
+
+/* Fetches a blob into a file without a name, proven against its descriptor. Returns its descriptor,
+ * at the beginning. */
+static int fetch_blob(struct pull *p, const struct descriptor *blob, struct err *err)
+{
+	cleanup_fd int fd = node_store_temp_fd(p->store, err);
+	struct progress_sink sink = {.sink = {.write = progress_write}, .pull = p};
+	struct fd_sink file;
+
+	if (fd < 0)
+		return fd;
+	fd_sink_init(&file, fd, "a temporary file");
+	sink.next = &file.sink;
+	if (image_get_blob(p->source, blob, &sink.sink, err) < 0)
+		return err->code;
+	if (lseek(fd, 0, SEEK_SET) < 0)
+		return err_errno(err, "seek");
+	p->stats->layers_fetched++;
+	return take_fd(&fd);
+}
+
+static bool has_all_paths(const struct node_store *store, const struct layer_record *record)
+{
+	for (size_t i = 0; i < record->len; i++)
+		if (!node_store_has_path(store, &record->paths[i].nar_hash))
+			return false;
+	return record->len > 0;
+}
+
+/* Is the layer there, as the record of an earlier proof or as a directory? */
+static bool layer_is_present(struct node_store *store, struct node_layer *layer)
+{
+	struct err ignored = ERR_INIT;
+
+	if (node_store_layer_record(store, &layer->diff_id, &layer->record, &ignored) >= 0) {
+		layer->is_store = has_all_paths(store, &layer->record);
+		if (layer->is_store)
+			return true;
+		layer_record_release(&layer->record);
+	}
+	return node_store_has_layer(store, &layer->diff_id);
+}
+
+/* Does the node have the paths that the annotations name, and are they this layer? */
+static int prove_from_annotations(struct pull *p, const struct descriptor *blob,
+				  struct node_layer *layer, struct err *err)
+{
+	struct layer_record claimed = {0};
+	struct hash diff_id;
+	int r = layer_record_from_annotations(&claimed, &blob->annotations);
+
+	if (r >= 0 && has_all_paths(p->store, &claimed)) {
+		r = layer_record_diff_id(p->store, &claimed, &diff_id, err);
+		if (r >= 0 && hash_equal(&diff_id, &layer->diff_id)) {
+			r = node_store_put_layer_record(p->store, &layer->diff_id, &claimed, err);
+			layer->record = claimed;
+			layer->is_store = true;
+			return r < 0 ? r : 1;
+		}
+	}
+	layer_record_release(&claimed);
+	return r == E_INVALID || r >= 0 ? 0 : r;
+}
+
+/* Fetches a layer and takes it in as store paths, or else as a directory. */
+static int fetch_layer(struct pull *p, const struct descriptor *blob, struct node_layer *layer,
+		       bool as_directory, struct err *err)
+{
+	cleanup_fd int fd = fetch_blob(p, blob, err);
+	int r = 0;
+
+	if (fd < 0)
+		return fd;
+	if (!as_directory)
+		r = layer_import(p->store, fd, &layer->diff_id, &layer->record,
+				 &p->stats->paths_added, err);
+	if (r < 0)
+		return r;
+	layer->is_store = r > 0;
+	if (layer->is_store)
+		return node_store_put_layer_record(p->store, &layer->diff_id, &layer->record, err);
+	if (lseek(fd, 0, SEEK_SET) < 0)
+		return err_errno(err, "seek");
+	return node_store_unpack_layer(p->store, fd, &layer->diff_id, err);
+}
+
+static int pull_layer(struct pull *p, const struct descriptor *blob, struct node_layer *layer,
+		      struct err *err)
+{
+	int r;
+
+	if (layer_is_present(p->store, layer)) {
+		p->stats->layers_present++;
+		return 0;
+	}
+	r = prove_from_annotations(p, blob, layer, err);
+	if (r > 0)
+		p->stats->layers_present++;
+	if (r != 0)
+		return r < 0 ? r : 0;
+	return fetch_layer(p, blob, layer, false, err);
+}
+
+/* Does an ordinary layer hold something at a store path of another layer (a whiteout, a file put into
+ * it)? Then the two must be stacked, as any runtime would. */
+static bool touches_path(const struct node_store *store, const struct node_layer *ordinary,
+			 const struct layer_record *record)
+{
+	cleanup_free char *dir = node_store_layer_dir(store, &ordinary->diff_id);
+	cleanup_free char *store_dir = xasprintf("%s%s", dir, record->store_dir);
+	cleanup_fd int fd = open(store_dir, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	struct stat st;
+
+	for (size_t i = 0; fd >= 0 && i < record->len; i++)
+		if (fstatat(fd, record->paths[i].base, &st, AT_SYMLINK_NOFOLLOW) == 0)
+			return true;
+	return false;
+}
+
+static int unmix_layers(struct pull *p, struct node_image *image, const struct manifest *manifest,
+			struct err *err)
+{
+	for (size_t i = 0; i < image->n_layers; i++) {
+		struct node_layer *layer = &image->layers[i];
+
+		for (size_t j = 0; layer->is_store && j < image->n_layers; j++) {
+			if (image->layers[j].is_store ||
+			    !touches_path(p->store, &image->layers[j], &layer->record))
+				continue;
+			layer->is_store = false;
+			if (!node_store_has_layer(p->store, &layer->diff_id) &&
+			    fetch_layer(p, &manifest->layers.items[i], layer, true, err) < 0)
+				return err->code;
+		}
+	}
+	return 0;
+}
+
+static int init_layers(struct node_image *image, struct err *err)
+{
+	image->n_layers = image->config.n_diff_ids;
+	image->layers = xcalloc(image->n_layers, sizeof(*image->layers));
+	for (size_t i = 0; i < image->n_layers; i++) {
+		image->layers[i].diff_id = image->config.diff_ids[i];
+		if (image->layers[i].diff_id.algo != HASH_SHA256)
+			return err_set(err, E_UNSUPPORTED, "diffIDs other than sha256");
+	}
+	return 0;
+}
+
+static int pull_config(struct pull *p, const struct manifest *manifest, struct node_image *image,
+		       struct err *err)
+{
+	cleanup_buf struct buf bytes = {0};
+
+	if (!manifest->has_config || (strcmp(manifest->config.media_type, MT_OCI_CONFIG) != 0 &&
+				      strcmp(manifest->config.media_type, MT_DOCKER_CONFIG) != 0))
+		return err_set(err, E_UNSUPPORTED,
+			       "this is an artifact, not an image that can be run");
+	if (image_get_blob_bytes(p->source, &manifest->config, IMAGE_CONFIG_BYTES_MAX, &bytes,
+				 err) < 0 ||
+	    image_config_parse(&image->config, buf_slice(&bytes), err) < 0)
+		return err_wrap(err, "image config");
+	if (image->config.n_diff_ids != manifest->layers.len)
+		return err_set(err, E_INVALID, "the manifest has %zu layers, its config %zu",
+			       manifest->layers.len, image->config.n_diff_ids);
+	if (node_store_put_blob(p->store, &manifest->config.digest, buf_slice(&bytes), err) < 0)
+		return err->code;
+	return init_layers(image, err);
+}
+
+/* The image manifest itself, or the member of an index for the platform. */
+static int pull_manifest(struct pull *p, struct manifest *ret, struct manifest_bytes *bytes,
+			 struct err *err)
+{
+	char digest[DIGEST_TEXT_MAX];
+	const struct descriptor *member;
+
+	if (image_get_manifest(p->source, NULL, bytes, err) < 0 ||
+	    manifest_parse(ret, bytes->media_type, buf_slice(&bytes->bytes), err) < 0)
+		return err->code;
+	if (ret->kind == MANIFEST_IMAGE)
+		return 0;
+	member = ret->kind == MANIFEST_INDEX ? manifest_select(ret, p->options->platform) : NULL;
+	if (!member)
+		return err_set(err, E_NOTFOUND, "there is no image for this platform");
+	digest_format(digest, &member->digest);
+	manifest_release(ret);
+	manifest_bytes_release(bytes);
+	if (image_get_manifest(p->source, digest, bytes, err) < 0 ||
+	    manifest_parse(ret, bytes->media_type, buf_slice(&bytes->bytes), err) < 0)
+		return err->code;
+	return ret->kind == MANIFEST_IMAGE
+		       ? 0
+		       : err_set(err, E_UNSUPPORTED, "an index within an index");
+}
+
+int node_image_pull(struct node_image *ret, struct node_store *store, struct image_source *source,
+		    const struct pull_options *options, struct pull_stats *stats, struct err *err)
+{
+	struct pull p = {store, source, options, stats};
+	cleanup_manifest_bytes struct manifest_bytes bytes = {0};
+	cleanup_manifest struct manifest manifest = {0};
+	struct node_image image = {0};
+	int r = pull_manifest(&p, &manifest, &bytes, err);
+
+	if (r >= 0) {
+		image.digest = bytes.digest;
+		r = pull_config(&p, &manifest, &image, err);
+	}
+	for (size_t i = 0; r >= 0 && i < image.n_layers; i++) {
+		r = pull_layer(&p, &manifest.layers.items[i], &image.layers[i], err);
+		if (r < 0)
+			err_wrap(err, "layer %zu", i);
+	}
+	if (r >= 0)
+		r = unmix_layers(&p, &image, &manifest, err);
+	/* Last: a manifest that is there says that all it names was there. */
+	if (r >= 0)
+		r = node_store_put_blob(store, &bytes.digest, buf_slice(&bytes.bytes), err);
+	if (r < 0) {
+		node_image_release(&image);
+		return err_wrap(err, "pull %s", source->name);
+	}
+	*ret = image;
+	return 0;
+}
+
+static int load_layers(struct node_image *image, struct node_store *store, struct err *err)
+{
+	if (init_layers(image, err) < 0)
+		return err->code;
+	for (size_t i = 0; i < image->n_layers; i++)
+		if (!layer_is_present(store, &image->layers[i]))
+			return err_set(err, E_NOTFOUND, "layer %zu is not on this node", i);
+	return 0;
+}
+
+int node_image_load(struct node_image *ret, struct node_store *store, const struct hash *digest,
+		    struct err *err)
+{
+	cleanup_buf struct buf bytes = {0};
+	cleanup_buf struct buf config = {0};
+	cleanup_manifest struct manifest manifest = {0};
+	struct node_image image = {.digest = *digest};
+
+	if (node_store_get_blob(store, digest, &bytes, err) < 0 ||
+	    manifest_parse(&manifest, NULL, buf_slice(&bytes), err) < 0)
+		return err->code;
+	if (!manifest.has_config ||
+	    node_store_get_blob(store, &manifest.config.digest, &config, err) < 0 ||
+	    image_config_parse(&image.config, buf_slice(&config), err) < 0 ||
+	    load_layers(&image, store, err) < 0) {
+		node_image_release(&image);
+		return err->code;
+	}
+	*ret = image;
+	return 0;
+}

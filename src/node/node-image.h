@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Brings an image to the node: fetches what the node lacks, and nothing else.
+ *
+ * Each layer becomes either store paths (a store layer, recognised by its content, whatever its
+ * annotations say) or an unpacked directory. A store layer whose paths the node has is not fetched: the node
+ * computes its canonical tar from them and checks the diffID.
+ */
+#ifndef NACRE_NODE_IMAGE_H
+#define NACRE_NODE_IMAGE_H
+
+#include <nacre/manifest.h>
+#include <nacre/transport.h>
+
+#include "node/node-store.h"
+
+struct node_layer {
+	struct hash diff_id;
+	bool is_store; /* record counts; else node_store_layer_dir() */
+	struct layer_record record;
+};
+
+struct node_image {
+	struct hash digest; /* of the image manifest */
+	struct image_config config;
+	struct node_layer *layers; /* owned; lowest first */
+	size_t n_layers;
+};
+void node_image_release(struct node_image *image);
+#define cleanup_node_image __attribute__((cleanup(node_image_release)))
+
+/* What a pull did. */
+struct pull_stats {
+	size_t layers_fetched, layers_present;
+	size_t paths_added;
+	uint64_t bytes_fetched; /* blobs of layers */
+};
+
+struct pull_options {
+	const struct platform *platform;              /* borrowed; which member of an index */
+	void (*progress)(void *data, uint64_t bytes); /* may be NULL */
+	void *progress_data;
+};
+
+/* Pulls what `source` was opened for. */
+int node_image_pull(struct node_image *ret, struct node_store *store, struct image_source *source,
+		    const struct pull_options *options, struct pull_stats *stats, struct err *err);
+
+/* Loads an image that was pulled before, by the digest of its manifest. E_NOTFOUND when it or one
+ * of its layers is not there. */
+int node_image_load(struct node_image *ret, struct node_store *store, const struct hash *digest,
+		    struct err *err);
+
+#endif

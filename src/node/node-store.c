@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <sys/random.h>
+
+#include <nacre/encode.h>
+#include <nacre/nar.h>
+#include <nacre/tree.h>
+
+#include "base/fs.h"
+#include "base/mem.h"
+#include "base/sinks.h"
+#include "node/node-store.h"
+#include "node/unpack.h"
+
+enum { NAME_SIZE = 140, RECORD_MAX = 64 << 20, BLOB_MAX = 16 << 20 };
+
+struct node_store {
+	char *root;                          /* owned */
+	int paths, layers, blobs, refs, tmp; /* owned descriptors */
+};
+
+struct path_import {
+	struct node_store *store; /* borrowed */
+	char name[NAME_SIZE];     /* in tmp/ */
+	struct tree_writer *tree; /* owned until finished */
+	struct nar_writer *nar;   /* owned until finished */
+	struct hash_sink hash;
+	struct node_tee tee;
+	struct hash nar_hash; /* once finished */
+	bool published;
+};
+
+static int open_dir(const char *root, const char *name, struct err *err)
+{
+	cleanup_free char *path = xasprintf("%s/%s", root, name);
+	int fd;
+
+	if (make_dirs_at(AT_FDCWD, path, err) < 0)
+		return err->code;
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? err_errno(err, "open %s", path) : fd;
+}
+
+int node_store_open(struct node_store **ret, const char *root, struct err *err)
+{
+	struct node_store *s = xcalloc(1, sizeof(*s));
+	struct {
+		const char *name;
+		int *fd;
+	} dirs[] = {{"paths", &s->paths},
+		    {"layers", &s->layers},
+		    {"blobs", &s->blobs},
+		    {"refs", &s->refs},
+		    {"tmp", &s->tmp}};
+
+	s->root = xstrdup(root);
+	for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
+		*dirs[i].fd = -1;
+	for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
+		*dirs[i].fd = open_dir(root, dirs[i].name, err);
+		if (*dirs[i].fd < 0) {
+			node_store_free(s);
+			return err->code;
+		}
+	}
+	*ret = s;
+	return 0;
+}
+
+void node_store_free(struct node_store *s)
+{
+	if (!s)
+		return;
+	close_fd(&s->paths);
+	close_fd(&s->layers);
+	close_fd(&s->blobs);
+	close_fd(&s->refs);
+	close_fd(&s->tmp);
+	free(s->root);
+	free(s);
+}
+
+const char *node_store_root(const struct node_store *s)
+{
+	return s->root;
+}
+
+static void temp_name(char ret[NAME_SIZE])
+{
+	uint8_t bytes[16];
+
+	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
+		abort(); /* cannot happen for so few bytes */
+	hex_encode(ret, bytes, sizeof(bytes));
+}
+
+bool node_store_has_path(const struct node_store *s, const struct hash *nar_hash)
+{
+	char name[NAME_SIZE];
+
+	hash_format_bare(name, nar_hash, HASH_NIX32);
+	return faccessat(s->paths, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+char *node_store_path_file(const struct node_store *s, const struct hash *nar_hash)
+{
+	char name[NAME_SIZE];
+
+	hash_format_bare(name, nar_hash, HASH_NIX32);
+	return xasprintf("%s/paths/%s", s->root, name);
+}
+
+int node_store_stat_path(const struct node_store *s, const struct hash *nar_hash, struct stat *ret,
+			 struct err *err)
+{
+	char name[NAME_SIZE];
+
+	hash_format_bare(name, nar_hash, HASH_NIX32);
+	if (fstatat(s->paths, name, ret, AT_SYMLINK_NOFOLLOW) < 0)
+		return err_errno(err, "%s/paths/%s", s->root, name);
+	return 0;
+}
+
+int node_store_dump(const struct node_store *s, const struct hash *nar_hash, struct node_sink *out,
+		    struct err *err)
+{
+	char name[NAME_SIZE];
+
+	hash_format_bare(name, nar_hash, HASH_NIX32);
+	return tree_dump(s->paths, name, out, err);
+}
+
+struct path_import *path_import_new(struct node_store *s)
+{
+	static const struct tree_restore_options options = {.canonical = true};
+	struct path_import *p = xcalloc(1, sizeof(*p));
+
+	p->store = s;
+	temp_name(p->name);
+	hash_sink_init(&p->hash, HASH_SHA256, NULL);
+	p->nar = nar_writer_new(&p->hash.sink);
+	p->tree = tree_writer_new(s->tmp, p->name, &options);
+	/* The NAR writer first: it checks the rules of names before the tree sees them. */
+	node_tee_init(&p->tee, nar_writer_node_sink(p->nar), tree_writer_node_sink(p->tree));
+	return p;
+}
+
+struct node_sink *path_import_sink(struct path_import *p)
+{
+	return &p->tee.node_sink;
+}
+
+static void release_writers(struct path_import *p)
+{
+	tree_writer_free(take_ptr(p->tree));
+	nar_writer_free(take_ptr(p->nar));
+	hash_sink_release(&p->hash);
+}
+
+void path_import_finish(struct path_import *p, struct hash *ret_nar_hash, uint64_t *ret_nar_size)
+{
+	hash_sink_final(&p->hash, &p->nar_hash);
+	*ret_nar_hash = p->nar_hash;
+	*ret_nar_size = nar_writer_offset(p->nar);
+	release_writers(p);
+}
+
+int path_import_publish(struct path_import *p, struct err *err)
+{
+	char name[NAME_SIZE];
+
+	hash_format_bare(name, &p->nar_hash, HASH_NIX32);
+	if (renameat2(p->store->tmp, p->name, p->store->paths, name, RENAME_NOREPLACE) == 0)
+		p->published = true;
+	else if (errno != EEXIST) /* else somebody else was faster: theirs is the same */
+		return err_errno(err, "%s/paths/%s", p->store->root, name);
+	return 0;
+}
+
+void path_import_free(struct path_import *p)
+{
+	struct err ignored = ERR_INIT;
+
+	if (!p)
+		return;
+	if (p->tree)
+		release_writers(p);
+	if (!p->published)
+		tree_remove(p->store->tmp, p->name, &ignored);
+	free(p);
+}
+
+int node_store_sync(struct node_store *s, struct err *err)
+{
+	return syncfs(s->tmp) < 0 ? err_errno(err, "sync %s", s->root) : 0;
+}
+
+void layer_record_release(struct layer_record *r)
+{
+	free(r->paths);
+	*r = (struct layer_record){0};
+}
+
+static void record_name(char ret[NAME_SIZE], const struct hash *diff_id)
+{
+	hash_format_bare(ret, diff_id, HASH_HEX);
+	memcpy(ret + hex_len(hash_size(diff_id->algo)), ".paths", sizeof(".paths"));
+}
+
+/* One line "<base> <NarHash in nix32>". */
+static int parse_record_line(struct slice line, struct layer_path *ret)
+{
+	const uint8_t *space = memchr(line.data, ' ', line.len);
+	size_t len;
+
+	if (!space)
+		return E_INVALID;
+	len = (size_t)(space - line.data);
+	if (store_base_check(slice_make(line.data, len)) < 0)
+		return E_INVALID;
+	memcpy(ret->base, line.data, len);
+	ret->base[len] = '\0';
+	slice_advance(&line, len + 1);
+	return hash_parse(&ret->nar_hash, HASH_SHA256, line);
+}
+
+static int parse_record(struct slice text, struct layer_record *ret)
+{
+	for (bool first = true; text.len; first = false) {
+		const uint8_t *end = memchr(text.data, '\n', text.len);
+		struct slice line;
+
+		if (!end)
+			return E_INVALID;
+		line = slice_make(text.data, (size_t)(end - text.data));
+		slice_advance(&text, line.len + 1);
+		if (first) {
+			if (store_dir_check(line) < 0)
+				return E_INVALID;
+			memcpy(ret->store_dir, line.data, line.len);
+			continue;
+		}
+		array_grow(ret->paths, ret->cap, ret->len + 1);
+		ret->paths[ret->len] = (struct layer_path){0};
+		if (parse_record_line(line, &ret->paths[ret->len]) < 0)
+			return E_INVALID;
+		ret->len++;
+	}
+	return ret->len ? 0 : E_INVALID;
+}
+
+int node_store_layer_record(const struct node_store *s, const struct hash *diff_id,
+			    struct layer_record *ret, struct err *err)
+{
+	cleanup_buf struct buf text = {0};
+	char name[NAME_SIZE];
+
+	record_name(name, diff_id);
+	if (read_file_at(s->layers, name, RECORD_MAX, &text, err) < 0)
+		return err->code;
+	*ret = (struct layer_record){0};
+	if (parse_record(buf_slice(&text), ret) < 0) {
+		layer_record_release(ret);
+		return err_set(err, E_INVALID, "%s/layers/%s is damaged: remove it", s->root, name);
+	}
+	return 0;
+}
+
+int node_store_put_layer_record(struct node_store *s, const struct hash *diff_id,
+				const struct layer_record *record, struct err *err)
+{
+	cleanup_buf struct buf text = BUF_INIT(RECORD_MAX);
+	char name[NAME_SIZE];
+	int r = buf_addf(&text, "%s\n", record->store_dir);
+
+	for (size_t i = 0; r >= 0 && i < record->len; i++) {
+		char hash[HASH_TEXT_MAX];
+
+		hash_format_bare(hash, &record->paths[i].nar_hash, HASH_NIX32);
+		r = buf_addf(&text, "%s %s\n", record->paths[i].base, hash);
+	}
+	if (r < 0)
+		return err_set(err, r, "the layer has too many paths");
+	record_name(name, diff_id);
+	return write_file_at(s->layers, name, text.data, text.len, true, err);
+}
+
+bool node_store_has_layer(const struct node_store *s, const struct hash *diff_id)
+{
+	char name[NAME_SIZE];
+
+	hash_format_bare(name, diff_id, HASH_HEX);
+	return faccessat(s->layers, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+char *node_store_layer_dir(const struct node_store *s, const struct hash *diff_id)
+{
+	char name[NAME_SIZE];
+
+	hash_format_bare(name, diff_id, HASH_HEX);
+	return xasprintf("%s/layers/%s", s->root, name);
+}
+
+/* Unpacks into tmp/NAME, checks, and renames. */
+static int unpack_into(struct node_store *s, const char *temp, int blob_fd,
+		       const struct hash *diff_id, struct err *err)
+{
+	cleanup_fd int dir = openat(s->tmp, temp, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	char name[NAME_SIZE];
+	struct hash got;
+
+	if (dir < 0)
+		return err_errno(err, "open %s/tmp/%s", s->root, temp);
+	if (layer_unpack(blob_fd, dir, &got, err) < 0)
+		return err->code;
+	hash_format_bare(name, diff_id, HASH_HEX);
+	if (!hash_equal(&got, diff_id))
+		return err_set(err, E_MISMATCH,
+			       "a layer's content does not have its diffID sha256:%s", name);
+	if (syncfs(dir) < 0)
+		return err_errno(err, "sync %s", s->root);
+	if (renameat2(s->tmp, temp, s->layers, name, RENAME_NOREPLACE) < 0 && errno != EEXIST)
+		return err_errno(err, "%s/layers/%s", s->root, name);
+	return 0;
+}
+
+int node_store_unpack_layer(struct node_store *s, int blob_fd, const struct hash *diff_id,
+			    struct err *err)
+{
+	struct err ignored = ERR_INIT;
+	char temp[NAME_SIZE];
+	int r;
+
+	temp_name(temp);
+	if (mkdirat(s->tmp, temp, 0755) < 0)
+		return err_errno(err, "create a directory in %s/tmp", s->root);
+	r = unpack_into(s, temp, blob_fd, diff_id, err);
+	tree_remove(s->tmp, temp, &ignored); /* gone already where it was renamed */
+	return r;
+}
+
+int node_store_put_blob(struct node_store *s, const struct hash *digest, struct slice data,
+			struct err *err)
+{
+	char name[NAME_SIZE];
+
+	hash_format_bare(name, digest, HASH_HEX);
+	return write_file_at(s->blobs, name, data.data, data.len, true, err);
+}
+
+int node_store_get_blob(const struct node_store *s, const struct hash *digest, struct buf *ret,
+			struct err *err)
+{
+	cleanup_buf struct buf data = BUF_INIT(BLOB_MAX);
+	char name[NAME_SIZE];
+	struct hash got;
+
+	hash_format_bare(name, digest, HASH_HEX);
+	if (read_file_at(s->blobs, name, BLOB_MAX, &data, err) < 0)
+		return err->code;
+	hash_bytes(&got, digest->algo, data.data, data.len);
+	if (!hash_equal(&got, digest))
+		return err_set(err, E_MISMATCH, "%s/blobs/%s is damaged: remove it", s->root, name);
+	buf_release(ret);
+	*ret = data;
+	data = (struct buf){0};
+	return 0;
+}
+
+/* References are long and hold any character: the file's name is the sha256 of the text. */
+static void ref_name(char ret[NAME_SIZE], const char *ref)
+{
+	struct hash h;
+
+	hash_bytes(&h, HASH_SHA256, ref, strlen(ref));
+	hash_format_bare(ret, &h, HASH_HEX);
+}
+
+int node_store_put_ref(struct node_store *s, const char *ref, const struct hash *digest,
+		       struct err *err)
+{
+	char name[NAME_SIZE], text[HASH_TEXT_MAX];
+
+	ref_name(name, ref);
+	hash_format(text, digest, HASH_HEX);
+	return write_file_at(s->refs, name, text, strlen(text), true, err);
+}
+
+int node_store_get_ref(const struct node_store *s, const char *ref, struct hash *ret,
+		       struct err *err)
+{
+	cleanup_buf struct buf text = {0};
+	char name[NAME_SIZE];
+
+	ref_name(name, ref);
+	if (read_file_at(s->refs, name, HASH_TEXT_MAX, &text, err) < 0)
+		return err->code;
+	if (hash_parse(ret, HASH_NONE, buf_slice(&text)) < 0)
+		return err_set(err, E_INVALID, "%s/refs/%s is damaged: remove it", s->root, name);
+	return 0;
+}
+
+int node_store_temp_fd(struct node_store *s, struct err *err)
+{
+	struct temp_file t;
+	int r = temp_file_open(&t, s->tmp, err);
+
+	if (r < 0)
+		return r;
+	if (t.name[0])
+		unlinkat(s->tmp, t.name, 0);
+	return t.fd;
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a node keeps on disk (SPEC nacre 7): each store path's content once, unpacked, under its
+ * NarHash; each ordinary layer once, unpacked, under its diffID; manifests and configs as they came.
+ *
+ *	ROOT/paths/<NarHash in nix32>		the object itself: directory, file or symlink
+ *	ROOT/layers/<diffID in hex>/		an ordinary layer in overlay form
+ *	ROOT/layers/<diffID in hex>.paths	a store layer that was proven: "<base> <NarHash>" lines
+ *	ROOT/blobs/<digest in hex>		manifests and configs
+ *	ROOT/refs/<sha256 of the text>	the digest that a reference last named
+ *	ROOT/tmp/				what is under construction; cleaned when nobody works
+ *	ROOT/run/				containers
+ *
+ * Nothing appears under its name before it is complete and verified: it is built in tmp/ and renamed. Processes may share a root;
+ * two that fetch the same thing do it twice and the first rename wins.
+ */
+#ifndef NACRE_NODE_STORE_H
+#define NACRE_NODE_STORE_H
+
+#include <nacre/event.h>
+#include <nacre/hash.h>
+#include <nacre/storepath.h>
+
+struct node_store;
+
+/* Creates what is missing. `root` is trusted. */
+int node_store_open(struct node_store **ret, const char *root, struct err *err);
+void node_store_free(struct node_store *s);
+/* The root as given; borrowed. */
+const char *node_store_root(const struct node_store *s);
+
+bool node_store_has_path(const struct node_store *s, const struct hash *nar_hash);
+/* "ROOT/paths/<nix32>"; owned by the caller. */
+char *node_store_path_file(const struct node_store *s, const struct hash *nar_hash);
+/* lstat of a path that the store has. */
+int node_store_stat_path(const struct node_store *s, const struct hash *nar_hash, struct stat *ret,
+			 struct err *err);
+/* Sends a path that the store has as events. */
+int node_store_dump(const struct node_store *s, const struct hash *nar_hash, struct node_sink *out,
+		    struct err *err);
+
+/* Takes one path in: send its events to the sink, then finish, which computes the NarHash; it becomes
+ * visible under it by publishing. Between the two comes one node_store_sync() for all imports of a
+ * layer, so that a crash leaves no half path visible. */
+struct path_import;
+struct path_import *path_import_new(struct node_store *s);
+struct node_sink *path_import_sink(struct path_import *p);
+/* Closes files and frees buffers; the sink is gone. */
+void path_import_finish(struct path_import *p, struct hash *ret_nar_hash, uint64_t *ret_nar_size);
+int path_import_publish(struct path_import *p, struct err *err);
+/* Drops what was not published. */
+void path_import_free(struct path_import *p);
+/* Brings everything written so far to the disk. */
+int node_store_sync(struct node_store *s, struct err *err);
+
+/* One store path of a store layer. */
+struct layer_path {
+	char base[STORE_BASE_MAX + 1];
+	struct hash nar_hash;
+};
+
+/* A store layer that was proven: its canonical tar has the diffID. */
+struct layer_record {
+	char store_dir[STORE_DIR_MAX + 1];
+	struct layer_path *paths; /* owned */
+	size_t len, cap;
+};
+void layer_record_release(struct layer_record *r);
+/* E_NOTFOUND when there is none. */
+int node_store_layer_record(const struct node_store *s, const struct hash *diff_id,
+			    struct layer_record *ret, struct err *err);
+int node_store_put_layer_record(struct node_store *s, const struct hash *diff_id,
+				const struct layer_record *record, struct err *err);
+
+bool node_store_has_layer(const struct node_store *s, const struct hash *diff_id);
+char *node_store_layer_dir(const struct node_store *s, const struct hash *diff_id);
+/* Unpacks an ordinary layer from a blob and checks its diffID (E_MISMATCH). */
+int node_store_unpack_layer(struct node_store *s, int blob_fd, const struct hash *diff_id,
+			    struct err *err);
+
+/* Small documents. */
+int node_store_put_blob(struct node_store *s, const struct hash *digest, struct slice data,
+			struct err *err);
+/* Verified against the digest. */
+int node_store_get_blob(const struct node_store *s, const struct hash *digest, struct buf *ret,
+			struct err *err);
+int node_store_put_ref(struct node_store *s, const char *ref, const struct hash *digest,
+		       struct err *err);
+int node_store_get_ref(const struct node_store *s, const char *ref, struct hash *ret,
+		       struct err *err);
+
+/* A fresh file in tmp/ without a name; the caller closes it. */
+int node_store_temp_fd(struct node_store *s, struct err *err);
+
+#endif
