@@ -19,6 +19,7 @@ struct find {
 	const char *rest; /* components still to be entered; borrowed from `path` */
 	unsigned depth;   /* of the node that rest's first component names; the root has 0 */
 	uint64_t offset;  /* in the file, of what is read next */
+	uint64_t end;     /* of the file; INT64_MAX where it does not say */
 	struct slice input;
 	uint8_t block[BLOCK];
 };
@@ -48,6 +49,12 @@ static int check_path(const char *path, struct err *err)
 	return 0;
 }
 
+static int truncated(uint64_t end, const char *expected, struct err *err)
+{
+	return err_set(err, E_TRUNCATED,
+		       "truncated NAR: it ends at offset %" PRIu64 ", expected %s", end, expected);
+}
+
 static int refill(struct find *f, struct err *err)
 {
 	ssize_t n = pread_full(f->fd, f->block, sizeof(f->block), f->offset);
@@ -55,10 +62,7 @@ static int refill(struct find *f, struct err *err)
 	if (n < 0)
 		return err_errno(err, "read the NAR at offset %" PRIu64, f->offset);
 	if (n == 0)
-		return err_set(err, E_TRUNCATED,
-			       "truncated NAR: it ends at or before offset %" PRIu64
-			       ", expected %s",
-			       f->offset, nar_reader_expected(f->reader));
+		return truncated(f->offset, nar_reader_expected(f->reader), err);
 	f->input = slice_make(f->block, (size_t)n);
 	f->offset += (uint64_t)n;
 	return 0;
@@ -70,10 +74,8 @@ static int skip_contents(struct find *f, uint64_t left, struct err *err)
 	uint64_t buffered = left < f->input.len ? left : f->input.len;
 
 	slice_advance(&f->input, (size_t)buffered);
-	if (left - buffered > INT64_MAX - f->offset)
-		return err_set(err, E_LIMIT,
-			       "malformed NAR: contents end past 2^63 at offset %" PRIu64,
-			       f->offset);
+	if (f->offset > f->end || left - buffered > f->end - f->offset)
+		return truncated(f->end, "contents", err);
 	f->offset += left - buffered;
 	return nar_reader_skip(f->reader, left) < 0
 		       ? err_set(err, E_INTERNAL, "cannot skip contents of a NAR")
@@ -105,27 +107,12 @@ static int not_found(const struct find *f, struct err *err)
 	return err_set(err, E_NOTFOUND, "the NAR has no \"%s\"", f->path);
 }
 
-/* A member whose contents reach past the end of the file is not there. */
-static int check_contents(const struct find *f, const struct node_event *ev, struct err *err)
-{
-	struct stat st;
-
-	if (fstat(f->fd, &st) < 0)
-		return err_errno(err, "stat the NAR");
-	if (S_ISREG(st.st_mode) && ((uint64_t)st.st_size < ev->nar_offset ||
-				    (uint64_t)st.st_size - ev->nar_offset < ev->size))
-		return err_set(err, E_TRUNCATED,
-			       "truncated NAR: it ends at offset %" PRIu64
-			       ", in the contents of \"%s\"",
-			       (uint64_t)st.st_size, f->path);
-	return 0;
-}
-
 static int found(const struct find *f, const struct node_event *ev, struct nar_member *ret,
 		 struct err *err)
 {
-	if (ev->type == NODE_REGULAR && check_contents(f, ev, err) < 0)
-		return err->code;
+	/* Contents that reach past the end of the file are not there. */
+	if (ev->nar_offset > f->end || ev->size > f->end - ev->nar_offset)
+		return truncated(f->end, "contents", err);
 	*ret = (struct nar_member){
 		.type = ev->type,
 		.executable = ev->executable,
@@ -172,6 +159,16 @@ static int look(struct find *f, const struct node_event *ev, struct nar_member *
 	}
 }
 
+static int find_end(struct find *f, struct err *err)
+{
+	struct stat st;
+
+	if (fstat(f->fd, &st) < 0)
+		return err_errno(err, "stat the NAR");
+	f->end = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : INT64_MAX;
+	return 0;
+}
+
 int nar_find(int fd, const char *path, struct nar_member *ret, struct err *err)
 {
 	CLEANUP(nar_reader_free) struct nar_reader *reader = nar_reader_new();
@@ -181,6 +178,8 @@ int nar_find(int fd, const char *path, struct nar_member *ret, struct err *err)
 	f->fd = fd;
 	f->reader = reader;
 	f->path = f->rest = path;
+	if (r == 0)
+		r = find_end(f, err);
 	while (r == 0) {
 		struct node_event ev;
 
