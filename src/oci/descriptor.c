@@ -147,26 +147,31 @@ void descriptor_release(struct descriptor *d)
 	*d = (struct descriptor){0};
 }
 
-int descriptor_data(const struct descriptor *d, struct buf *ret)
+/* Decodes behind ret->len without changing it; the number of bytes. */
+static int decode_data(const struct descriptor *d, struct buf *ret)
 {
-	size_t before = ret->len;
+	size_t max = strlen(d->data) / 4 * 3;
 	struct hash h;
-	int n;
+	int n = buf_reserve(ret, max);
 
-	if (!d->data)
-		return E_NOTFOUND;
-	n = buf_reserve(ret, strlen(d->data) / 4 * 3);
 	if (n < 0)
 		return n;
-	n = base64_decode(ret->data + before, strlen(d->data) / 4 * 3, slice_str(d->data));
+	n = base64_decode(ret->data + ret->len, max, slice_str(d->data));
 	if (n < 0)
 		return E_INVALID;
-	hash_bytes(&h, d->digest.algo, ret->data + before, (size_t)n);
-	if ((uint64_t)n != d->size || !hash_equal(&h, &d->digest))
-		return E_MISMATCH;
-	ret->len += (size_t)n;
-	ret->data[ret->len] = '\0';
-	return 0;
+	hash_bytes(&h, d->digest.algo, ret->data + ret->len, (size_t)n);
+	return (uint64_t)n == d->size && hash_equal(&h, &d->digest) ? n : E_MISMATCH;
+}
+
+int descriptor_data(const struct descriptor *d, struct buf *ret)
+{
+	int n = d->data ? decode_data(d, ret) : E_NOTFOUND;
+
+	if (n > 0)
+		ret->len += (size_t)n;
+	if (ret->data)
+		ret->data[ret->len] = '\0';
+	return n < 0 ? n : 0;
 }
 
 void descriptors_take(struct descriptors *list, struct descriptor *d)

@@ -44,21 +44,23 @@ static int parse_platform(const json_t *obj, const char *where, struct descripto
 			  struct err *err)
 {
 	struct platform *p = &d->platform;
+	char inner[96];
 	json_t *map;
 	int r = json_get_object(obj, where, "platform", false, &map, err);
 
 	if (r <= 0)
 		return r;
 	d->has_platform = true;
-	r = parse_text(map, where, "architecture", &p->architecture, err);
+	snprintf(inner, sizeof(inner), "%s.platform", where);
+	r = parse_text(map, inner, "architecture", &p->architecture, err);
 	if (r >= 0)
-		r = parse_text(map, where, "os", &p->os, err);
+		r = parse_text(map, inner, "os", &p->os, err);
 	if (r >= 0)
-		r = parse_text(map, where, "variant", &p->variant, err);
+		r = parse_text(map, inner, "variant", &p->variant, err);
 	if (r >= 0)
-		r = parse_text(map, where, "os.version", &p->os_version, err);
+		r = parse_text(map, inner, "os.version", &p->os_version, err);
 	if (r >= 0)
-		r = json_get_texts(map, where, "os.features", &p->os_features, err);
+		r = json_get_texts(map, inner, "os.features", &p->os_features, err);
 	return r < 0 ? r : 0;
 }
 
