@@ -72,41 +72,50 @@ static int open_here(int dirfd, const char *name, int flags)
 	return fd;
 }
 
-/* chmod u+rwx without following a symlink and without being able to read it. */
-static int make_accessible(int dirfd, const char *name)
+/* chmod u+rwx of the directory that holds what is removed next; not of the one above the tree, which is not ours. */
+static bool open_up(const struct removal *rm)
 {
-	cleanup_fd int fd = open_here(dirfd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	char path[40];
-
-	if (fd < 0)
-		return -1;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	return chmod(path, 0700);
+	return rm->depth && fchmod(parent_fd(rm), 0700) == 0;
 }
 
-static int open_directory(int dirfd, const char *name)
+/* The same for a directory in it, without following a symlink and without being able to read it. */
+static bool open_up_child(const struct removal *rm, const char *name)
+{
+	const int flags = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+	cleanup_fd int fd = open_here(parent_fd(rm), name, flags);
+	char path[40];
+
+	if (fd < 0 && errno == EACCES && open_up(rm))
+		fd = open_here(parent_fd(rm), name, flags);
+	if (fd < 0)
+		return false;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return chmod(path, 0700) == 0;
+}
+
+static int open_directory(const struct removal *rm, const char *name)
 {
 	const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
-	int fd = open_here(dirfd, name, flags);
+	int fd = open_here(parent_fd(rm), name, flags);
 
-	if (fd < 0 && errno == EACCES && make_accessible(dirfd, name) == 0)
-		fd = open_here(dirfd, name, flags);
+	if (fd < 0 && errno == EACCES && open_up_child(rm, name))
+		fd = open_here(parent_fd(rm), name, flags);
 	return fd;
 }
 
 /* unlinkat(), making the directory writable where that is what is missing. */
-static int unlink_in(int dirfd, const char *name, int flags)
+static int unlink_here(const struct removal *rm, const char *name, int flags)
 {
-	int r = unlinkat(dirfd, name, flags);
+	int r = unlinkat(parent_fd(rm), name, flags);
 
-	if (r < 0 && errno == EACCES && fchmod(dirfd, 0700) == 0)
-		r = unlinkat(dirfd, name, flags);
+	if (r < 0 && errno == EACCES && open_up(rm))
+		r = unlinkat(parent_fd(rm), name, flags);
 	return r;
 }
 
 static int enter(struct removal *rm, const char *name, struct err *err)
 {
-	int fd = open_directory(parent_fd(rm), name);
+	int fd = open_directory(rm, name);
 	struct level *l;
 
 	if (fd < 0 && errno == ENOENT)
@@ -135,8 +144,8 @@ static int move_up(struct removal *rm, const char *name, struct err *err)
 		snprintf(unused, sizeof(unused), ".removed-%u", rm->moved++);
 		if (renameat2(from, name, to, unused, RENAME_NOREPLACE) == 0 || errno == ENOENT)
 			break;
-		if (errno == EACCES && fchmod(from, 0700) == 0 && fchmod(to, 0700) == 0 &&
-		    make_accessible(from, name) == 0 &&
+		if (errno == EACCES && fchmod(to, 0700) == 0 && open_up(rm) &&
+		    open_up_child(rm, name) &&
 		    renameat2(from, name, to, unused, RENAME_NOREPLACE) == 0)
 			break;
 		if (errno != EEXIST)
@@ -152,7 +161,7 @@ static int remove_entry(struct removal *rm, const char *name, unsigned type, str
 	struct level *l = rm->levels[rm->depth - 1];
 
 	if (type != DT_DIR) {
-		if (unlink_in(l->fd, name, 0) == 0 || errno == ENOENT) {
+		if (unlink_here(rm, name, 0) == 0 || errno == ENOENT) {
 			l->removed = true;
 			return 0;
 		}
@@ -165,19 +174,19 @@ static int remove_entry(struct removal *rm, const char *name, unsigned type, str
 /* The innermost directory has no more entries to show: removes it, or reads it again where some were passed over. */
 static int leave(struct removal *rm, struct err *err)
 {
-	struct level *l = rm->levels[rm->depth - 1];
-	int parent = rm->depth > 1 ? rm->levels[rm->depth - 2]->fd : rm->top.dirfd;
+	struct level *l = rm->levels[--rm->depth];
 
-	if (unlink_in(parent, l->name, AT_REMOVEDIR) < 0 && errno != ENOENT) {
-		if ((errno != ENOTEMPTY && errno != EEXIST) || !l->removed)
-			return fail_errno(rm, "remove directory", l->name, err);
-		l->removed = false;
-		return lseek(l->fd, 0, SEEK_SET) < 0 ? fail_errno(rm, "rewind", l->name, err) : 0;
+	if (unlink_here(rm, l->name, AT_REMOVEDIR) == 0 || errno == ENOENT) {
+		close_fd(&l->fd);
+		if (rm->depth)
+			rm->levels[rm->depth - 1]->removed = true;
+		return 0;
 	}
-	close_fd(&l->fd);
-	if (--rm->depth)
-		rm->levels[rm->depth - 1]->removed = true;
-	return 0;
+	rm->depth++; /* back in it */
+	if ((errno != ENOTEMPTY && errno != EEXIST) || !l->removed)
+		return fail_errno(rm, "remove directory", l->name, err);
+	l->removed = false;
+	return lseek(l->fd, 0, SEEK_SET) < 0 ? fail_errno(rm, "rewind", l->name, err) : 0;
 }
 
 static int remove_next(struct removal *rm, struct err *err)
