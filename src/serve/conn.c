@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <arpa/inet.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <stddef.h>
+#include <sys/socket.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "serve/conn.h"
+#include "serve/request.h"
+
+enum { WATCH_PERIOD_MS = 1000 };
+
+int64_t clock_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+}
+
+static bool is_loopback4(const struct in_addr *a)
+{
+	return ntohl(a->s_addr) >> 24 == 127;
+}
+
+/* Writes the peer's address and finds whether it is this machine. */
+static void describe_peer(struct connection *c, const struct sockaddr *addr)
+{
+	char host[INET6_ADDRSTRLEN];
+
+	if (addr && addr->sa_family == AF_INET) {
+		struct sockaddr_in in;
+
+		memcpy(&in, addr, sizeof(in));
+		inet_ntop(AF_INET, &in.sin_addr, host, sizeof(host));
+		snprintf(c->peer, sizeof(c->peer), "%s:%u", host, ntohs(in.sin_port));
+		c->local = is_loopback4(&in.sin_addr);
+	} else if (addr && addr->sa_family == AF_INET6) {
+		struct sockaddr_in6 in6;
+		struct in_addr v4;
+
+		memcpy(&in6, addr, sizeof(in6));
+		memcpy(&v4, in6.sin6_addr.s6_addr + 12, sizeof(v4));
+		inet_ntop(AF_INET6, &in6.sin6_addr, host, sizeof(host));
+		snprintf(c->peer, sizeof(c->peer), "[%s]:%u", host, ntohs(in6.sin6_port));
+		c->local = IN6_IS_ADDR_LOOPBACK(&in6.sin6_addr) ||
+			   (IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr) && is_loopback4(&v4));
+	} else {
+		snprintf(c->peer, sizeof(c->peer), "unix");
+		c->local = true;
+	}
+}
+
+struct connection *connection_new(struct connection_set *set, int fd, const struct sockaddr *addr)
+{
+	struct connection *c = xcalloc(1, sizeof(*c));
+
+	c->set = set;
+	c->fd = fd;
+	describe_peer(c, addr);
+	atomic_init(&c->phase, PHASE_IDLE);
+	atomic_init(&c->since_us, clock_us());
+	pthread_mutex_lock(&set->lock);
+	c->next = set->head;
+	if (c->next)
+		c->next->prev = c;
+	set->head = c;
+	pthread_mutex_unlock(&set->lock);
+	return c;
+}
+
+void connection_free(struct connection *c)
+{
+	struct connection_set *set = c->set;
+
+	connection_phase(c, PHASE_IDLE);
+	pthread_mutex_lock(&set->lock);
+	if (c->next)
+		c->next->prev = c->prev;
+	if (c->prev)
+		c->prev->next = c->next;
+	else
+		set->head = c->next;
+	pthread_mutex_unlock(&set->lock);
+	free(c);
+}
+
+void connection_phase(struct connection *c, enum phase phase)
+{
+	int was = atomic_exchange(&c->phase, (int)phase);
+
+	if (was == (int)phase)
+		return;
+	atomic_store(&c->since_us, clock_us());
+	if (was == PHASE_IDLE)
+		atomic_fetch_add(&c->set->busy, 1);
+	else if (phase == PHASE_IDLE)
+		atomic_fetch_sub(&c->set->busy, 1);
+}
+
+bool connection_is_local(const struct connection *c)
+{
+	return c->local;
+}
+
+const char *connection_peer(const struct connection *c)
+{
+	return c->peer;
+}
+
+/* Bytes that the peer sent and that it acknowledged. False where the kernel does not tell (unix
+ * sockets; they are local). */
+static bool moved_bytes(int fd, uint64_t *ret)
+{
+	struct tcp_info info = {0};
+	socklen_t len = sizeof(info);
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ||
+	    len < offsetof(struct tcp_info, tcpi_bytes_received) + sizeof(uint64_t))
+		return false;
+	*ret = info.tcpi_bytes_acked + info.tcpi_bytes_received;
+	return true;
+}
+
+/* Has a transfer been too slow for a whole period? Marks where the next period begins. */
+static bool is_stalled(const struct connection_set *set, struct connection *c, int64_t now_us)
+{
+	int64_t since_us = atomic_load(&c->since_us);
+	bool first = c->mark_since_us != since_us;
+	bool slow;
+	uint64_t bytes;
+
+	if (!first && now_us - c->mark_us < (int64_t)set->progress_ms * 1000)
+		return false;
+	if (!moved_bytes(c->fd, &bytes))
+		return false;
+	slow = !first && bytes - c->mark_bytes < set->progress_bytes;
+	c->mark_since_us = since_us;
+	c->mark_us = now_us;
+	c->mark_bytes = bytes;
+	return slow;
+}
+
+static const char *why_end(const struct connection_set *set, struct connection *c, int64_t now_us)
+{
+	int phase = atomic_load(&c->phase);
+
+	if (phase == PHASE_IDLE)
+		return now_us - atomic_load(&c->since_us) > (int64_t)set->idle_ms * 1000
+			       ? "no request came"
+			       : NULL;
+	if (phase == PHASE_BODY && is_stalled(set, c, now_us))
+		return "the client sends too slowly";
+	if (phase == PHASE_SENDING && is_stalled(set, c, now_us))
+		return "the client receives too slowly";
+	return NULL;
+}
+
+/* The connection's thread sees the end of its socket and cleans up. */
+static void end_connection(struct connection *c, const char *why)
+{
+	log_debug("%s: connection ended: %s", c->peer, why);
+	shutdown(c->fd, SHUT_RDWR);
+	atomic_store(&c->since_us, clock_us());
+}
+
+static void *watch(void *arg)
+{
+	struct connection_set *set = arg;
+
+	pthread_mutex_lock(&set->lock);
+	while (!set->stopping) {
+		struct timespec until;
+		int64_t now_us = clock_us();
+
+		for (struct connection *c = set->head; c; c = c->next) {
+			const char *why = why_end(set, c, now_us);
+
+			if (why)
+				end_connection(c, why);
+		}
+		now_us += (int64_t)WATCH_PERIOD_MS * 1000;
+		until = (struct timespec){now_us / 1000000, now_us % 1000000 * 1000};
+		pthread_cond_timedwait(&set->wake, &set->lock, &until);
+	}
+	pthread_mutex_unlock(&set->lock);
+	return NULL;
+}
+
+int connection_set_start(struct connection_set *set)
+{
+	pthread_condattr_t attr;
+
+	pthread_mutex_init(&set->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&set->wake, &attr);
+	pthread_condattr_destroy(&attr);
+	set->watching = pthread_create(&set->watcher, NULL, watch, set) == 0;
+	return set->watching ? 0 : E_NOMEM;
+}
+
+void connection_set_stop(struct connection_set *set)
+{
+	pthread_mutex_lock(&set->lock);
+	set->stopping = true;
+	pthread_cond_signal(&set->wake);
+	pthread_mutex_unlock(&set->lock);
+	if (set->watching)
+		pthread_join(set->watcher, NULL);
+	pthread_cond_destroy(&set->wake);
+	pthread_mutex_destroy(&set->lock);
+}
+
+void connection_set_close_idle(struct connection_set *set)
+{
+	pthread_mutex_lock(&set->lock);
+	for (struct connection *c = set->head; c; c = c->next)
+		if (atomic_load(&c->phase) == PHASE_IDLE)
+			end_connection(c, "the server stops");
+	pthread_mutex_unlock(&set->lock);
+}

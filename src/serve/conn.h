@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The connections that are open, and the watch over them; private to src/serve.
+ *
+ * libmicrohttpd ends a connection on which nothing moves. It does not mind one on which a byte moves
+ * now and then, so the watch does: a connection between requests (or in the head of one) has
+ * `idle_ms`; a body or a response has to move by `progress_bytes` in each `progress_ms`. A request
+ * that the server itself is busy with has all the time it needs.
+ *
+ * Threads: a `struct connection` is written by its own thread; the watch reads its atomics and shuts
+ * sockets down under the lock of the set, which an entry leaves before its socket is closed.
+ */
+#ifndef NACRE_SERVE_CONN_H
+#define NACRE_SERVE_CONN_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct sockaddr;
+
+enum phase {
+	PHASE_IDLE,    /* between requests, or in the head of one */
+	PHASE_BODY,    /* the client sends */
+	PHASE_WORKING, /* the server works */
+	PHASE_SENDING, /* the client receives */
+};
+
+enum { PEER_TEXT_MAX = 64 };
+
+struct connection {
+	struct connection *next, *prev; /* under the lock of the set */
+	struct connection_set *set;     /* borrowed */
+	int fd;                         /* borrowed from libmicrohttpd */
+	bool local;                     /* the peer is on this machine */
+	char peer[PEER_TEXT_MAX];       /* its address, for the log */
+	_Atomic int phase;
+	_Atomic int64_t since_us; /* when this phase began */
+	/* The watch's own: */
+	int64_t mark_us;       /* when `mark_bytes` was taken */
+	uint64_t mark_bytes;   /* bytes moved by then, both ways */
+	int64_t mark_since_us; /* of the phase that the mark belongs to */
+};
+
+struct connection_set {
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	pthread_t watcher;
+	bool watching, stopping; /* under the lock */
+	struct connection *head; /* under the lock */
+	_Atomic unsigned busy;   /* connections in another phase than PHASE_IDLE */
+	unsigned idle_ms, progress_ms;
+	uint64_t progress_bytes;
+};
+
+int64_t clock_us(void);
+
+/* Starts the watch. */
+int connection_set_start(struct connection_set *set);
+/* Stops it; no connection is left. */
+void connection_set_stop(struct connection_set *set);
+/* Ends the connections that wait for a request. */
+void connection_set_close_idle(struct connection_set *set);
+
+struct connection *connection_new(struct connection_set *set, int fd, const struct sockaddr *addr);
+void connection_free(struct connection *c);
+void connection_phase(struct connection *c, enum phase phase);
+
+#endif

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Listening sockets from their texts; private to src/serve. */
+#ifndef NACRE_SERVE_LISTEN_H
+#define NACRE_SERVE_LISTEN_H
+
+#include <nacre/err.h>
+#include <nacre/slice.h>
+
+enum { LISTEN_HOST_MAX = 255, LISTEN_PATH_MAX = 107 };
+
+struct listen_address {
+	char host[LISTEN_HOST_MAX + 1]; /* empty: all addresses */
+	char port[6];
+	char path[LISTEN_PATH_MAX + 1]; /* not empty: a unix socket */
+};
+
+/* "HOST:PORT", "[IPv6]:PORT", ":PORT", "unix:PATH". E_USAGE with a text. */
+int listen_parse(struct listen_address *ret, struct slice text, struct err *err);
+
+/* Binds and listens; returns a descriptor (owned by the caller). A unix socket that nobody listens on
+ * any more is replaced; one that is in use is E_CONFLICT. `ret_name` is where it really is, for
+ * people: "http://127.0.0.1:8080" (owned). */
+int listen_open(const struct listen_address *address, char **ret_name, struct err *err);
+
+#endif

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <jansson.h>
+
+#include "serve/oci-error.h"
+#include "serve/server-internal.h"
+
+enum { ANY = -1 };
+
+/* The first row that fits. */
+static const struct {
+	int code;
+	int subject; /* enum oci_subject or ANY */
+	unsigned status;
+	const char *oci;
+} rows[] = {
+	{E_NOTFOUND, OCI_BLOB, 404, "BLOB_UNKNOWN"},
+	{E_NOTFOUND, OCI_MANIFEST, 404, "MANIFEST_UNKNOWN"},
+	{E_NOTFOUND, OCI_UPLOAD, 404, "BLOB_UPLOAD_UNKNOWN"},
+	{E_NOTFOUND, OCI_NAME, 404, "NAME_UNKNOWN"},
+	{E_INVALID, OCI_BLOB, 400, "DIGEST_INVALID"},
+	{E_INVALID, OCI_MANIFEST, 400, "MANIFEST_INVALID"},
+	{E_INVALID, OCI_UPLOAD, 400, "BLOB_UPLOAD_INVALID"},
+	{E_INVALID, OCI_NAME, 400, "NAME_INVALID"},
+	{E_TRUNCATED, OCI_MANIFEST, 400, "MANIFEST_INVALID"},
+	{E_TRUNCATED, ANY, 400, "SIZE_INVALID"},
+	{E_MISMATCH, ANY, 400, "DIGEST_INVALID"},
+	{E_LIMIT, ANY, 413, "SIZE_INVALID"},
+	{E_CONFLICT, OCI_UPLOAD, 409, "BLOB_UPLOAD_INVALID"},
+	{E_CONFLICT, ANY, 409, "DENIED"},
+	{E_EXISTS, ANY, 409, "DENIED"},
+	{E_UNSUPPORTED, ANY, 400, "UNSUPPORTED"},
+	{E_DENIED, ANY, 403, "DENIED"},
+	{E_USAGE, ANY, 400, "UNSUPPORTED"},
+};
+
+/* For answers that no failure of a lower floor stands behind. */
+static const char *general_code(unsigned status)
+{
+	switch (status) {
+	case 401:
+		return "UNAUTHORIZED";
+	case 403:
+		return "DENIED";
+	case 413:
+		return "SIZE_INVALID";
+	case 429:
+		return "TOOMANYREQUESTS";
+	default:
+		return status >= 500 ? "UNKNOWN" : "UNSUPPORTED";
+	}
+}
+
+void oci_respond(struct request *req, unsigned status, const char *code, const char *message)
+{
+	json_t *text = json_string(message);
+	json_t *body =
+		json_pack("{s:[{s:s,s:o}]}", "errors", "code", code ? code : general_code(status),
+			  "message", text ? text : json_string("")); /* not UTF-8: no message */
+	char *dump = body ? json_dumps(body, JSON_COMPACT) : NULL;
+
+	if (!dump)
+		abort(); /* out of memory for a small allocation */
+	respond_text(req, status, "application/json", slice_str(dump));
+	free(dump);
+	json_decref(body);
+}
+
+bool err_is_full(const struct err *err)
+{
+	return err->sys_errno == ENOSPC || err->sys_errno == EDQUOT || err->sys_errno == EFBIG;
+}
+
+void oci_fail(struct request *req, enum oci_subject subject, const struct err *err)
+{
+	/* What the operating system said about our own files is nobody's business. */
+	for (size_t i = 0; i < ARRAY_LEN(rows) && !err->sys_errno; i++) {
+		if (rows[i].code == err->code &&
+		    (rows[i].subject == ANY || rows[i].subject == (int)subject)) {
+			oci_respond(req, rows[i].status, rows[i].oci, err->text);
+			return;
+		}
+	}
+	log_error("%s %s: %s", req->method_name, req->target, err->text);
+	if (err_is_full(err))
+		oci_respond(req, 507, "DENIED", "the server has no space left");
+	else
+		oci_respond(req, 500, NULL, "the server failed; its log says why");
+}
+
+void oci_invalid(struct request *req, enum oci_subject subject, const char *fmt, ...)
+{
+	struct err err = ERR_INIT;
+	va_list ap;
+
+	va_start(ap, fmt);
+	err_vset(&err, E_INVALID, fmt, ap);
+	va_end(ap);
+	oci_fail(req, subject, &err);
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Failures in the registry's language (SPEC dist-1.1 error codes); the one table from our codes to
+ * status and error code. Private to src/serve. */
+#ifndef NACRE_SERVE_OCI_ERROR_H
+#define NACRE_SERVE_OCI_ERROR_H
+
+#include "serve/request.h"
+
+/* What a failure is about: E_NOTFOUND of a blob is another error code than of a manifest. */
+enum oci_subject { OCI_BLOB, OCI_MANIFEST, OCI_UPLOAD, OCI_NAME };
+
+/* An answer of `status` with one error. `code` NULL: a general one for the status. */
+void oci_respond(struct request *req, unsigned status, const char *code, const char *message);
+/* The answer to a failure of ours or the client's, by the table. What is our own affair (I/O, bugs)
+ * goes to the log and not to the client. */
+void oci_fail(struct request *req, enum oci_subject subject, const struct err *err);
+/* E_INVALID about a subject, in short. */
+void oci_invalid(struct request *req, enum oci_subject subject, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* Is the device full, or the quota? */
+bool err_is_full(const struct err *err);
+
+#endif

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <strings.h>
+
+#include "serve/oci-error.h"
+#include "serve/server-internal.h"
+
+static enum http_method parse_method(const char *method)
+{
+	static const char *const names[HTTP_METHODS] = {"GET",  "HEAD",  "PUT",
+							"POST", "PATCH", "DELETE"};
+
+	for (int i = 0; i < HTTP_METHODS; i++)
+		if (strcmp(method, names[i]) == 0)
+			return (enum http_method)i;
+	return HTTP_OTHER;
+}
+
+struct slice request_header(struct request *req, const char *name)
+{
+	const char *value = NULL;
+	size_t len = 0;
+
+	if (MHD_lookup_connection_value_n(req->mhd, MHD_HEADER_KIND, name, strlen(name), &value,
+					  &len) != MHD_YES ||
+	    !value)
+		return slice_make(NULL, 0);
+	return slice_make(value, len);
+}
+
+bool request_has_body(const struct request *req)
+{
+	return req->content_length != 0;
+}
+
+bool slice_to_text(char *ret, size_t size, struct slice s)
+{
+	if (s.len >= size || (s.len && memchr(s.data, 0, s.len)))
+		return false;
+	if (s.len)
+		memcpy(ret, s.data, s.len);
+	ret[s.len] = 0;
+	return true;
+}
+
+struct request *request_new(struct server *server, const char *target, struct MHD_Connection *mhd)
+{
+	struct request *req = xcalloc(1, sizeof(*req));
+
+	req->server = server;
+	req->mhd = mhd;
+	req->started_us = clock_us();
+	/* One byte too many, so that a target that is too long shows. */
+	req->target = xstrndup(target, REQUEST_TARGET_MAX + 1);
+	return req;
+}
+
+void request_free(struct request *req)
+{
+	if (req->state && req->state_release)
+		req->state_release(req->state);
+	if (req->response)
+		MHD_destroy_response(req->response);
+	buf_release(&req->body);
+	free(req->path);
+	free(req->target);
+	free(req);
+}
+
+void request_refuse(struct request *req, unsigned status, const char *fmt, ...)
+{
+	struct err text = ERR_INIT; /* for its escaping */
+	va_list ap;
+
+	va_start(ap, fmt);
+	err_vset(&text, E_INVALID, fmt, ap);
+	va_end(ap);
+	if (endpoint_is_oci(req->route.endpoint))
+		oci_respond(req, status, NULL, text.text);
+	else
+		respond_plain(req, status, "%s", text.text);
+}
+
+/* What the headers say about the length of the body. */
+struct framing {
+	unsigned lengths, encodings; /* how many headers */
+	bool chunked;
+	uint64_t length;
+	bool bad;
+};
+
+static enum MHD_Result count_framing(void *cls, enum MHD_ValueKind kind, const char *key,
+				     const char *value)
+{
+	struct framing *f = cls;
+
+	(void)kind;
+	if (strcasecmp(key, "Content-Length") == 0) {
+		uint64_t length;
+
+		if (!value || parse_u64(&length, slice_str(value)) < 0 || length > INT64_MAX ||
+		    (f->lengths && length != f->length))
+			f->bad = true;
+		else
+			f->length = length;
+		f->lengths++;
+	} else if (strcasecmp(key, "Transfer-Encoding") == 0) {
+		f->chunked = value && strcasecmp(value, "chunked") == 0;
+		f->encodings++;
+	}
+	return MHD_YES;
+}
+
+/* SPEC rfc-9112 6.3: a message whose end two readers may see at different places is refused. */
+static bool read_framing(struct request *req)
+{
+	struct framing f = {0};
+
+	MHD_get_connection_values(req->mhd, MHD_HEADER_KIND, count_framing, &f);
+	if (f.bad || f.encodings > 1 || (f.encodings && (f.lengths || !f.chunked)))
+		return false;
+	req->content_length = f.encodings ? BODY_UNKNOWN : (int64_t)f.length;
+	return true;
+}
+
+/* Splits and decodes the target. The path is NULL for one that cannot be. */
+static void read_target(struct request *req)
+{
+	struct slice path = slice_str(req->target);
+	const uint8_t *mark = memchr(path.data, '?', path.len);
+	int n;
+
+	if (mark) {
+		req->query = slice_make(mark + 1, path.len - (size_t)(mark + 1 - path.data));
+		path.len = (size_t)(mark - path.data);
+	}
+	/* SPEC rfc-9112 3.2.2: the absolute form, as clients of a proxy send it. */
+	if (path.len > 7 && strncasecmp((const char *)path.data, "http://", 7) == 0) {
+		const uint8_t *slash = memchr(path.data + 7, '/', path.len - 7);
+
+		if (slash)
+			slice_advance(&path, (size_t)(slash - path.data));
+	}
+	req->path = xmalloc(path.len + 1);
+	n = uri_decode(req->path, path.len + 1, path);
+	if (n < 0 || req->path[0] != '/')
+		req->path[0] = 0;
+	else
+		route_find(&req->route, slice_make(req->path, (size_t)n));
+}
+
+static void refuse_method(struct request *req)
+{
+	char allowed[64];
+
+	handler_allowed(req->route.endpoint, allowed, sizeof(allowed));
+	if (!allowed[0]) {
+		request_refuse(req, 404, "there is nothing at this address");
+		return;
+	}
+	request_refuse(req, 405, "this address takes %s", allowed);
+	respond_header(req, "Allow", "%s", allowed);
+}
+
+static void begin(struct request *req, const char *method)
+{
+	struct err err = ERR_INIT;
+	bool framed = read_framing(req);
+
+	req->method = parse_method(method);
+	read_target(req);
+	if (!framed) {
+		request_refuse(req, 400,
+			       "the headers contradict each other about the body's length");
+		req->close = true;
+		return;
+	}
+	if (strlen(req->target) > REQUEST_TARGET_MAX) {
+		request_refuse(req, 414, "the address is longer than %d bytes", REQUEST_TARGET_MAX);
+		return;
+	}
+	if (!req->path[0]) {
+		request_refuse(req, 400, "the address is malformed");
+		return;
+	}
+	req->handler =
+		req->method == HTTP_OTHER ? NULL : handler_find(req->route.endpoint, req->method);
+	if (!req->handler) {
+		refuse_method(req);
+		return;
+	}
+	if (policy_check(req, req->handler->access, &err) < 0) {
+		if (endpoint_is_oci(req->route.endpoint))
+			oci_respond(req, 403, "DENIED", err.text);
+		else
+			respond_plain(req, 403, "%s", err.text);
+		return;
+	}
+	if (req->handler->begin)
+		req->handler->begin(req);
+}
+
+/* Does the client wait for our word before it sends the body? */
+static bool expects_word(struct request *req)
+{
+	return request_has_body(req) &&
+	       slice_equal_str(request_header(req, "Expect"), "100-continue");
+}
+
+bool request_begin(struct request *req, const char *method)
+{
+	begin(req, method);
+	return req->response && (req->close || expects_word(req));
+}
+
+void request_body(struct request *req, const void *data, size_t len)
+{
+	uint64_t max = req->server->options.body_max_bytes;
+
+	req->body_bytes += len;
+	if (req->response || !req->handler || !req->handler->body)
+		return;
+	if (max && req->body_bytes > max) {
+		request_refuse(req, 413, "the body is larger than %llu bytes",
+			       (unsigned long long)max);
+		return;
+	}
+	req->handler->body(req, data, len);
+}
+
+void request_end(struct request *req)
+{
+	if (!req->response)
+		req->handler->end(req);
+	if (!req->response)
+		request_refuse(req, 500, "the server made no answer");
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One request on its way through the server; private to src/serve.
+ *
+ * Life: the head arrives -> route, policy, handler->begin(); the body arrives in pieces ->
+ * handler->body(); all is there -> handler->end(). Whoever sets a response first has the word: after
+ * that the rest of the body is read and dropped, so that the client gets to hear it (closing a
+ * connection that the other side still writes to destroys the answer; Nix before 2.33.2 then hangs).
+ * A client that waits with "Expect: 100-continue" hears it before it has sent the body.
+ *
+ * A request belongs to the thread of its connection. Handlers may block.
+ */
+#ifndef NACRE_SERVE_REQUEST_H
+#define NACRE_SERVE_REQUEST_H
+
+#include <microhttpd.h>
+
+#include <nacre/buf.h>
+
+#include "serve/route.h"
+#include "serve/server.h"
+
+enum http_method {
+	HTTP_GET,
+	HTTP_HEAD,
+	HTTP_PUT,
+	HTTP_POST,
+	HTTP_PATCH,
+	HTTP_DELETE,
+	HTTP_METHODS,
+	HTTP_OTHER = HTTP_METHODS,
+};
+
+/* What a request wants to do, for policy.c. */
+enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_DELETE };
+
+enum { REQUEST_TARGET_MAX = 8192, BODY_UNKNOWN = -1 };
+
+struct request;
+struct connection;
+
+/* What one method does at one endpoint. A function sets a response or leaves it to the next one;
+ * end() always sets one. */
+struct handler {
+	void (*begin)(struct request *req);                              /* may be NULL */
+	void (*body)(struct request *req, const void *data, size_t len); /* NULL: dropped */
+	void (*end)(struct request *req);
+	enum access access;
+};
+
+struct request {
+	struct server *server;         /* borrowed */
+	struct connection *connection; /* borrowed */
+	struct MHD_Connection *mhd;    /* borrowed */
+	char method_name[16];          /* for the log */
+	enum http_method method;
+	char *target;                  /* owned; as it came */
+	char *path;                    /* owned; decoded */
+	struct slice query;            /* borrowed from target; without '?' */
+	struct route route;            /* borrowed from path */
+	const struct handler *handler; /* NULL: none is responsible */
+	int64_t content_length;        /* bytes, or BODY_UNKNOWN for a chunked body */
+	uint64_t body_bytes;           /* received so far */
+	int64_t started_us;
+	bool begun;
+
+	struct buf body; /* for handlers that want it whole */
+	void *state;     /* owned by the handler */
+	void (*state_release)(void *state);
+
+	struct MHD_Response *response; /* owned; NULL: none yet */
+	unsigned status;
+	uint64_t response_bytes; /* of the body, for the log */
+	bool sent;               /* it was handed to libmicrohttpd */
+	bool close;              /* end the connection behind the response */
+};
+
+/* A header of the request; an empty slice (data NULL) if there is none. Borrowed. */
+struct slice request_header(struct request *req, const char *name);
+bool request_has_body(const struct request *req);
+/* Names, NUL-terminated in buffers of the caller; false when they do not fit (then they are nothing
+ * that exists). */
+bool slice_to_text(char *ret, size_t size, struct slice s);
+
+/* Refuses in the language of the endpoint: error JSON or a line of text. */
+void request_refuse(struct request *req, unsigned status, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* request.c, for server.c: the life of a request. */
+struct request *request_new(struct server *server, const char *target, struct MHD_Connection *mhd);
+void request_free(struct request *req);
+/* The head is there. True: the response must go out now, before the body. */
+bool request_begin(struct request *req, const char *method);
+void request_body(struct request *req, const void *data, size_t len);
+/* All is there; there is a response afterwards. */
+void request_end(struct request *req);
+
+/* respond.c: each makes the response of a request, which must have none yet. */
+
+/* No body. */
+void respond_empty(struct request *req, unsigned status);
+/* A copy of `text`. */
+void respond_text(struct request *req, unsigned status, const char *content_type,
+		  struct slice text);
+/* Takes over the content of `b`. */
+void respond_buf(struct request *req, unsigned status, const char *content_type, struct buf *b);
+/* "<text>\n", text/plain. */
+void respond_plain(struct request *req, unsigned status, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/* Adds a header to the response that was made. Values with line breaks are dropped. */
+void respond_header(struct request *req, const char *name, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* policy.c: may this request do that? 0, or E_DENIED with a text for the client. */
+int policy_check(struct request *req, enum access access, struct err *err);
+
+/* conn.c's word on the peer. */
+bool connection_is_local(const struct connection *c);
+const char *connection_peer(const struct connection *c);
+
+/* handlers.c: NULL if the endpoint has nothing for the method. */
+const struct handler *handler_find(enum endpoint e, enum http_method m);
+/* "GET, HEAD, PUT". */
+void handler_allowed(enum endpoint e, char *ret, size_t size);
+
+#endif

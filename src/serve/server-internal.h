@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The server itself, for the files of src/serve. */
+#ifndef NACRE_SERVE_SERVER_INTERNAL_H
+#define NACRE_SERVE_SERVER_INTERNAL_H
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "serve/conn.h"
+#include "serve/http-syntax.h"
+#include "serve/request.h"
+
+/* One listening address. */
+struct listener {
+	struct MHD_Daemon *daemon; /* owned */
+	char *name;                /* owned; see server_address() */
+	int fd;                    /* owned by the daemon until it is quiesced */
+	char *unix_path;           /* owned; removed at the end; or NULL */
+};
+
+struct server {
+	struct server_options options; /* its `listen` is not used after the start */
+	struct store *store;           /* borrowed */
+	struct connection_set connections;
+	struct listener *listeners; /* owned */
+	size_t n_listeners;
+	_Atomic bool draining;
+};
+
+#endif

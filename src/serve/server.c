@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <sys/resource.h>
+
+#include "serve/listen.h"
+#include "serve/server-internal.h"
+
+enum {
+	/* One connection's memory in libmicrohttpd: the head of a request has to fit, and a body is
+	 * received in pieces of up to this. It is cleared for each request, so more costs time
+	 * (docs/performance.md). */
+	CONNECTION_MEMORY = 64 << 10,
+	/* The deepest are SQLite and the codecs; sanitizers need more. Untouched pages cost nothing. */
+	THREAD_STACK = 2 << 20,
+	/* A transfer of less than 1 KiB/s over a minute holds a connection for nothing. */
+	PROGRESS_PERIOD_MS = 60000,
+	PROGRESS_BYTES = 60 << 10,
+	DRAIN_STEP_MS = 20,
+};
+
+/* Target and length of a line of the access log, escaped by log_line's caller. */
+static void log_request(const struct request *req, bool complete)
+{
+	struct err line = ERR_INIT; /* for its escaping */
+
+	if (!req->server->options.access_log)
+		return;
+	err_set(&line, E_INVALID, "%s %s %s", connection_peer(req->connection), req->method_name,
+		req->target);
+	log_info("%s %u%s in=%llu out=%llu %.1fms", line.text, req->status,
+		 complete ? "" : " aborted", (unsigned long long)req->body_bytes,
+		 (unsigned long long)req->response_bytes,
+		 (double)(clock_us() - req->started_us) / 1000);
+}
+
+static void *on_target(void *cls, const char *target, struct MHD_Connection *mhd)
+{
+	return request_new(cls, target, mhd);
+}
+
+static enum MHD_Result send_response(struct request *req)
+{
+	enum MHD_Result r;
+
+	if (req->close || atomic_load(&req->server->draining))
+		respond_header(req, "Connection", "close");
+	connection_phase(req->connection, PHASE_SENDING);
+	r = MHD_queue_response(req->mhd, req->status, req->response);
+	/* The library has a reference of its own. */
+	MHD_destroy_response(req->response);
+	req->response = NULL;
+	req->sent = true;
+	return r;
+}
+
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const char *url,
+				  const char *method, const char *version, const char *data,
+				  size_t *data_len, void **state)
+{
+	struct request *req = *state;
+
+	(void)cls, (void)url, (void)version;
+	if (!req->begun) {
+		const union MHD_ConnectionInfo *info =
+			MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+		req->begun = true;
+		req->connection = info->socket_context;
+		snprintf(req->method_name, sizeof(req->method_name), "%s", method);
+		connection_phase(req->connection, PHASE_WORKING);
+		if (request_begin(req, method))
+			return send_response(req);
+		if (request_has_body(req))
+			connection_phase(req->connection, PHASE_BODY);
+		return MHD_YES;
+	}
+	if (*data_len) {
+		request_body(req, data, *data_len);
+		*data_len = 0;
+		return MHD_YES;
+	}
+	connection_phase(req->connection, PHASE_WORKING);
+	request_end(req);
+	return send_response(req);
+}
+
+static void on_completed(void *cls, struct MHD_Connection *mhd, void **state,
+			 enum MHD_RequestTerminationCode toe)
+{
+	struct request *req = *state;
+
+	(void)cls, (void)mhd;
+	if (!req)
+		return;
+	if (req->begun) {
+		log_request(req, toe == MHD_REQUEST_TERMINATED_COMPLETED_OK);
+		connection_phase(req->connection, PHASE_IDLE);
+	}
+	request_free(req);
+	*state = NULL;
+}
+
+static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
+			  enum MHD_ConnectionNotificationCode code)
+{
+	struct server *server = cls;
+
+	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+		const union MHD_ConnectionInfo *fd =
+			MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+		int socket = fd->connect_fd;
+		const union MHD_ConnectionInfo *addr =
+			MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+
+		*context = connection_new(&server->connections, socket, addr->client_addr);
+	} else if (*context) {
+		connection_free(*context);
+		*context = NULL;
+	}
+}
+
+static void on_log(void *cls, const char *fmt, va_list ap) __attribute__((format(printf, 2, 0)));
+static void on_log(void *cls, const char *fmt, va_list ap)
+{
+	struct err text = ERR_INIT; /* for its escaping */
+
+	(void)cls;
+	err_vset(&text, E_NET, fmt, ap);
+	log_debug("http: %s", text.text);
+}
+
+static int start_listener(struct server *server, struct listener *l, const char *text,
+			  struct err *err)
+{
+	const struct server_options *o = &server->options;
+	struct listen_address address;
+	int r = listen_parse(&address, slice_str(text), err);
+
+	if (r < 0)
+		return r;
+	l->fd = listen_open(&address, &l->name, err);
+	if (l->fd < 0)
+		return l->fd;
+	if (address.path[0])
+		l->unix_path = xstrdup(address.path);
+	l->daemon = MHD_start_daemon(
+		MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL |
+			MHD_USE_ITC | MHD_USE_ERROR_LOG,
+		0, NULL, NULL, on_request, server, MHD_OPTION_LISTEN_SOCKET, l->fd,
+		MHD_OPTION_EXTERNAL_LOGGER, on_log, server, MHD_OPTION_URI_LOG_CALLBACK, on_target,
+		server, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
+		MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_CONNECTION_LIMIT,
+		o->connections_max, MHD_OPTION_CONNECTION_TIMEOUT, o->stall_timeout_s,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+		MHD_OPTION_THREAD_STACK_SIZE, (size_t)THREAD_STACK, MHD_OPTION_END);
+	if (!l->daemon) {
+		close_fd(&l->fd);
+		return err_set(err, E_IO, "start the HTTP server on %s failed", text);
+	}
+	return 0;
+}
+
+/* Each connection needs a descriptor for itself and some for what it serves. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+int server_start(struct server **ret, const struct server_options *options, struct err *err)
+{
+	struct server *server = xcalloc(1, sizeof(*server));
+	int r = 0;
+
+	server->options = *options;
+	server->store = options->store;
+	server->connections.idle_ms = options->idle_timeout_s * 1000;
+	server->connections.progress_ms = PROGRESS_PERIOD_MS;
+	server->connections.progress_bytes = PROGRESS_BYTES;
+	server->listeners = xcalloc(options->n_listen + 1, sizeof(*server->listeners));
+	raise_descriptor_limit();
+	if (connection_set_start(&server->connections) < 0)
+		r = err_set(err, E_NOMEM, "start a thread");
+	for (size_t i = 0; i < options->n_listen && r >= 0; i++, server->n_listeners++) {
+		server->listeners[i].fd = -1;
+		r = start_listener(server, &server->listeners[i], options->listen[i], err);
+	}
+	if (r < 0) {
+		server_stop(server, 0);
+		return r;
+	}
+	*ret = server;
+	return 0;
+}
+
+const char *server_address(const struct server *server, size_t i)
+{
+	return i < server->n_listeners ? server->listeners[i].name : NULL;
+}
+
+static void stop_listener(struct listener *l)
+{
+	if (l->daemon)
+		MHD_stop_daemon(l->daemon);
+	close_fd(&l->fd);
+	free(l->unix_path);
+	free(l->name);
+}
+
+/* Waits until no request is in progress, at most `ms`. */
+static void drain(struct server *server, unsigned ms)
+{
+	int64_t until_us = clock_us() + (int64_t)ms * 1000;
+	const struct timespec step = {0, DRAIN_STEP_MS * 1000000};
+
+	while (atomic_load(&server->connections.busy) && clock_us() < until_us) {
+		/* Connections that fell idle meanwhile end, too. */
+		connection_set_close_idle(&server->connections);
+		nanosleep(&step, NULL);
+	}
+}
+
+void server_stop(struct server *server, unsigned drain_ms)
+{
+	atomic_store(&server->draining, true);
+	for (size_t i = 0; i < server->n_listeners; i++) {
+		struct listener *l = &server->listeners[i];
+
+		if (!l->daemon)
+			continue;
+		/* From here on the socket is ours again. */
+		MHD_quiesce_daemon(l->daemon);
+		if (l->unix_path)
+			unlink(l->unix_path);
+		close_fd(&l->fd);
+	}
+	drain(server, drain_ms);
+	for (size_t i = 0; i < server->n_listeners; i++)
+		stop_listener(&server->listeners[i]);
+	connection_set_stop(&server->connections);
+	free(server->listeners);
+	free(server);
+}
