@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the server keeps: an OCI registry and a Nix binary cache over one stored copy, without a
+ * socket. HTTP (src/serve) sits on top of it; tests drive it directly.
+ *
+ * A store is one directory, owned by one process at a time:
+ *
+ * 	version, lock        which layout this is; held while the store is open
+ * 	meta.sqlite          all that is not bulk bytes (WAL)
+ * 	objects/xx/…         immutable files: framed NARs, tar glue, opaque blobs
+ * 	incoming/            what is being received; emptied when a store is opened
+ *
+ * Invariants
+ * - Durable before acknowledged: when a function that changes something returns 0, the change
+ *   survives a crash; before, nobody can see it. A crash at any point leaves no half of it.
+ * - Nothing unverified is visible under a digest, a NarHash or a store path.
+ * - Existence is per view, and for the registry per repository within it: every name is looked up
+ *   there alone. That two views share bytes never shows.
+ * - What was pushed is kept byte for byte under its digest.
+ *
+ * Threads: every function may be called by any thread at any time and may block; reads never wait
+ * for writes. A handle (`struct content`, `struct upload`, `struct store_put`) belongs to one thread
+ * at a time.
+ *
+ * Errors: `struct err` with a text that may be shown to clients, except for E_IO and E_INTERNAL, whose
+ * text may name files of the data directory. A full disk is E_IO with sys_errno ENOSPC. E_INVALID is
+ * also a name that breaks its grammar (repository, tag, file name, hash part).
+ */
+#ifndef NACRE_STORE_H
+#define NACRE_STORE_H
+
+#include <nacre/buf.h>
+#include <nacre/hash.h>
+#include <nacre/pathinfo.h>
+#include <nacre/transport.h>
+
+#include "codec/codec.h"
+
+struct store;
+struct store_view; /* a name space of the server (SPEC nacre 1); borrowed from the store */
+
+struct store_options {
+	const char *
+		store_dir; /* of the root view; NULL: the first nix-cache-info that is put decides */
+	const struct public_key
+		*trusted; /* keys whose signatures bind a path in the root view; copied */
+	size_t n_trusted;
+	int priority; /* of the cache, in nix-cache-info; lower wins, cache.nixos.org has 40 */
+	uint64_t nar_max_bytes; /* largest NAR and largest uncompressed layer that is taken */
+	uint32_t ratio_max; /* of output to input in a decoder, past its first MiB; 0: no limit */
+	uint64_t upload_max_bytes; /* largest blob */
+	unsigned uploads_max;      /* upload sessions open at a time */
+	unsigned upload_idle_s;    /* an upload session nobody touched for so long may be dropped */
+	unsigned threads;          /* for deriving images; 0: one a processor */
+};
+
+#define STORE_OPTIONS_INIT                      \
+	((struct store_options){                \
+		.store_dir = STORE_DIR_DEFAULT, \
+		.priority = 30,                 \
+		.nar_max_bytes = 64ull << 30,   \
+		.ratio_max = 4096,              \
+		.upload_max_bytes = 1ull << 40, \
+		.uploads_max = 4096,            \
+		.upload_idle_s = 24 * 3600,     \
+	})
+
+/* Opens the store in `dir`, which is created (0700) if it is missing. What a crash left behind is
+ * removed. E_CONFLICT: another process has it open; E_UNSUPPORTED: written by a newer version, or
+ * not a store. `options` is used during the call alone. */
+int store_open(struct store **ret, const char *dir, const struct store_options *options,
+	       struct err *err);
+/* No handle of the store may be in use any more. */
+void store_close(struct store *s);
+
+/* The root view. Valid until store_close(). */
+struct store_view *store_root(struct store *s);
+
+/* Drops upload sessions that were idle too long, and empties what can be emptied. To be called now
+ * and then, from any one thread. */
+int store_maintain(struct store *s, struct err *err);
+
+struct store_statistics {
+	uint64_t physical_bytes; /* of all objects and the database */
+	uint64_t database_bytes; /* of these, the database */
+	uint64_t nar_bytes;      /* NARs, uncompressed, each counted once */
+	uint64_t framed_bytes;   /* the same as they are stored */
+	uint64_t glue_bytes;     /* stored besides, to derive tars from NARs */
+	uint64_t opaque_bytes;   /* blobs and documents stored as they came */
+	uint64_t
+		layer_bytes; /* logical: the layers that are derived from NARs, as they are named */
+	uint64_t nars, paths, blobs, splices, manifests, tags, repositories, uploads; /* counts */
+};
+int store_statistics(struct store *s, struct store_statistics *ret, struct err *err);
+
+/* Reads everything and compares it with what it should be. Each defect is told to `report` (text
+ * valid during the call). Returns the number of defects, or < 0 when checking itself failed. Other
+ * threads may use the store meanwhile. */
+typedef void store_check_report(void *arg, const char *text);
+int store_check(struct store *s, store_check_report *report, void *arg, struct err *err);
+
+/* ---- Content: bytes that can be read, wherever they come from ---------------------------------- */
+
+/* A blob, a NAR, a layer derived from NARs, a document. Stays readable when what it was opened by
+ * is deleted. */
+struct content;
+#define CONTENT_SIZE_UNKNOWN UINT64_MAX
+
+/* Bytes. CONTENT_SIZE_UNKNOWN for what is encoded while it is read (content_read() then must be
+ * called with the offsets in order, from 0, and ends with 0 bytes). */
+uint64_t content_size(const struct content *c);
+/* Digest of the bytes; algo HASH_NONE if it is not known. Borrowed. */
+const struct hash *content_digest(const struct content *c);
+/* Content-Encoding that the bytes have already (documents: as they were put), or NULL. Borrowed. */
+const char *content_coding(const struct content *c);
+/* Reads up to `len` bytes at `offset`; *ret_got is less than `len` only at the end. */
+int content_read(struct content *c, uint64_t offset, void *buf, size_t len, size_t *ret_got,
+		 struct err *err);
+/* If the range lies in one plain file: its descriptor (borrowed until content_free()) and the
+ * offset in it; else -1. *ret_len: how many of the `len` bytes follow there in one piece (a splice
+ * may be sent piece by piece). */
+int content_file(struct content *c, uint64_t offset, uint64_t len, uint64_t *ret_file_offset,
+		 uint64_t *ret_len);
+/* The whole to a sink, which is not finished. */
+int content_copy(struct content *c, struct sink *out, struct err *err);
+/* The same bytes, encoded for transport, from stored frames where they fit. E_UNSUPPORTED: there is
+ * no such form (send it as it is). `c` stays as it is. */
+int content_encoded(struct content *c, enum codec codec, struct content **ret, struct err *err);
+void content_free(struct content *c);
+
+/* ---- Blobs (SPEC dist-1.1) --------------------------------------------------------------------- */
+
+/* 1, or 0: nothing was ever put into a repository of this name (or all of it is deleted). */
+int store_repository_exists(struct store_view *v, const char *repository, struct err *err);
+
+/* E_NOTFOUND. */
+int store_blob_stat(struct store_view *v, const char *repository, const struct hash *digest,
+		    uint64_t *ret_size, struct err *err);
+int store_blob_open(struct store_view *v, const char *repository, const struct hash *digest,
+		    struct content **ret, struct err *err);
+/* Takes the blob out of the repository. E_NOTFOUND. */
+int store_blob_delete(struct store_view *v, const char *repository, const struct hash *digest,
+		      struct err *err);
+/* Makes a blob of repository `from` (NULL: of any in this view) one of `repository`. E_NOTFOUND. */
+int store_blob_mount(struct store_view *v, const char *repository, const struct hash *digest,
+		     const char *from, struct err *err);
+
+/* An upload: the bytes so far and their running hash. Sessions live in memory and do not survive a
+ * restart of the server (clients begin again). */
+struct upload;
+enum { UPLOAD_ID_LEN = 32, UPLOAD_ANY_OFFSET = -1 };
+
+/* Begins a session; `ret_id` has UPLOAD_ID_LEN + 1 bytes. `algo` is what the digest will use, as far as known
+ * (HASH_NONE: sha256). E_LIMIT: too many. */
+int store_upload_begin(struct store_view *v, const char *repository, enum hash_algo algo,
+		       char *ret_id, struct err *err);
+/* Bytes received. E_NOTFOUND. */
+int store_upload_status(struct store_view *v, const char *repository, const char *id,
+			uint64_t *ret_offset, struct err *err);
+/* E_NOTFOUND; E_CONFLICT: a request holds it. */
+int store_upload_cancel(struct store_view *v, const char *repository, const char *id,
+			struct err *err);
+/* Takes hold of a session to write at its end. E_NOTFOUND; E_CONFLICT: another request holds it;
+ * E_MISMATCH: `offset` is not UPLOAD_ANY_OFFSET and not where the session stands. */
+int store_upload_open(struct store_view *v, const char *repository, const char *id, int64_t offset,
+		      struct upload **ret, struct err *err);
+/* Begins an upload without an id, for what comes in one request. */
+int store_upload_once(struct store_view *v, const char *repository, enum hash_algo algo,
+		      struct upload **ret, struct err *err);
+uint64_t upload_offset(const struct upload *u);
+/* E_LIMIT past upload_max_bytes. After an error the session is of no use and is dropped when closed. */
+int upload_write(struct upload *u, const void *data, size_t len, struct err *err);
+/* Makes the bytes received a blob of the repository. E_MISMATCH: they do not have this digest. The
+ * session is gone then, either way; the handle still has to be closed. */
+int upload_finish(struct upload *u, const struct hash *digest, struct err *err);
+/* Lets go. An unfinished session keeps what arrived (one without an id is dropped). NULL is nothing. */
+void upload_close(struct upload *u);
+
+/* ---- Manifests --------------------------------------------------------------------------------- */
+
+/* Which manifest: a tag or a digest, as it stands in the URL. */
+struct manifest_stat {
+	struct hash digest;
+	uint64_t size; /* bytes */
+	char media_type[MEDIA_TYPE_MAX + 1];
+};
+
+/* `reference` is a tag or the text of a digest. In the repositories `nix` and `nix/package` a tag
+ * that names a store path is made now if it was not yet (SPEC nacre 6); this reads the whole closure
+ * once. E_NOTFOUND, naming the references that are missing. */
+int store_manifest_stat(struct store_view *v, const char *repository, const char *reference,
+			struct manifest_stat *ret, struct err *err);
+int store_manifest_get(struct store_view *v, const char *repository, const char *reference,
+		       struct manifest_bytes *ret, struct err *err);
+
+struct manifest_put {
+	const char *reference;  /* tag or text of a digest */
+	const char *media_type; /* without parameters; NULL: the document says it */
+	struct slice bytes;
+	const struct strv *tags; /* further tags, or NULL */
+};
+
+/* What came of it. */
+struct manifest_put_result {
+	struct hash digest;
+	bool has_subject;
+	struct hash subject;
+	/* Store layers recognised in it: how many of their paths are bound now or were before, and
+	 * how many were refused; why the first one was (empty: none). */
+	size_t paths_bound, paths_refused;
+	char refusal[ERR_TEXT_MAX];
+};
+
+/* Stores a manifest, byte for byte, sets its tags, and binds the store paths of its layers (the image is
+ * stored even where a binding is refused). When it returns, they are substitutable. E_INVALID, E_LIMIT,
+ * E_UNSUPPORTED: not a manifest; E_MISMATCH: `reference` is another digest; E_NOTFOUND: it names a
+ * blob or manifest that the repository lacks (missing members of an index are tolerated, as are a
+ * missing subject and non-distributable layers); E_DENIED: the tag is one that the server makes. */
+int store_manifest_put(struct store_view *v, const char *repository, const struct manifest_put *put,
+		       struct manifest_put_result *ret, struct err *err);
+/* By digest: the manifest and all its tags. By tag: the tag alone. E_NOTFOUND. */
+int store_manifest_delete(struct store_view *v, const char *repository, const char *reference,
+			  struct err *err);
+
+/* The names after `last` (NULL: from the start) in bytewise order, at most `n`; *ret_more: there are
+ * further ones. Cost depends on `n` alone. Tags: E_NOTFOUND for a repository that does not exist. */
+int store_tags(struct store_view *v, const char *repository, size_t n, const char *last,
+	       struct strv *ret, bool *ret_more, struct err *err);
+int store_catalog(struct store_view *v, size_t n, const char *last, struct strv *ret,
+		  bool *ret_more, struct err *err);
+
+struct referrers_query {
+	struct hash subject;
+	const char *artifact_type; /* NULL: all */
+	uint64_t after;            /* 0: from the start; else what the last page gave */
+	size_t n;                  /* at most so many */
+};
+/* Appends an OCI image index of the manifests that have this subject; none is an empty list. *ret_after:
+ * where the next page begins, 0: there is none. */
+int store_referrers(struct store_view *v, const char *repository, const struct referrers_query *q,
+		    struct buf *ret, uint64_t *ret_after, struct err *err);
+
+/* ---- Nix binary cache (SPEC nix-cache) --------------------------------------------------------- */
+
+/* Something that is being put: write all of it, commit. Without commit nothing remains. */
+struct store_put;
+int store_put_write(struct store_put *p, const void *data, size_t len, struct err *err);
+int store_put_commit(struct store_put *p, struct err *err);
+void store_put_free(struct store_put *p); /* NULL is nothing */
+
+/* The text of nix-cache-info. E_NOTFOUND: the store dir is not known yet. */
+int store_cache_info(struct store_view *v, struct buf *ret, struct err *err);
+/* E_INVALID; E_CONFLICT: another store dir. */
+int store_cache_info_put(struct store_view *v, struct slice text, struct err *err);
+
+/* By the 32 characters of the hash part. 1 or 0; the text as the server words it (URL of the framed
+ * NAR). E_NOTFOUND. */
+int store_narinfo_exists(struct store_view *v, const char *hash_part, struct err *err);
+int store_narinfo(struct store_view *v, const char *hash_part, struct buf *ret, struct err *err);
+/* Binds a store path (SPEC nacre 1) by a narinfo that an authorised writer of the view sends. Its NAR
+ * was put before. Put again, signatures are merged. E_INVALID: malformed, another hash part than its
+ * StorePath's; E_MISMATCH: NarHash or NarSize are not those of the NAR, or the content address is
+ * not that of the content; E_NOTFOUND: no such NAR here, or references (named) that are not; E_CONFLICT: the path is bound
+ * to other content. */
+int store_narinfo_put(struct store_view *v, const char *hash_part, struct slice text,
+		      struct err *err);
+
+/* By file name, without "nar/". Known are: the name it was put under (in that compression: encoded
+ * anew where it is not zstd, so of unknown size), `<FileHash>.nar.zst` (framed) and `<NarHash>.nar`. */
+int store_nar_stat(struct store_view *v, const char *name, uint64_t *ret_size, struct err *err);
+int store_nar_open(struct store_view *v, const char *name, struct content **ret, struct err *err);
+/* Takes a NAR in any compression: decoded and verified while it arrives. E_INVALID, E_TRUNCATED, E_LIMIT,
+ * E_MISMATCH (name of another hash), E_UNSUPPORTED (compression). It is visible under its name at once;
+ * without a narinfo it may be dropped some hours later. */
+int store_nar_put(struct store_view *v, const char *name, struct store_put **ret, struct err *err);
+
+/* Documents that are kept as they come. */
+enum store_tree {
+	STORE_LISTING,     /* <hash part>.ls; made from the NAR where none was put */
+	STORE_LOG,         /* log/<derivation> */
+	STORE_DEBUGINFO,   /* debuginfo/<build id> */
+	STORE_REALISATION, /* realisations/<id>.doi */
+	STORE_BUILD_TRACE, /* build-trace-v2/<derivation>/<output>.doi */
+	STORE_TREES,
+};
+/* `name` is what follows the directory in the URL; for listings the hash part alone. */
+int store_document_open(struct store_view *v, enum store_tree tree, const char *name,
+			struct content **ret, struct err *err);
+/* `coding`: Content-Encoding as it was sent, or NULL. Puts again replace. E_LIMIT while writing. */
+int store_document_put(struct store_view *v, enum store_tree tree, const char *name,
+		       const char *coding, struct store_put **ret, struct err *err);
+
+#endif
