@@ -58,6 +58,8 @@ NACRE_API void strv_addf(struct strv *v, const char *fmt, ...)
 NACRE_API void strv_take(struct strv *v, char *s);
 /* Sorts bytewise and removes duplicates. */
 NACRE_API void strv_sort_unique(struct strv *v);
+/* For qsort() and bsearch() over items: strcmp of two `char *`. */
+NACRE_API int strv_compare_items(const void *a, const void *b);
 NACRE_API bool strv_contains(const struct strv *v, const char *s);
 NACRE_API void strv_copy(struct strv *ret, const struct strv *from);
 NACRE_API void strv_release(struct strv *v);

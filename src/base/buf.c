@@ -136,7 +136,7 @@ void strv_addf(struct strv *v, const char *fmt, ...)
 	strv_take(v, text);
 }
 
-static int compare_items(const void *a, const void *b)
+int strv_compare_items(const void *a, const void *b)
 {
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
@@ -147,7 +147,7 @@ void strv_sort_unique(struct strv *v)
 
 	if (v->len < 2)
 		return;
-	qsort(v->items, v->len, sizeof(v->items[0]), compare_items);
+	qsort(v->items, v->len, sizeof(v->items[0]), strv_compare_items);
 	for (size_t i = 0; i < v->len; i++) {
 		if (kept && strcmp(v->items[kept - 1], v->items[i]) == 0)
 			free(v->items[i]);
