@@ -160,7 +160,7 @@ static unsigned item_quality(struct slice params)
 
 	while (next_item(&param, &params, ';')) {
 		param = trim(param);
-		if (param.len > 2 && (param.data[0] | 0x20) == 'q' && param.data[1] == '=') {
+		if (param.len >= 2 && (param.data[0] | 0x20) == 'q' && param.data[1] == '=') {
 			slice_advance(&param, 2);
 			return parse_quality(param);
 		}
