@@ -26,7 +26,7 @@ NACRE_API int digest_parse_err(struct hash *ret, struct slice text, struct err *
 enum { DIGEST_SIZE_UNKNOWN = -1 };
 
 /* A sink that proves what passes against a digest and a size and hands it on to `next` (borrowed;
- * may be NULL). A byte too many is E_MISMATCH at once; finish() gives E_MISMATCH for too few bytes
+ * may be NULL). With a digest of HASH_NONE it computes sha256: `digest` has it after finish(). A byte too many is E_MISMATCH at once; finish() gives E_MISMATCH for too few bytes
  * or another digest and, if all is right, finishes `next`. Whatever `next` made of the bytes must
  * not be used before finish() succeeded. */
 struct verify_sink {
@@ -34,6 +34,7 @@ struct verify_sink {
 	struct sink *next;
 	struct hasher hasher;
 	struct hash digest;
+	bool known; /* the digest was promised */
 	int64_t size;   /* bytes; DIGEST_SIZE_UNKNOWN: any */
 	uint64_t bytes; /* passed so far */
 };

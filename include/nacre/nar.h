@@ -92,4 +92,8 @@ struct nar_member {
  * E_NOTFOUND, E_INVALID, E_IO. */
 NACRE_API int nar_find(int fd, const char *path, struct nar_member *ret, struct err *err);
 
+/* Sends all events of such a NAR but NODE_CONTENT to `out`: what a listing needs, without reading the contents of large
+ * files. Bytes behind the NAR are E_INVALID. Errors as above. */
+NACRE_API int nar_scan(int fd, struct node_sink *out, struct err *err);
+
 #endif

@@ -34,6 +34,8 @@ struct tree_writer;
 NACRE_API struct tree_writer *tree_writer_new(int dirfd, const char *name,
 					      const struct tree_restore_options *options);
 NACRE_API struct node_sink *tree_writer_node_sink(struct tree_writer *w);
+/* Whether it has created the object, so that, after a failure, there is something of its own to remove. */
+NACRE_API bool tree_writer_created(const struct tree_writer *w);
 NACRE_API void tree_writer_free(struct tree_writer *w);
 
 /* Removes `name` in `dirfd` with all below it, however deep, never following a symlink, making directories writable first.

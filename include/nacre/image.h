@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Images of store paths, and their parts (SPEC nacre 4, 4.2, 5): annotations both ways, config,
+ * manifest, the referrer that carries path infos, package artifacts, the root layer.
+ */
+#ifndef NACRE_IMAGE_H
+#define NACRE_IMAGE_H
+
+#include <nacre/absorb.h>
+#include <nacre/group.h>
+#include <nacre/manifest.h>
+
+#define ANNOTATION_PATH_PREFIX       "containerd.io/snapshot/nacre.path."
+#define ANNOTATION_REFERENCES_PREFIX "dev.nacre.references."
+
+/* ---- Annotations of a store layer -------------------------------------------------------------- */
+
+/* Adds the annotations of the paths `indices` of `set`; with_references decides about the second kind. */
+NACRE_API void image_annotate_layer(struct annotations *a, const struct path_infos *set,
+				    const size_t *indices, size_t n, bool with_references);
+
+/* What the annotations of a layer claim: path, NarHash, NarSize, and references where they are there
+ * (has_references). Hints: the caller compares with the content. E_NOTFOUND: names no path;
+ * E_INVALID: malformed, not numbered 0, 1, …, a path twice, not sorted, another store dir. */
+NACRE_API int image_layer_claims(struct path_infos *ret, bool *ret_has_references,
+				 const struct annotations *a);
+
+/* ---- Image config and manifest ----------------------------------------------------------------- */
+
+enum image_compression { IMAGE_ZSTD, IMAGE_NONE, IMAGE_GZIP };
+NACRE_API const char *image_layer_media_type(enum image_compression c);
+
+/* One layer of an image, lowest first; a layer without paths is the root layer. */
+struct image_layer {
+	struct named_bytes blob; /* as it is named in the manifest */
+	struct hash diff_id;
+	const size_t *paths; /* borrowed: indices into the set */
+	size_t n_paths;
+};
+/* Fills the config's rootfs and history from the layers (the rest is the caller's) and builds config
+ * and manifest. References are annotated for all paths or, where the manifest would pass 4 MiB with
+ * them, for none. *ret_config, *ret_manifest: canonical JSON. */
+NACRE_API int image_assemble(struct buf *ret_config, struct buf *ret_manifest,
+			     struct image_config *config, const struct path_infos *set,
+			     const struct image_layer *layers, size_t n_layers,
+			     enum image_compression compression, struct err *err);
+
+#define IMAGE_CREATED_DEFAULT "1970-01-01T00:00:01Z"
+/* RFC 3339 text of SOURCE_DATE_EPOCH where it is set, else the default. Owned by the caller. */
+NACRE_API char *image_created(void);
+
+/* ---- Path infos with an image ------------------------------------------------------------------ */
+
+/* Appends the narinfos of a set as they travel with an image: sorted, URL nar/<NarHash>.nar,
+ * Compression none. */
+NACRE_API int path_infos_format(struct buf *ret, const struct path_infos *set);
+/* The reverse: narinfos one after another, each beginning with StorePath. */
+NACRE_API int path_infos_parse(struct path_infos *ret, const char *store_dir, struct slice text,
+			       struct err *err);
+/* Builds the referrer's manifest over such a text (`layer` names it). */
+NACRE_API int path_infos_manifest(struct buf *ret, const struct descriptor *subject,
+				  const struct named_bytes *layer);
+
+/* ---- Package artifacts ------------------------------------------------------------------------- */
+
+NACRE_API int package_config(struct buf *ret, const struct path_info *info);
+/* The artifact's manifest; `layer` is the store layer of exactly this path. */
+NACRE_API int package_manifest(struct buf *ret, const struct path_info *info,
+			       const struct named_bytes *config, const char *layer_media_type,
+			       const struct named_bytes *layer);
+/* Parses a package config: path, NarHash, NarSize, references. */
+NACRE_API int package_config_parse(struct path_info *ret, struct slice json, struct err *err);
+
+/* ---- The root layer ---------------------------------------------------------------------------- */
+
+/* What is not a store path: directories, files, symlinks with their modes. Entries may be added in
+ * any order; parents are added with mode 0755. The first entry of a name wins. */
+struct root_layer;
+NACRE_API struct root_layer *root_layer_new(void);
+NACRE_API void root_layer_add_dir(struct root_layer *r, const char *path, unsigned mode);
+NACRE_API void root_layer_add_file(struct root_layer *r, const char *path, unsigned mode,
+				   const char *content);
+NACRE_API void root_layer_add_symlink(struct root_layer *r, const char *path, const char *target);
+NACRE_API bool root_layer_empty(const struct root_layer *r);
+/* The directories and files of SPEC nacre 4.2 (not the links in bin/). */
+NACRE_API void root_layer_add_defaults(struct root_layer *r);
+/* Writes the tar, uncompressed: sorted, in the canonical tar's form but with its own modes. */
+NACRE_API int root_layer_write(const struct root_layer *r, struct sink *out, struct err *err);
+NACRE_API void root_layer_free(struct root_layer *r);
+
+/* ---- What an image made on demand needs to know of its paths ------------------------------------ */
+
+/* Looks at a path while its events pass: the programs in bin/, and the ELF machine of its files. */
+struct path_survey {
+	struct node_sink node_sink;
+	struct strv programs; /* names in bin/ that are executable files or symlinks */
+	uint16_t elf_machine; /* e_machine of the first ELF file, 0: none */
+	bool elf_mixed;       /* files of more than one machine */
+	unsigned bin_depth;   /* internal */
+	bool in_bin, at_start;
+	uint8_t head[20];
+	size_t head_len;
+};
+NACRE_API void path_survey_init(struct path_survey *s);
+NACRE_API void path_survey_release(struct path_survey *s);
+/* Go's name of an architecture ("amd64") or NULL; *ret_variant may be set ("v7"). Constants. */
+NACRE_API const char *elf_architecture(uint16_t e_machine, const char **ret_variant);
+/* SPEC nacre 4.2: the main program of a path: the only one, else bin/<pname>, else NULL. Borrowed. */
+NACRE_API const char *path_survey_main_program(const struct path_survey *s, const char *name);
+
+#endif
