@@ -118,7 +118,8 @@ static enum http_verdict judge_broken(struct transfer *t, CURLcode code)
 	unsigned max = t->http->options.attempts;
 	cleanup_free char *why = NULL;
 
-	if (t->delivered - t->attempt_start >= HTTP_PROGRESS_BYTES)
+	/* Only what a sink has is kept: a buffer begins at nothing again, and would for ever. */
+	if (t->req.sink && t->delivered - t->attempt_start >= HTTP_PROGRESS_BYTES)
 		t->attempts = 1;
 	if (is_unreachable(code) && max > HTTP_CONNECT_ATTEMPTS)
 		max = HTTP_CONNECT_ATTEMPTS;

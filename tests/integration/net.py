@@ -1,0 +1,318 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""src/net against real and misbehaving servers, by way of net-driver. Prints `ok - …`, `not ok - …`, `skip - … # reason`.
+
+    net.py [DRIVER]     default: $NET_DRIVER, else what is built beside $NACRE
+"""
+
+import base64
+import email.utils
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import net_server  # noqa: E402
+
+SRC = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+failed = 0
+
+
+def find_driver():
+    if len(sys.argv) > 1:
+        return sys.argv[1]
+    nacre = os.environ.get("NACRE", os.path.join(SRC, "build/release/src/cli/nacre"))
+    beside = os.path.join(os.path.dirname(nacre), "../../tests/integration/net-driver")
+    return os.environ.get("NET_DRIVER", beside)
+
+
+DRIVER = find_driver()
+T = tempfile.mkdtemp(prefix="nacre-net.", dir=os.environ.get("NACRE_TEST_TMP", "/var/tmp"))
+ENV = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
+for name in ("REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "DOCKER_CONFIG", "SSL_CERT_FILE", "NIX_SSL_CERT_FILE"):
+    ENV.pop(name, None)
+ENV.update(HOME=T, XDG_CONFIG_HOME=T + "/config", NIX_CONF_DIR=T + "/nix")
+ENV.setdefault("UBSAN_OPTIONS", "halt_on_error=1")
+
+
+def check(name, condition, detail=""):
+    global failed
+    if condition:
+        print("ok - " + name)
+    else:
+        failed += 1
+        print("not ok - " + name)
+        for line in str(detail).splitlines()[:30]:
+            print("#   " + line)
+    sys.stdout.flush()
+
+
+def skip(name, reason):
+    print("skip - %s # %s" % (name, reason))
+
+
+class Result:
+    """What the driver said: .status, .body, .error (its code) and .text."""
+
+    def __init__(self, process):
+        self.text = process.stdout.decode(errors="surrogateescape") + process.stderr.decode(errors="replace")
+        self.code = process.returncode
+        self.fields, self.lines = {}, self.text.splitlines()
+        for line in self.lines:
+            key, _, value = line.partition(" ")
+            self.fields.setdefault(key, value)
+        self.error = self.fields.get("error", "").split(" ")[0] if self.code else ""
+        self.status = int(self.fields.get("status", 0))
+        self.body = self.fields.get("body", "")
+
+    def __str__(self):
+        return self.text
+
+
+def drive(*words, env=None, timeout=120):
+    environment = dict(ENV, **(env or {}))
+    return Result(subprocess.run([DRIVER, *map(str, words)], capture_output=True, env=environment, timeout=timeout))
+
+
+def clean(result):
+    """A refusal, not a crash."""
+    return result.code in (0, 1) and "Sanitizer" not in result.text and "runtime error" not in result.text
+
+
+def scratch(name, content=None):
+    path = os.path.join(T, name)
+    if content is not None:
+        with open(path, "wb") as file:
+            file.write(content)
+    return path
+
+
+def content(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def fails(name, result, error, text=""):
+    check(name, clean(result) and result.error == error and text in result.text, result)
+
+
+# ---- HTTP ------------------------------------------------------------------------------------------
+
+
+def test_http_plain(s):
+    r = drive("http-get", s.url + "/ok")
+    check("http: get to a buffer", r.status == 200 and r.body == "hello", r)
+    r = drive("http-get", s.url + "/big", scratch("big"))
+    check("http: get to a sink", r.status == 200 and content(scratch("big")) == net_server.BIG, r)
+    r = drive("http-get", s.url + "/big", "method=HEAD")
+    check("http: head", r.status == 200 and "header content-length: %d" % len(net_server.BIG) in r.lines, r)
+    r = drive("http-get", s.url + "/nothing", scratch("none"))
+    check("http: 404 is an answer, and its body goes to no sink",
+          r.code == 0 and r.status == 404 and content(scratch("none")) == b"" and "nothing here" in r.body, r)
+    r = drive("http-get", s.url + "/nothing?secret=1", "strict=1")
+    fails("http: 404 as an error names address and reason", r, "not-found", "HTTP 404 Not Found from " + s.url + "/nothing")
+    check("http: errors don't show queries", "secret" not in r.fields["error"], r)
+    r = drive("http-get", s.url + "/echo-agent")
+    check("http: user agent", r.body.startswith("nacre/"), r)
+    fails("http: a password in the address is refused", drive("http-get", "http://u:p@127.0.0.1:1/"), "usage")
+    fails("http: another scheme is refused", drive("http-get", "file:///etc/passwd"), "usage")
+    fails("http: a header with a line break is refused", drive("http-get", s.url + "/ok", "header=A: b\nC: d"), "usage")
+
+
+def test_http_limits(s):
+    fails("http: endless body to a buffer", drive("http-get", s.url + "/endless"), "limit", "larger than the 1048576 bytes")
+    r = drive("http-get", s.url + "/endless", scratch("endless"), "max=100000")
+    fails("http: endless body to a sink", r, "limit", "100000 bytes")
+    check("http: no byte past the limit reaches the sink", os.path.getsize(scratch("endless")) <= 100000)
+    r = drive("http-get", s.url + "/headers?n=60")
+    check("http: 60 KiB of headers", r.status == 200, r)
+    fails("http: more than 64 KiB of headers", drive("http-get", s.url + "/headers?n=70"), "limit", "header of the response")
+    start = time.time()
+    r = drive("http-get", s.url + "/stall", "stall=1", "attempts=1")
+    check("http: a stalled transfer ends", r.error == "network" and time.time() - start < 12, r)
+
+
+def test_http_retry(s):
+    r = drive("http-get", s.url + "/busy?key=a&times=2")
+    check("http: 503 twice, then 200", r.status == 200 and r.body == "3", r)
+    r = drive("http-get", s.url + "/busy?key=b&times=9&status=500", "attempts=3")
+    check("http: 500 for good is the answer after 3 attempts",
+          r.status == 500 and len(s.requests("/busy?key=b")) == 3, r)
+    start = time.time()
+    r = drive("http-get", s.url + "/busy?key=c&times=1&status=429&after=1")
+    check("http: Retry-After in seconds", r.status == 200 and time.time() - start >= 1, r)
+    date = urllib.parse.quote(email.utils.formatdate(time.time() + 2, usegmt=True))
+    start = time.time()
+    r = drive("http-get", s.url + "/busy?key=d&times=1&after=" + date)
+    check("http: Retry-After as a date", r.status == 200 and time.time() - start >= 0.9, r)
+    r = drive("http-get", s.url + "/busy?key=e&times=1&status=501")
+    check("http: 501 is not tried again", r.status == 501, r)
+    r = drive("http-get", s.url + "/drop?key=a&times=2")
+    check("http: closed connections are tried again", r.status == 200 and r.body == "3", r)
+    r = drive("http-put", s.url + "/drop?key=post&times=1", scratch("small", b"x"), "method=POST")
+    check("http: a POST that may have been carried out is not repeated",
+          r.error == "network" and len(s.requests("/drop?key=post")) == 1, r)
+    r = drive("http-put", s.url + "/busy?key=post&times=1", scratch("small"), "method=POST")
+    check("http: a POST that was refused is repeated", r.status == 200 and r.body == "2", r)
+    r = drive("http-put", s.url + "/busy?key=post5&times=1&status=500", scratch("small"), "method=POST")
+    check("http: a POST that failed is not repeated", r.status == 500, r)
+    start = time.time()
+    r = drive("http-get", "http://127.0.0.1:1/")
+    check("http: nobody there", r.error == "network" and "3 attempts" in r.text and time.time() - start < 3, r)
+    r = drive("http-get", "http://nowhere.invalid/")
+    fails("http: no such host", r, "network", "nowhere.invalid")
+
+
+def test_http_resume(s):
+    out = scratch("cut")
+    r = drive("http-get", s.url + "/cut", out)
+    check("http: a cut body is resumed", r.status == 206 and content(out) == net_server.BIG, r)
+    wanted = [e[2].get("Range") for e in s.requests("/cut")]
+    check("http: with ranges that continue", wanted == [None, "bytes=1000000-", "bytes=2000000-", "bytes=3000000-"], wanted)
+    check("http: of the same representation", s.requests("/cut")[1][2].get("If-Range") == '"v1"')
+    r = drive("http-get", s.url + "/cut?how=none", out)
+    fails("http: without Accept-Ranges it is an error", r, "network", "broke off at byte 1000000")
+    r = drive("http-get", s.url + "/cut?how=none", "max=4000000", "attempts=2")
+    fails("http: a buffer begins again, but not for ever", r, "network", "(2 attempts)")
+    fails("http: a server that ignores the range", drive("http-get", s.url + "/cut?how=ignore", out), "network", "does not resume")
+    check("http: and what it sent again is not in the sink", content(out) == net_server.BIG[:1000000])
+    fails("http: a range from elsewhere", drive("http-get", s.url + "/cut?how=shifted", out), "network", "does not resume")
+    fails("http: a range that ends early", drive("http-get", s.url + "/cut?how=short", out), "network", "does not resume")
+    fails("http: 404 in place of the rest", drive("http-get", s.url + "/cut?how=gone", out), "network", "HTTP 404 came instead")
+    r = drive("http-get", s.url + "/cut?step=200000", out, "attempts=4")
+    fails("http: too little progress in too many attempts", r, "network", "(4 attempts)")
+    r = drive("http-get", s.url + "/cut?step=1060000", out, "attempts=2")
+    check("http: enough progress counts as a new beginning", content(out) == net_server.BIG, r)
+    r = drive("http-get", s.url + "/cut-encoded", out, "encoded=1")
+    check("http: an encoded body is resumed unencoded", content(out) == net_server.BIG, r)
+
+
+def test_http_encodings(s):
+    out = scratch("encoded")
+    for how in ("gzip", "x-gzip", "zstd", "identity"):
+        r = drive("http-get", s.url + "/encoded?as=" + how, out)
+        check("http: Content-Encoding " + how, r.status == 200 and content(out) == net_server.BIG, r)
+    r = drive("http-get", s.url + "/encoded?as=asked", out, "encoded=1")
+    check("http: zstd is asked for", content(out) == net_server.BIG and "header content-encoding: zstd" in r.lines, r)
+    r = drive("http-get", s.url + "/encoded?as=asked", out)
+    check("http: and only if wanted", content(out) == net_server.BIG and "content-encoding" not in r.text, r)
+    r = drive("http-get", s.url + "/encoded?as=gzip&zeros=50000000", out, "max=1000000")
+    fails("http: a bomb in Content-Encoding", r, "limit", "1000000 bytes allowed")
+    fails("http: an unknown encoding", drive("http-get", s.url + "/encoded?as=rot13", out), "unsupported", "rot13")
+    r = drive("http-get", s.url + "/encoded?as=gzip&short=1", "max=4000000", "attempts=2")
+    fails("http: an encoded body that ends early", r, "network", "(2 attempts)")
+
+
+def test_http_redirects(s, other):
+    def to(target, **more):
+        return s.url + "/redirect?" + urllib.parse.urlencode(dict(to=target, **more))
+
+    for status in (301, 302, 303, 307, 308):
+        r = drive("http-get", to("/ok", status=status))
+        check("http: GET follows %d" % status, r.body == "hello" and r.fields["url"] == s.url + "/ok", r)
+    r = drive("http-get", to("/echo-auth"), "auth=Bearer s3cret")
+    check("http: authorization stays at the origin", r.body == "Bearer s3cret", r)
+    r = drive("http-get", to(other.url + "/echo-auth"), "auth=Bearer s3cret")
+    check("http: authorization goes to no other origin", r.body == "none", r)
+    back = other.url + "/redirect?to=" + urllib.parse.quote(s.url + "/echo-auth")
+    check("http: and not back from there either", drive("http-get", to(back), "auth=Bearer s3cret").body == "none")
+    r = drive("http-get", to(s.url.replace("//", "//u:p@") + "/echo-auth"))
+    check("http: user information in a redirect is not used", r.body == "none", r)
+    fails("http: eleven redirects", drive("http-get", s.url + "/loop"), "network", "more than 10 redirects")
+    fails("http: to a file", drive("http-get", to("file:///etc/passwd")), "network", "malformed or not http")
+    fails("http: to nonsense", drive("http-get", to("http://[nonsense/")), "network", "malformed or not http")
+    body = scratch("body", net_server.BIG)
+    for status in (307, 308):
+        s.state.stored = None
+        r = drive("http-put", to("/store", status=status), body)
+        check("http: PUT follows %d with its body" % status, r.status == 201 and s.state.stored == net_server.BIG, r)
+    s.state.stored = None
+    r = drive("http-put", to("/store", status=302), body)
+    check("http: PUT does not follow 302", r.status == 302 and s.state.stored is None, r)
+
+
+def test_http_uploads(s):
+    body = scratch("body", net_server.BIG)
+    r = drive("http-put", s.url + "/store", body, "auth=Basic eDp5")
+    check("http: PUT", r.status == 201 and r.body == "Basic eDp5" and s.state.stored == net_server.BIG, r)
+    r = drive("http-put", s.url + "/store", scratch("empty", b""))
+    check("http: PUT of nothing", r.status == 201 and s.state.stored == b"", r)
+    r = drive("http-put", s.url + "/cut-put?key=a", body)
+    check("http: a broken PUT begins again", r.status == 201 and s.state.stored == net_server.BIG, r)
+    r = drive("http-put", s.url + "/busy?key=put&times=1", body)
+    check("http: a refused PUT begins again", r.status == 200 and r.body == "2", r)
+    r = drive("http-put", s.url + "/early", body)
+    check("http: an early refusal is the answer", r.status == 413 and "too much for me" in r.body, r)
+    for piece in (1000, 65536, 10 ** 7):
+        s.state.stored = None
+        r = drive("http-stream", s.url + "/store", body, "piece=%d" % piece)
+        check("http: pushed body in pieces of %d" % piece, r.status == 201 and s.state.stored == net_server.BIG, r)
+    s.state.stored = None
+    r = drive("http-stream", s.url + "/store", body, "chunked=1")
+    check("http: pushed body of unknown size", r.status == 201 and s.state.stored == net_server.BIG, r)
+    r = drive("http-stream", s.url + "/store", scratch("empty"))
+    check("http: pushed empty body", r.status == 201 and s.state.stored == b"", r)
+    r = drive("http-stream", s.url + "/early", body)
+    check("http: a pushed body is refused early", r.status == 413, r)
+    r = drive("http-stream", s.url + "/cut-put?key=b", body)
+    check("http: a pushed body is not repeated", r.error == "network", r)
+    fails("http: pushed to nobody", drive("http-stream", "http://127.0.0.1:1/", body), "network")
+    r = drive("http-get", s.url + "/store", "method=DELETE")
+    check("http: DELETE", r.status == 201, r)
+
+
+def test_http_parallel(s):
+    r = drive("http-many", s.url + "/ok", 300, "parallel=10")
+    check("http: 300 requests, 10 at a time", r.fields.get("done") == "300" and r.fields.get("failed") == "0", r)
+    r = drive("http-many", s.url + "/ok", 5, "more=100", "parallel=4")
+    check("http: requests from callbacks", r.fields.get("done") == "105", r)
+    r = drive("http-many", s.url + "/nothing", 5)
+    check("http: answers of any status", r.fields.get("failed") == "5" and r.code == 0, r)
+    r = drive("http-many", s.url + "/big", 20, "max=1000", "parallel=3")
+    fails("http: a callback gives up the whole run", r, "limit", "given up")
+
+
+def test_http_tls():
+    if not shutil.which("openssl"):
+        skip("http: TLS", "needs openssl")
+        return
+    key, cert = scratch("key.pem"), scratch("cert.pem")
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                    "-keyout", key, "-out", cert, "-days", "2", "-subj", "/CN=127.0.0.1",
+                    "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+    s, plain = net_server.Server((cert, key)), net_server.Server()
+    fails("tls: an unknown certificate", drive("http-get", s.url + "/ok", "attempts=2"), "network", "certificate")
+    check("tls: by ca file", drive("http-get", s.url + "/ok", "ca=" + cert).body == "hello")
+    for name in ("SSL_CERT_FILE", "NIX_SSL_CERT_FILE"):
+        check("tls: by $" + name, drive("http-get", s.url + "/ok", env={name: cert}).body == "hello")
+    check("tls: unverified on request", drive("http-get", s.url + "/ok", "insecure=1").body == "hello")
+    r = drive("http-get", s.url + "/redirect?to=" + plain.url + "/ok", "ca=" + cert)
+    fails("tls: no redirect from https to http", r, "denied", "from https to http")
+    r = drive("http-get", plain.url + "/redirect?to=" + s.url + "/echo-auth", "ca=" + cert, "auth=Basic x")
+    check("tls: redirect from http to https, without authorization", r.body == "none", r)
+
+
+def main():
+    if not os.access(DRIVER, os.X_OK):
+        skip("net", "no driver at " + DRIVER)
+        return 0
+    s, other = net_server.Server(), net_server.Server()
+    test_http_plain(s)
+    test_http_limits(s)
+    test_http_retry(s)
+    test_http_resume(s)
+    test_http_encodings(s)
+    test_http_redirects(s, other)
+    test_http_uploads(s)
+    test_http_parallel(s)
+    test_http_tls()
+    shutil.rmtree(T, ignore_errors=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
