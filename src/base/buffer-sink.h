@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A sink that gathers small writes: what is smaller than its buffer is collected, what is larger passes without a copy.
- * `next` is borrowed. finish() writes the rest and finishes `next`.
+ * A sink that gathers small writes: what is smaller than its buffer is collected, what is larger
+ * passes without a copy. `next` is borrowed. finish() writes the rest and finishes `next`.
  */
 #ifndef NACRE_BASE_BUFFER_SINK_H
 #define NACRE_BASE_BUFFER_SINK_H

@@ -6,46 +6,32 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "nix/node-select.h"
 
 CLEANUP_FUNC(struct nar_reader, nar_reader_free)
 
-/* Headers of many small nodes come with one read; what lies behind contents that were skipped is read afresh. */
+/* Headers of many small nodes come with one read; what lies behind contents that were skipped is
+ * read afresh. */
 enum { BLOCK = 32 << 10 };
 
-struct find {
+struct scan {
 	int fd;
-	struct nar_reader *reader;
-	const char *path; /* as asked for, for messages */
-	const char *rest; /* components still to be entered; borrowed from `path` */
-	unsigned depth;   /* of the node that rest's first component names; the root has 0 */
-	uint64_t offset;  /* in the file, of what is read next */
-	uint64_t end;     /* of the file; INT64_MAX where it does not say */
+	struct nar_reader *reader; /* borrowed */
+	uint64_t offset;           /* in the file, of what is read next */
+	uint64_t end;              /* of the file; INT64_MAX where it does not say */
 	struct slice input;
 	uint8_t block[BLOCK];
 };
 
-static struct slice next_component(const char *rest)
+static int scan_begin(struct scan *s, int fd, struct nar_reader *reader, struct err *err)
 {
-	return slice_make(rest, strcspn(rest, "/"));
-}
+	struct stat st;
 
-static void skip_slashes(struct find *f)
-{
-	f->rest += strspn(f->rest, "/");
-}
-
-static int check_path(const char *path, struct err *err)
-{
-	for (const char *p = path; *p;) {
-		struct slice name;
-
-		p += strspn(p, "/");
-		name = next_component(p);
-		if (slice_equal_str(name, ".") || slice_equal_str(name, ".."))
-			return err_set(err, E_INVALID,
-				       "\"%s\": \".\" and \"..\" have no meaning in a NAR", path);
-		p += name.len;
-	}
+	if (fstat(fd, &st) < 0)
+		return err_errno(err, "stat the NAR");
+	s->fd = fd;
+	s->reader = reader;
+	s->end = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : INT64_MAX;
 	return 0;
 }
 
@@ -55,64 +41,84 @@ static int truncated(uint64_t end, const char *expected, struct err *err)
 		       "truncated NAR: it ends at offset %" PRIu64 ", expected %s", end, expected);
 }
 
-static int refill(struct find *f, struct err *err)
+static int refill(struct scan *s, struct err *err)
 {
-	ssize_t n = pread_full(f->fd, f->block, sizeof(f->block), f->offset);
+	ssize_t n = pread_full(s->fd, s->block, sizeof(s->block), s->offset);
 
 	if (n < 0)
-		return err_errno(err, "read the NAR at offset %" PRIu64, f->offset);
+		return err_errno(err, "read the NAR at offset %" PRIu64, s->offset);
 	if (n == 0)
-		return truncated(f->offset, nar_reader_expected(f->reader), err);
-	f->input = slice_make(f->block, (size_t)n);
-	f->offset += (uint64_t)n;
+		return truncated(s->offset, nar_reader_expected(s->reader), err);
+	s->input = slice_make(s->block, (size_t)n);
+	s->offset += (uint64_t)n;
 	return 0;
 }
 
 /* Goes to the end of the contents that the reader is about to see. */
-static int skip_contents(struct find *f, uint64_t left, struct err *err)
+static int skip_contents(struct scan *s, uint64_t left, struct err *err)
 {
-	uint64_t buffered = left < f->input.len ? left : f->input.len;
+	uint64_t buffered = left < s->input.len ? left : s->input.len;
 
-	slice_advance(&f->input, (size_t)buffered);
-	if (f->offset > f->end || left - buffered > f->end - f->offset)
-		return truncated(f->end, "contents", err);
-	f->offset += left - buffered;
-	return nar_reader_skip(f->reader, left) < 0
-		       ? err_set(err, E_INTERNAL, "cannot skip contents of a NAR")
-		       : 0;
+	slice_advance(&s->input, (size_t)buffered);
+	if (s->offset > s->end || left - buffered > s->end - s->offset)
+		return truncated(s->end, "contents", err);
+	s->offset += left - buffered;
+	if (nar_reader_skip(s->reader, left) < 0)
+		return err_set(err, E_INTERNAL, "cannot skip contents of a NAR");
+	return 0;
 }
 
-static int next_event(struct find *f, struct node_event *ret, struct err *err)
+/* The next event that is not NODE_CONTENT. */
+static int next_event(struct scan *s, struct node_event *ret, struct err *err)
 {
 	for (;;) {
-		uint64_t left = nar_reader_content_left(f->reader);
+		uint64_t left = nar_reader_content_left(s->reader);
 		int r;
 
-		if (left && skip_contents(f, left, err) < 0)
+		if (left && skip_contents(s, left, err) < 0)
 			return err->code;
-		r = nar_reader_step(f->reader, &f->input, ret);
+		r = nar_reader_step(s->reader, &s->input, ret);
 		if (r < 0)
 			return err_set(err, r, "malformed NAR at offset %" PRIu64 ": expected %s",
-				       nar_reader_offset(f->reader),
-				       nar_reader_expected(f->reader));
+				       nar_reader_offset(s->reader),
+				       nar_reader_expected(s->reader));
 		if (r > 0)
 			return 0;
-		if (refill(f, err) < 0)
+		if (refill(s, err) < 0)
 			return err->code;
 	}
 }
 
-static int not_found(const struct find *f, struct err *err)
+static int scan(struct scan *s, struct node_sink *out, struct err *err)
 {
-	return err_set(err, E_NOTFOUND, "the NAR has no \"%s\"", f->path);
+	struct node_event ev = {0};
+
+	while (ev.type != NODE_END)
+		if (next_event(s, &ev, err) < 0 || node_sink_event(out, &ev, err) < 0)
+			return err->code;
+	if (s->input.len || s->offset < s->end)
+		return err_set(err, E_INVALID,
+			       "trailing bytes behind the end of the NAR at offset %" PRIu64,
+			       nar_reader_offset(s->reader));
+	return 0;
 }
 
-static int found(const struct find *f, const struct node_event *ev, struct nar_member *ret,
+int nar_scan(int fd, struct node_sink *out, struct err *err)
+{
+	CLEANUP(nar_reader_free) struct nar_reader *reader = nar_reader_new();
+	cleanup_free struct scan *s = xcalloc(1, sizeof(*s));
+
+	if (scan_begin(s, fd, reader, err) < 0)
+		return err->code;
+	return scan(s, out, err);
+}
+
+static int found(const struct scan *s, const struct node_event *ev, struct nar_member *ret,
 		 struct err *err)
 {
 	/* Contents that reach past the end of the file are not there. */
-	if (ev->nar_offset > f->end || ev->size > f->end - ev->nar_offset)
-		return truncated(f->end, "contents", err);
+	if (ev->nar_offset > s->end || ev->size > s->end - ev->nar_offset)
+		return truncated(s->end, "contents", err);
 	*ret = (struct nar_member){
 		.type = ev->type,
 		.executable = ev->executable,
@@ -124,68 +130,22 @@ static int found(const struct find *f, const struct node_event *ev, struct nar_m
 	return 0;
 }
 
-/* One event on the way: 1 found, 0 go on. */
-static int look(struct find *f, const struct node_event *ev, struct nar_member *ret,
-		struct err *err)
-{
-	struct slice want = next_component(f->rest);
-	int order;
-
-	switch (ev->type) {
-	case NODE_DIRECTORY:
-	case NODE_REGULAR:
-	case NODE_SYMLINK:
-		if (ev->depth != f->depth)
-			return 0;
-		order = ev->depth ? slice_compare(ev->name, want) : 0;
-		if (order > 0) /* names are sorted: it would have come */
-			return not_found(f, err);
-		if (order < 0)
-			return 0;
-		if (ev->depth)
-			f->rest += want.len;
-		skip_slashes(f);
-		if (!*f->rest)
-			return found(f, ev, ret, err) < 0 ? err->code : 1;
-		if (ev->type != NODE_DIRECTORY)
-			return not_found(f, err);
-		f->depth++;
-		return 0;
-	case NODE_DIRECTORY_END:
-		/* The directory that should have had it is over. */
-		return ev->depth + 1 == f->depth ? not_found(f, err) : 0;
-	default:
-		return 0;
-	}
-}
-
-static int find_end(struct find *f, struct err *err)
-{
-	struct stat st;
-
-	if (fstat(f->fd, &st) < 0)
-		return err_errno(err, "stat the NAR");
-	f->end = S_ISREG(st.st_mode) ? (uint64_t)st.st_size : INT64_MAX;
-	return 0;
-}
-
 int nar_find(int fd, const char *path, struct nar_member *ret, struct err *err)
 {
 	CLEANUP(nar_reader_free) struct nar_reader *reader = nar_reader_new();
-	cleanup_free struct find *f = xcalloc(1, sizeof(*f));
-	int r = check_path(path, err);
+	cleanup_free struct scan *s = xcalloc(1, sizeof(*s));
+	struct node_path at;
+	struct node_event ev;
+	int r = 0;
 
-	f->fd = fd;
-	f->reader = reader;
-	f->path = f->rest = path;
-	if (r == 0)
-		r = find_end(f, err);
+	if (node_path_init(&at, path, err) < 0 || scan_begin(s, fd, reader, err) < 0)
+		return err->code;
 	while (r == 0) {
-		struct node_event ev;
-
-		r = next_event(f, &ev, err);
-		if (r == 0)
-			r = look(f, &ev, ret, err);
+		if (next_event(s, &ev, err) < 0)
+			return err->code;
+		r = node_path_step(&at, &ev);
 	}
-	return r < 0 ? r : 0;
+	if (r < 0)
+		return err_set(err, r, "the NAR has no \"%s\"", path);
+	return found(s, &ev, ret, err);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The tokens of a NAR as literal bytes. A token is a string: its length as a 64-bit little-endian number, its bytes, and
- * zeros up to a multiple of 8 (SPEC nix-nar). Private to the reader and the writer.
+ * The tokens of a NAR as literal bytes. A token is a string: its length as a 64-bit
+ * little-endian number, its bytes, and zeros up to a multiple of 8 (SPEC nix-nar). Private to
+ * the reader and the writer.
  */
 #ifndef NACRE_NIX_NAR_FORMAT_H
 #define NACRE_NIX_NAR_FORMAT_H

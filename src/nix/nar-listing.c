@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * SPEC nix-cache 1.5: {"version":1,"root":NODE}, in the key order of Nix 2.8. Nix escapes only what JSON demands, with
- * short forms for newline, return and tab alone.
+ * SPEC nix-cache 1.5: {"version":1,"root":NODE}, in the key order of Nix 2.8. Nix escapes only
+ * what JSON demands, with short forms for newline, return and tab alone.
  */
 #include <inttypes.h>
 
@@ -185,6 +185,7 @@ struct nar_lister *nar_lister_new(size_t max)
 	struct nar_lister *l = xcalloc(1, sizeof(*l));
 
 	l->node_sink.event = nar_lister_event;
+	l->check.headers_only = true;
 	l->json = BUF_INIT(max);
 	return l;
 }

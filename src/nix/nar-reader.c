@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The grammar is a table: a state's row lists the literal bytes that may come next, several tokens at a time, and each
- * literal says what follows it. No literal is the prefix of another one in its row, so a comparison that can stop and go
- * on at any byte decides. Between literals there are only numbers, names, targets, contents and padding.
+ * The grammar is a table: a state's row lists the literal bytes that may come next, several
+ * tokens at a time, and each literal says what follows it. No literal is the prefix of another
+ * one in its row, so a comparison that can stop and go on at any byte decides. Between literals
+ * there are only numbers, names, targets, contents and padding.
  */
 #include <nacre/nar.h>
 
@@ -306,7 +307,8 @@ static int step_row(struct nar_reader *r, struct slice *input, struct node_event
 	return STEP_MORE;
 }
 
-/* A value of `len` bytes, contiguous: STEP_ON when *ret points to it, in the input if it is whole there. */
+/* A value of `len` bytes, contiguous: STEP_ON when *ret points to it, in the input if it is
+ * whole there. */
 static int take_value(struct nar_reader *r, struct slice *input, size_t len, const uint8_t **ret)
 {
 	size_t n = len - r->matched;

@@ -88,7 +88,7 @@ static int check_file_end(struct node_check *c, struct err *err)
 {
 	if (c->place != NODE_IN_FILE)
 		return refuse(c, E_INVALID, "the end of a file outside a file", err);
-	if (c->left)
+	if (c->left && !c->headers_only)
 		return refuse(c, E_INVALID, "less contents than the file has bytes", err);
 	c->place = c->dirs ? NODE_IN_DIR : NODE_AT_END;
 	return 0;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A walk with an explicit stack: one descriptor and one sorted run of names for each open directory, at most
- * NODE_DEPTH_MAX. A node's kind comes with its name from the directory, so a file costs open, stat, read and close and a
- * symlink one call. Whatever was found is checked again on the opened descriptor, because the tree may change.
+ * A walk with an explicit stack: one descriptor and one sorted run of names for each open
+ * directory, at most NODE_DEPTH_MAX. A node's kind comes with its name from the directory, so a
+ * file costs open, stat, read and close and a symlink one call. Whatever was found is checked
+ * again on the opened descriptor, because the tree may change.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -22,7 +23,8 @@ enum {
 	OPEN_FLAGS = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
 };
 
-/* A name in a directory. `key` is its first eight bytes, big-endian: it decides most comparisons. */
+/* A name in a directory. `key` is its first eight bytes, big-endian: it decides most
+ * comparisons. */
 struct entry {
 	uint64_t key;
 	uint32_t name; /* where it begins in the names */
@@ -100,7 +102,8 @@ static int changed(const struct dump *d, struct err *err)
 	return fail(d, E_CONFLICT, "changed while it was read", err);
 }
 
-/* A system call failed. What was there a moment ago and now is not, or is of another kind, has changed. */
+/* A system call failed. What was there a moment ago and now is not, or is of another kind, has
+ * changed. */
 static int fail_errno(const struct dump *d, const char *what, struct err *err)
 {
 	char path[PATH_TEXT_MAX];
@@ -145,8 +148,8 @@ static int send_content(struct dump *d, struct node_event *ev, const void *data,
 	return node_sink_event(d->out, ev, err);
 }
 
-/* Sends a file's bytes [offset, end). At the end of the file one byte more is asked for, so that the last read also shows
- * whether it has grown. */
+/* Sends a file's bytes [offset, end). At the end of the file one byte more is asked for, so that
+ * the last read also shows whether it has grown. */
 static int send_data(struct dump *d, int fd, struct node_event *ev, uint64_t offset, uint64_t end,
 		     struct err *err)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Removal without recursion and with few descriptors, however deep the tree: a directory that lies too deep is moved up
- * into the top directory, which is read again until it is empty. Mount points are never entered: what is mounted there
- * is not part of the tree.
+ * Removal without recursion and with few descriptors, however deep the tree: a directory that
+ * lies too deep is moved up into the top directory, which is read again until it is empty. Mount
+ * points are never entered: what is mounted there is not part of the tree.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -72,7 +72,8 @@ static int open_here(int dirfd, const char *name, int flags)
 	return fd;
 }
 
-/* chmod u+rwx of the directory that holds what is removed next; not of the one above the tree, which is not ours. */
+/* chmod u+rwx of the directory that holds what is removed next; not of the one above the tree,
+ * which is not ours. */
 static bool open_up(const struct removal *rm)
 {
 	return rm->depth && fchmod(parent_fd(rm), 0700) == 0;
@@ -171,7 +172,8 @@ static int remove_entry(struct removal *rm, const char *name, unsigned type, str
 	return rm->depth < LEVELS ? enter(rm, name, err) : move_up(rm, name, err);
 }
 
-/* The innermost directory has no more entries to show: removes it, or reads it again where some were passed over. */
+/* The innermost directory has no more entries to show: removes it, or reads it again where some
+ * were passed over. */
 static int leave(struct removal *rm, struct err *err)
 {
 	struct level *l = rm->levels[--rm->depth];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Everything is created (O_EXCL, mkdirat, symlinkat: none follows or replaces anything) as a single component of a
- * directory that this writer itself has created and holds open.
+ * Everything is created (O_EXCL, mkdirat, symlinkat: none follows or replaces anything) as a
+ * single component of a directory that this writer itself has created and holds open.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -28,6 +28,7 @@ struct tree_writer {
 	char *path; /* owned; of the root, relative to dirfd */
 	struct tree_top top;
 	struct node_check check;
+	bool created;             /* the root */
 	unsigned depth;           /* number of open directories */
 	int dirs[NODE_DEPTH_MAX]; /* owned */
 	int file;                 /* owned; -1: none */
@@ -95,6 +96,7 @@ static int make_directory(struct tree_writer *w, const struct node_event *ev, st
 	/* Others are kept out of a canonical directory until it is complete. */
 	if (mkdirat(parent, name, w->options.canonical ? 0700 : 0777) < 0)
 		return fail_errno(w, "create directory", ev->depth, err);
+	w->created = true;
 	fd = safe_openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	if (fd < 0)
 		return fail_errno(w, "open directory", ev->depth, err);
@@ -120,6 +122,7 @@ static int make_symlink(struct tree_writer *w, const struct node_event *ev, stru
 	target[ev->data.len] = '\0';
 	if (symlinkat(target, parent_fd(w), node_name(w, ev)) < 0)
 		return fail_errno(w, "create symlink", ev->depth, err);
+	w->created = true;
 	if (w->options.canonical &&
 	    utimensat(parent_fd(w), node_name(w, ev), canonical_times, AT_SYMLINK_NOFOLLOW) < 0)
 		return fail_errno(w, "set the time of symlink", ev->depth, err);
@@ -151,6 +154,7 @@ static int make_file(struct tree_writer *w, const struct node_event *ev, struct 
 			      O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_NOCTTY, mode);
 	if (w->file < 0)
 		return fail_errno(w, "create file", ev->depth, err);
+	w->created = true;
 	w->executable = ev->executable;
 	w->offset = w->zeros = 0;
 	if (ev->executable && !w->options.canonical)
@@ -194,7 +198,8 @@ static int settle_zeros(struct tree_writer *w, struct err *err)
 	return 0;
 }
 
-/* The length of the zeros, or of what is not zeros, at the front of `s`, in whole pieces (the last may be shorter). */
+/* The length of the zeros, or of what is not zeros, at the front of `s`, in whole pieces (the
+ * last may be shorter). */
 static size_t run_length(struct slice s, bool *ret_zeros)
 {
 	size_t len = 0;
@@ -212,7 +217,8 @@ static size_t run_length(struct slice s, bool *ret_zeros)
 	return len;
 }
 
-/* Contents of a file that is large enough to have holes: runs of zeros are held back until their length is known. */
+/* Contents of a file that is large enough to have holes: runs of zeros are held back until their
+ * length is known. */
 static int write_sparse(struct tree_writer *w, struct slice data, struct err *err)
 {
 	size_t due = 0; /* at the front of data: bytes to be written before `at` */
@@ -316,6 +322,11 @@ struct tree_writer *tree_writer_new(int dirfd, const char *name,
 struct node_sink *tree_writer_node_sink(struct tree_writer *w)
 {
 	return &w->node_sink;
+}
+
+bool tree_writer_created(const struct tree_writer *w)
+{
+	return w->created;
 }
 
 void tree_writer_free(struct tree_writer *w)

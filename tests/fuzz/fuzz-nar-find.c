@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Random access agrees with reading all: the input is a path, a newline and a NAR. If the NAR is well formed, nar_find()
- * finds exactly what a reader passes under that path.
+ * Random access agrees with reading all: the input is a path, a newline and a NAR. If the NAR is
+ * well formed, nar_find() finds exactly what a reader passes under that path.
  */
 #include <stdlib.h>
 #include <sys/mman.h>

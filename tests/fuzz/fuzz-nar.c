@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The NAR reader: whatever the bytes, reading them whole and in pieces (whose size the first byte chooses) gives the same
- * events and the same error, and what was read completely is written again byte for byte.
+ * The NAR reader: whatever the bytes, reading them whole and in pieces (whose size the first
+ * byte chooses) gives the same events and the same error, and what was read completely is
+ * written again byte for byte.
  */
 #include <stdlib.h>
 

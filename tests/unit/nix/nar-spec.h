@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * NARs and events as text, for tests. A spec is a list of words; each is one token of a NAR, except
+ * NARs and events as text, for tests. A spec is a list of words; each is one token of a NAR,
+ * except
  *
  *	%empty        the empty token          %NUMBER:x    a token of that many bytes 'x'
  *	%len:NUMBER   eight raw bytes          %raw:HEX     raw bytes
@@ -9,8 +10,8 @@
  *	%deep:NUMBER  so many directories, each the only entry "d" of the one above, all opened
  *	%close:NUMBER their ends
  *
- * and '@' before a word marks the offset where a reader should refuse it. Events are recorded as lines; the contents of a
- * file are one line, however they were split.
+ * and '@' before a word marks the offset where a reader should refuse it. Events are recorded as
+ * lines; the contents of a file are one line, however they were split.
  */
 #ifndef NACRE_TESTS_NAR_SPEC_H
 #define NACRE_TESTS_NAR_SPEC_H

@@ -171,6 +171,64 @@ static void test_bad(void **state)
 	}
 }
 
+/* All events but contents, however far one must skip for them. */
+static void test_scan(void **state)
+{
+	cleanup_fd int fd = nar_fd(TREE);
+	struct record rec = RECORD_INIT;
+	struct err err = ERR_INIT;
+
+	assert_ok(nar_scan(fd, &rec.sink, &err), err);
+	assert_string_equal(record_text(&rec),
+			    "dir 0 <>\ndir 1 <bin>\nfile 2 <big> 200000 @368\n"
+			    "end-file 2 200000\nlink 2 <sh> -> bash\nend-dir 1\n"
+			    "file 1 <bin-x> x 3 @200808\nend-file 1 x 3\ndir 1 <lib>\n"
+			    "dir 2 <a>\nfile 3 <b> 4 @201272\nend-file 3 4\nend-dir 2\nend-dir 1\n"
+			    "file 1 <z> 0 @201528\nend-file 1 0\nend-dir 0\nend\n");
+	record_release(&rec);
+}
+
+static const struct {
+	const char *spec, *text;
+	int code;
+} bad_scans[] = {
+	{NIX_HEAD "directory ) %raw:00", "trailing bytes behind the end of the NAR at offset 96",
+	 E_INVALID},
+	{NIX_HEAD "directory entry", "truncated NAR: it ends at offset 96, expected \"(\"",
+	 E_TRUNCATED},
+	{NIX_HEAD "regular contents %len:100000 %raw:00",
+	 "truncated NAR: it ends at offset 97, expected contents", E_TRUNCATED},
+	{NIX_HEAD "regular contents %70001:x x", "malformed NAR at offset 70104: expected \")\"",
+	 E_INVALID},
+};
+
+static void test_bad_scan(void **state)
+{
+	for (size_t i = 0; i < ARRAY_LEN(bad_scans); i++) {
+		cleanup_fd int fd = nar_fd(bad_scans[i].spec);
+		struct record rec = RECORD_INIT;
+		struct err err = ERR_INIT;
+
+		assert_int_equal(nar_scan(fd, &rec.sink, &err), bad_scans[i].code);
+		assert_string_equal(err.text, bad_scans[i].text);
+		record_release(&rec);
+	}
+}
+
+/* A listing needs no contents. */
+static void test_scan_to_listing(void **state)
+{
+	cleanup_fd int fd = nar_fd(NIX_HEAD "regular contents %70001:x )");
+	struct nar_lister *l = nar_lister_new(0);
+	struct err err = ERR_INIT;
+
+	assert_ok(nar_scan(fd, nar_lister_node_sink(l), &err), err);
+	assert_true(slice_equal_str(nar_lister_json(l),
+				    "{\"version\":1,\"root\":{\"type\":\"regular\",\"size\":70001,"
+				    "\"narOffset\":96}}"));
+	nar_lister_free(l);
+}
+
 static void test_unreadable(void **state)
 {
 	struct err err = ERR_INIT;
@@ -186,9 +244,15 @@ static void test_unreadable(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_found),     cmocka_unit_test(test_missing),
-		cmocka_unit_test(test_root_file), cmocka_unit_test(test_huge),
-		cmocka_unit_test(test_bad),       cmocka_unit_test(test_unreadable),
+		cmocka_unit_test(test_found),
+		cmocka_unit_test(test_missing),
+		cmocka_unit_test(test_root_file),
+		cmocka_unit_test(test_huge),
+		cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_unreadable),
+		cmocka_unit_test(test_scan),
+		cmocka_unit_test(test_bad_scan),
+		cmocka_unit_test(test_scan_to_listing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

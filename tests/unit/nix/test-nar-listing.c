@@ -44,7 +44,8 @@ static const struct {
 	{NIX_HEAD "symlink target %hex:c3a4e282acf09f9880f48fbfbfed9fbfee8080 )",
 	 "{\"version\":1,\"root\":{\"type\":\"symlink\",\"target\":"
 	 "\"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\xf4\x8f\xbf\xbf\xed\x9f\xbf\xee\x80\x80\"}}"},
-	/* Not UTF-8: stray and missing continuation, overlong, surrogate, past U+10FFFF, cut off. */
+	/* Not UTF-8: stray and missing continuation, overlong, surrogate, past U+10FFFF, cut
+	 * off. */
 	{NIX_HEAD "symlink target %hex:41ff42 )",
 	 "{\"version\":1,\"root\":{\"type\":\"symlink\",\"target\":\"A\\udcffB\"}}"},
 	{NIX_HEAD "symlink target %hex:80c341c0aff5 )",

@@ -390,7 +390,8 @@ static void test_failure_and_reset(void **state)
 	nar_reader_free(r);
 }
 
-/* Names of the NAR before must not decide about the order in the next one, nor those of a directory that has ended. */
+/* Names of the NAR before must not decide about the order in the next one, nor those of a
+ * directory that has ended. */
 static void test_reset_forgets_names(void **state)
 {
 	struct nar_reader *r = nar_reader_new();

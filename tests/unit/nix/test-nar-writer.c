@@ -191,7 +191,8 @@ static void test_depth(void **state)
 	nar_writer_free(w);
 }
 
-/* Each event is at most one write, done before the handler returns; contents pass without a copy. */
+/* Each event is at most one write, done before the handler returns; contents pass without a
+ * copy. */
 static void test_writes(void **state)
 {
 	static const struct node_event events[] = {

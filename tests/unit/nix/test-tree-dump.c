@@ -329,7 +329,8 @@ static int sum_event(struct node_sink *self, const struct node_event *ev, struct
 	return 0;
 }
 
-/* 5 GiB with data at the start, in the middle, at the end or nowhere; holes are not read, or this took long. */
+/* 5 GiB with data at the start, in the middle, at the end or nowhere; holes are not read, or
+ * this took long. */
 static void test_sparse(void **state)
 {
 	static const off_t offsets[][3] = {{-1},

@@ -87,7 +87,8 @@ static void test_deep(void **state)
 	assert_int_equal(count_fds(), before);
 }
 
-/* Runs `child` in a process of its own, so that it may change what the process is. Returns its status. */
+/* Runs `child` in a process of its own, so that it may change what the process is. Returns its
+ * status. */
 static int in_child(int (*child)(int fd), int fd)
 {
 	int status = 0;

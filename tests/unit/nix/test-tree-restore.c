@@ -202,6 +202,34 @@ static void test_malformed(void **state)
 	}
 }
 
+/* What may be removed after a failure: only what the writer has made. */
+static void test_created(void **state)
+{
+	static const struct node_event events[] = {
+		{.type = NODE_DIRECTORY},
+		{.type = NODE_SYMLINK, .data = {(const uint8_t *)"t", 1}},
+		{.type = NODE_REGULAR},
+	};
+	struct dir *d = *state;
+
+	for (size_t i = 0; i < ARRAY_LEN(events); i++) {
+		struct err err = ERR_INIT;
+
+		for (int again = 0; again < 2; again++) {
+			struct tree_writer *w = tree_writer_new(d->fd, "t", &plain);
+
+			assert_false(tree_writer_created(w));
+			assert_int_equal(
+				node_sink_event(tree_writer_node_sink(w), &events[i], &err),
+				again ? E_EXISTS : 0);
+			assert_int_equal(tree_writer_created(w), !again);
+			tree_writer_free(w);
+		}
+		err = ERR_INIT;
+		assert_ok(tree_remove(d->fd, "t", &err), err);
+	}
+}
+
 /* Events that no reader would give are refused before anything is made of them. */
 static void test_hostile_events(void **state)
 {
@@ -231,7 +259,8 @@ static void test_hostile_events(void **state)
 	}
 }
 
-/* Somebody swaps the directory for a symlink while it is filled: what follows still goes into the directory. */
+/* Somebody swaps the directory for a symlink while it is filled: what follows still goes into
+ * the directory. */
 static void test_swapped(void **state)
 {
 	struct dir *d = *state;
@@ -326,9 +355,11 @@ static void test_holes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		tree_test(test_identity), tree_test(test_modes),     tree_test(test_exists),
-		tree_test(test_paths),    tree_test(test_malformed), tree_test(test_hostile_events),
-		tree_test(test_swapped),  tree_test(test_fallback),  tree_test(test_hole_contents),
+		tree_test(test_identity),  tree_test(test_modes),
+		tree_test(test_exists),    tree_test(test_paths),
+		tree_test(test_malformed), tree_test(test_hostile_events),
+		tree_test(test_created),   tree_test(test_swapped),
+		tree_test(test_fallback),  tree_test(test_hole_contents),
 		tree_test(test_holes),
 	};
 
