@@ -34,7 +34,7 @@ struct verify_sink {
 	struct sink *next;
 	struct hasher hasher;
 	struct hash digest;
-	bool known; /* the digest was promised */
+	bool known;     /* the digest was promised */
 	int64_t size;   /* bytes; DIGEST_SIZE_UNKNOWN: any */
 	uint64_t bytes; /* passed so far */
 };

@@ -161,8 +161,8 @@ NACRE_API int image_archive_dest(struct image_dest **ret, const char *file, stru
 
 /* docker-archive: what `docker save` writes and `docker load` reads. `name` is a repository tag
  * ("busybox:latest") or "@<n>", the n-th image; NULL: the only one (source), or untagged
- * (destination). A source offers it as a Docker schema 2 manifest over its uncompressed layers. A
- * destination takes one image: put_manifest() with a tag or not. */
+ * (destination). A source offers it as an OCI manifest over its uncompressed layers. A destination
+ * takes one image; the tag given to put_manifest() means nothing. Both unpack layers. */
 NACRE_API int image_docker_archive_source(struct image_source **ret, const char *file,
 					  const char *name, struct err *err);
 NACRE_API int image_docker_archive_dest(struct image_dest **ret, const char *file, const char *name,

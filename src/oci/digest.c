@@ -106,7 +106,9 @@ static int verify_finish(struct sink *self, struct err *err)
 		return err_set(err, E_MISMATCH, "content has %llu bytes, %lld were promised",
 			       (unsigned long long)s->bytes, (long long)s->size);
 	hasher_final(&s->hasher, &h);
-	if (!hash_equal(&h, &s->digest)) {
+	if (!s->known) {
+		s->digest = h;
+	} else if (!hash_equal(&h, &s->digest)) {
 		digest_format(wanted, &s->digest);
 		digest_format(found, &h);
 		return err_set(err, E_MISMATCH, "content has the digest %s, %s was promised", found,
@@ -121,8 +123,9 @@ void verify_sink_init(struct verify_sink *s, const struct hash *digest, int64_t 
 	*s = (struct verify_sink){.sink = {verify_write, verify_finish},
 				  .next = next,
 				  .digest = *digest,
+				  .known = digest->algo != HASH_NONE,
 				  .size = size};
-	hasher_init(&s->hasher, digest->algo);
+	hasher_init(&s->hasher, s->known ? digest->algo : HASH_SHA256);
 }
 
 void verify_sink_release(struct verify_sink *s)

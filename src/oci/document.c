@@ -188,17 +188,23 @@ void build_text(struct json_builder *b, const char *key, const char *text)
 		build_value(b, key, json_string(text));
 }
 
+json_t *build_text_array(const struct strv *list)
+{
+	json_t *array = json_array();
+
+	for (size_t i = 0; i < list->len; i++) {
+		if (json_array_append_new(array, json_string(list->items[i])) < 0) {
+			json_decref(array);
+			return NULL;
+		}
+	}
+	return array;
+}
+
 void build_texts(struct json_builder *b, const char *key, const struct strv *list)
 {
-	json_t *array;
-
-	if (!list->len)
-		return;
-	array = json_array();
-	for (size_t i = 0; i < list->len; i++)
-		if (json_array_append_new(array, json_string(list->items[i])) < 0)
-			b->failed = true;
-	build_value(b, key, array);
+	if (list->len)
+		build_value(b, key, build_text_array(list));
 }
 
 void build_annotations(struct json_builder *b, const char *key, const struct annotations *a)

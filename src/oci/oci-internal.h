@@ -4,11 +4,18 @@
 #define NACRE_OCI_INTERNAL_H
 
 #include <nacre/json.h>
-#include <nacre/manifest.h>
+#include <nacre/transport.h>
 
 /* Appends without looking at the order: many at once, then annotations_sort(). Keys are unique. */
 void annotations_append(struct annotations *a, const char *key, const char *value);
 void annotations_sort(struct annotations *a);
+
+/* Bytes in memory (borrowed) as a blob. */
+struct slice_producer {
+	struct blob_producer producer;
+	struct slice bytes;
+};
+void slice_producer_init(struct slice_producer *p, struct slice bytes);
 
 /* A copy, NULL for NULL. */
 char *copy_or_null(const char *s);
@@ -39,6 +46,8 @@ void build_annotations(struct json_builder *b, const char *key, const struct ann
 void build_set(struct json_builder *b, const char *key, const struct strv *list);
 /* NULL on failure. */
 json_t *build_descriptor(const struct descriptor *d);
+/* An array of texts, empty or not. */
+json_t *build_text_array(const struct strv *list);
 /* The object, owned by the caller, or NULL if anything failed. */
 json_t *build_end(struct json_builder *b);
 /* Appends the canonical form of `value`, which it takes over; NULL is E_INVALID. */
