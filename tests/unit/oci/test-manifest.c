@@ -254,23 +254,21 @@ static void test_select(void **state)
 {
 #define FOR(digest, platform) \
 	"{\"mediaType\":\"a/b\",\"digest\":\"" digest "\",\"size\":3,\"platform\":" platform "}"
-	static const char
-		text
-			[] = "{" V2
-			     "\"manifests\":[" DESC("a/b", D1) "," FOR(D1, "{\"architecture\":"
-									   "\"arm\",\"os\":"
-									   "\"linux\",\"variant\":"
-									   "\"v6\"}") "," FOR(
-				     D2,
-				     "{\"architecture\":\"arm\",\"os\":\"linux\",\"variant\":"
-				     "\"v7\"}") "," FOR(D1,
-							"{\"architecture\":\"amd64\",\"os\":"
-							"\"windows\"}") "," FOR(D1,
-										"{\"architecture\":"
-										"\"unknown\","
-										"\"os\":"
-										"\"unknown\"}") "]"
-												"}";
+	static const char text[] = "{" V2 "\"manifests\":[" DESC("a/b", D1) "," FOR(
+		D1,
+		"{\"architecture\":"
+		"\"arm\",\"os\":"
+		"\"linux\",\"variant\":"
+		"\"v6\"}") "," FOR(D2,
+				   "{\"architecture\":\"arm\",\"os\":\"linux\",\"variant\":"
+				   "\"v7\"}") "," FOR(D1,
+						      "{\"architecture\":\"amd64\",\"os\":"
+						      "\"windows\"}") "," FOR(D1,
+									      "{\"architecture\":"
+									      "\"unknown\","
+									      "\"os\":"
+									      "\"unknown\"}") "]"
+											      "}";
 	static const struct {
 		const char *wanted;
 		int found;
