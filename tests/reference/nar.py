@@ -52,31 +52,31 @@ def strings(*tokens):
 
 
 def pieces(node):
-    """The NAR of a node as byte strings; the content of each file is a piece of its own."""
-    yield string(MAGIC)
+    """The NAR of a node as (True, content of a regular file) and (False, what is around it)."""
+    yield False, string(MAGIC)
     yield from _node_pieces(node)
 
 
 def _node_pieces(node):
     if isinstance(node, File):
         mark = strings(b"executable", b"") if node.executable else b""
-        yield strings(b"(", b"type", b"regular") + mark + string(b"contents")
-        yield len(node.data).to_bytes(8, "little")
-        yield node.data
-        yield bytes(-len(node.data) % 8) + string(b")")
+        length = len(node.data).to_bytes(8, "little")
+        yield False, strings(b"(", b"type", b"regular") + mark + string(b"contents") + length
+        yield True, node.data
+        yield False, bytes(-len(node.data) % 8) + string(b")")
     elif isinstance(node, Symlink):
-        yield strings(b"(", b"type", b"symlink", b"target", node.target, b")")
+        yield False, strings(b"(", b"type", b"symlink", b"target", node.target, b")")
     else:
-        yield strings(b"(", b"type", b"directory")
+        yield False, strings(b"(", b"type", b"directory")
         for name, child in node.sorted():
-            yield strings(b"entry", b"(", b"name", name, b"node")
+            yield False, strings(b"entry", b"(", b"name", name, b"node")
             yield from _node_pieces(child)
-            yield string(b")")
-        yield string(b")")
+            yield False, string(b")")
+        yield False, string(b")")
 
 
 def write(node):
-    return b"".join(pieces(node))
+    return b"".join(data for _, data in pieces(node))
 
 
 # ---- reading -------------------------------------------------------------------------------------
