@@ -63,7 +63,8 @@ static inline enum frame_kind frame_kind_of(const struct node_event *ev)
 }
 
 /* Decodes one frame of ours: exactly raw_size bytes into `ret`. 0; E_INVALID: not one zstd frame of
- * that size. Threads: any; keeps a context a call unless `decoder` is given. */
+ * that size.
+ * Threads: one decoder at a time. */
 struct frame_decoder;
 NACRE_API struct frame_decoder *frame_decoder_new(void);
 NACRE_API int frame_decode(struct frame_decoder *d, struct slice stored, void *ret,

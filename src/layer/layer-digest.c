@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <nacre/buf.h>
+#include <nacre/tar.h>
+
+#include "base/mem.h"
+#include "layer/layer-digest.h"
+
+struct layer_digest {
+	struct frame_sink frame_sink;
+	struct framer *framer;     /* owned; leaves bulk out */
+	struct tar_writer *writer; /* owned */
+	struct hash_sink raw;      /* between writer and framer */
+	struct hash_sink stored;   /* the whole framed layer */
+	struct hash_sink glue;     /* in front of the caller's sink */
+	struct frames frames;
+	struct buf preamble, preamble_stored;
+	char store_dir[STORE_DIR_MAX + 1];
+	char base[STORE_BASE_MAX + 1];
+	bool begun;
+};
+
+static int take_frame(struct frame_sink *self, enum frame_kind kind, struct slice raw,
+		      struct slice stored, struct err *err)
+{
+	struct layer_digest *l = container_of(self, struct layer_digest, frame_sink);
+	struct frame frame = {kind, (uint32_t)raw.len, (uint32_t)stored.len};
+
+	if (kind == FRAME_BULK) /* comes from the NAR, compressed */
+		return 0;
+	frames_add(&l->frames, frame);
+	if (sink_write(&l->stored.sink, stored.data, stored.len, err) < 0)
+		return err->code;
+	return sink_write(&l->glue.sink, stored.data, stored.len, err);
+}
+
+struct layer_digest *layer_digest_new(struct sink *glue_out, const char *store_dir,
+				      const char *base)
+{
+	struct layer_digest *l = xcalloc(1, sizeof(*l));
+
+	l->frame_sink.frame = take_frame;
+	l->framer = framer_new(&l->frame_sink, false);
+	hash_sink_init(&l->raw, HASH_SHA256, framer_sink(l->framer));
+	hash_sink_init(&l->stored, HASH_SHA256, NULL);
+	hash_sink_init(&l->glue, HASH_SHA256, glue_out);
+	l->writer = tar_writer_new(&l->raw.sink, store_dir);
+	snprintf(l->store_dir, sizeof(l->store_dir), "%s", store_dir);
+	snprintf(l->base, sizeof(l->base), "%s", base);
+	return l;
+}
+
+/* Preamble and trailer are runs of their own: they are hashed, but are not in the glue object. */
+static int put_outside(struct layer_digest *l, const struct buf *raw, const struct buf *stored,
+		       struct err *err)
+{
+	hasher_update(&l->raw.hasher, raw->data, raw->len);
+	l->raw.bytes += raw->len;
+	return sink_write(&l->stored.sink, stored->data, stored->len, err);
+}
+
+static int begin(struct layer_digest *l, struct err *err)
+{
+	l->begun = true;
+	layer_preamble(&l->preamble, &l->preamble_stored, l->store_dir);
+	if (put_outside(l, &l->preamble, &l->preamble_stored, err) < 0)
+		return err->code;
+	return tar_writer_path(l->writer, l->base, err);
+}
+
+int layer_digest_event(struct layer_digest *l, const struct node_event *ev, struct err *err)
+{
+	if (!l->begun && begin(l, err) < 0)
+		return err->code;
+	if (framer_set_kind(l->framer, frame_kind_of(ev), err) < 0 ||
+	    node_sink_event(tar_writer_node_sink(l->writer), ev, err) < 0)
+		return err->code;
+	return ev->type == NODE_END ? framer_end_run(l->framer, err) : 0;
+}
+
+void layer_digest_bulk(struct layer_digest *l, size_t raw_size, struct slice stored)
+{
+	struct err none; /* a hash cannot fail */
+
+	frames_add(&l->frames,
+		   (struct frame){FRAME_BULK, (uint32_t)raw_size, (uint32_t)stored.len});
+	sink_write(&l->stored.sink, stored.data, stored.len, &none);
+}
+
+int layer_digest_finish(struct layer_digest *l, struct layer_object *ret, struct err *err)
+{
+	cleanup_buf struct buf raw = {0};
+	cleanup_buf struct buf stored = {0};
+
+	*ret = (struct layer_object){.body_size = l->raw.bytes - l->preamble.len};
+	layer_trailer(&raw, &stored);
+	if (put_outside(l, &raw, &stored, err) < 0)
+		return err->code;
+	named_bytes_of(&l->raw, &ret->tar);
+	named_bytes_of(&l->stored, &ret->zstd);
+	named_bytes_of(&l->glue, &ret->glue);
+	ret->frames = l->frames;
+	l->frames = (struct frames){0};
+	return 0;
+}
+
+void layer_digest_free(struct layer_digest *l)
+{
+	if (!l)
+		return;
+	framer_free(l->framer);
+	tar_writer_free(l->writer);
+	hash_sink_release(&l->raw);
+	hash_sink_release(&l->stored);
+	hash_sink_release(&l->glue);
+	frames_release(&l->frames);
+	buf_release(&l->preamble);
+	buf_release(&l->preamble_stored);
+	free(l);
+}
+
+/* One run of glue, as raw bytes and as frames. */
+struct run {
+	struct frame_sink frame_sink;
+	struct buf *stored; /* borrowed */
+};
+
+static int take_run_frame(struct frame_sink *self, enum frame_kind kind, struct slice raw,
+			  struct slice stored, struct err *err)
+{
+	struct run *r = container_of(self, struct run, frame_sink);
+
+	(void)kind, (void)raw, (void)err;
+	return buf_add(r->stored, stored.data, stored.len);
+}
+
+static void frame_run(const struct buf *raw, struct buf *stored)
+{
+	struct run run = {{take_run_frame}, stored};
+	struct framer *framer = framer_new(&run.frame_sink, true);
+	struct err none = ERR_INIT; /* memory alone is touched, and little of it */
+
+	if (sink_write(framer_sink(framer), raw->data, raw->len, &none) >= 0)
+		framer_end_run(framer, &none);
+	framer_free(framer);
+}
+
+void layer_preamble(struct buf *raw, struct buf *stored, const char *store_dir)
+{
+	struct buf_sink sink;
+	struct tar_writer *w;
+	struct err none = ERR_INIT;
+
+	buf_sink_init(&sink, raw);
+	w = tar_writer_new(&sink.sink, store_dir);
+	tar_writer_preamble(w, &none);
+	tar_writer_free(w);
+	frame_run(raw, stored);
+}
+
+void layer_trailer(struct buf *raw, struct buf *stored)
+{
+	static const uint8_t zeros[TAR_TRAILER_SIZE];
+
+	buf_add(raw, zeros, sizeof(zeros));
+	frame_run(raw, stored);
+}
