@@ -3,3 +3,4 @@
  * The commands of `nacre`, in the order of `nacre --help`: COMMAND(function, name, summary). No
  * include guard: it is included wherever the table is expanded.
  */
+COMMAND(cmd_nar, "nar", "work with NARs, the archives of store paths")
