@@ -369,7 +369,7 @@ skopeo_inspect() {
 oci_runtime() {
     local bundle=$T/probe-bundle runtime
     if [ ! -e "$T/oci-runtime" ]; then
-        python3 "$SRC/tests/integration/hello_image.py" --bundle "$bundle" -- /bin/echo works
+        python3 "$SRC/tests/integration/lib/hello_image.py" --bundle "$bundle" -- /bin/echo works
         for runtime in crun runc; do
             command -v "$runtime" >/dev/null || continue
             "$runtime" --root "$T/probe-state" run --bundle "$bundle" "probe-$$" >"$T/probe.log" 2>&1 || continue
@@ -389,7 +389,7 @@ with_crun() {
 }
 
 hello_image() {
-    python3 "$SRC/tests/integration/hello_image.py" --layout "$1" --tag hello -- /bin/sh
+    python3 "$SRC/tests/integration/lib/hello_image.py" --layout "$1" --tag hello -- /bin/sh
 }
 
 # ---- fixtures ------------------------------------------------------------------------------------
