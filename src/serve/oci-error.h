@@ -7,7 +7,7 @@
 #include "serve/request.h"
 
 /* What a failure is about: E_NOTFOUND of a blob is another error code than of a manifest. */
-enum oci_subject { OCI_BLOB, OCI_MANIFEST, OCI_UPLOAD, OCI_NAME };
+enum oci_subject { OCI_BLOB, OCI_MANIFEST, OCI_MANIFEST_PUT, OCI_UPLOAD, OCI_NAME };
 
 /* An answer of `status` with one error. `code` NULL: a general one for the status. */
 void oci_respond(struct request *req, unsigned status, const char *code, const char *message);

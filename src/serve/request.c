@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <strings.h>
 
+#include <nacre/encode.h>
+
 #include "serve/oci-error.h"
 #include "serve/server-internal.h"
 

@@ -42,6 +42,8 @@ static enum MHD_Result send_response(struct request *req)
 {
 	enum MHD_Result r;
 
+	if (endpoint_is_oci(req->route.endpoint))
+		respond_header(req, "Docker-Distribution-Api-Version", "registry/2.0");
 	if (req->close || atomic_load(&req->server->draining))
 		respond_header(req, "Connection", "close");
 	connection_phase(req->connection, PHASE_SENDING);
@@ -139,8 +141,11 @@ static int start_listener(struct server *server, struct listener *l, const char 
 	if (r < 0)
 		return r;
 	l->fd = listen_open(&address, &l->name, err);
-	if (l->fd < 0)
-		return l->fd;
+	if (l->fd < 0) {
+		r = l->fd;
+		l->fd = -1;
+		return r;
+	}
 	if (address.path[0])
 		l->unix_path = xstrdup(address.path);
 	l->daemon = MHD_start_daemon(

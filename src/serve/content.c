@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+
+#include "serve/content.h"
+#include "serve/server-internal.h"
+
+enum {
+	/* Up to here a body is read into memory and sent with its head in one call: twice as many
+	 * responses a second as with sendfile (docs/performance.md). */
+	SMALL_BODY = 64 << 10,
+	/* What a splice is read in. Larger blocks are hardly faster and cost memory a connection. */
+	BLOCK = 256 << 10,
+};
+
+/* What a body is read from. */
+struct reader {
+	struct content *content; /* owned */
+	uint64_t offset;         /* of the body in the content */
+};
+
+static void reader_free(void *cls)
+{
+	struct reader *r = cls;
+
+	content_free(r->content);
+	free(r);
+}
+
+static ssize_t reader_read(void *cls, uint64_t pos, char *buf, size_t max)
+{
+	struct reader *r = cls;
+	struct err err = ERR_INIT;
+	size_t got;
+
+	if (content_read(r->content, r->offset + pos, buf, max, &got, &err) < 0) {
+		/* The status is out already: the connection ends, and the client sees that the body is
+		 * short. */
+		log_error("a response broke off: %s", err.text);
+		return MHD_CONTENT_READER_END_WITH_ERROR;
+	}
+	return got ? (ssize_t)got : MHD_CONTENT_READER_END_OF_STREAM;
+}
+
+static struct MHD_Response *from_reader(struct content *content, uint64_t offset, uint64_t len)
+{
+	struct reader *r = xcalloc(1, sizeof(*r));
+	bool unknown = len == CONTENT_SIZE_UNKNOWN;
+
+	r->content = content;
+	r->offset = offset;
+	return MHD_create_response_from_callback(unknown ? MHD_SIZE_UNKNOWN : len,
+						 !unknown && len < BLOCK ? len : BLOCK, reader_read,
+						 r, reader_free);
+}
+
+/* NULL: not this way. */
+static struct MHD_Response *from_memory(struct content *content, uint64_t offset, uint64_t len)
+{
+	struct err err = ERR_INIT;
+	char *body = xmalloc((size_t)len + 1);
+	struct MHD_Response *r;
+	size_t got;
+
+	if (content_read(content, offset, body, (size_t)len, &got, &err) < 0 || got != len) {
+		free(body);
+		return NULL;
+	}
+	r = MHD_create_response_from_buffer_with_free_callback((size_t)len, body, free);
+	content_free(content);
+	return r;
+}
+
+/* NULL: the range is not one piece of one file. */
+static struct MHD_Response *from_file(struct content *content, uint64_t offset, uint64_t len)
+{
+	struct MHD_Response *r;
+	uint64_t at, run;
+	int fd = content_file(content, offset, len, &at, &run);
+
+	if (fd < 0 || run < len)
+		return NULL;
+	fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (fd < 0)
+		return NULL;
+	r = MHD_create_response_from_fd_at_offset64(len, fd, at);
+	if (!r)
+		close_fd(&fd);
+	else
+		content_free(content);
+	return r;
+}
+
+static ssize_t read_nothing(void *cls, uint64_t pos, char *buf, size_t max)
+{
+	(void)cls, (void)pos, (void)buf, (void)max;
+	return MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+/* A response that has a length and, as the answer to HEAD, no body. */
+static struct MHD_Response *from_size(uint64_t len)
+{
+	static char nothing[1];
+
+	if (!len)
+		return MHD_create_response_from_buffer(0, nothing, MHD_RESPMEM_PERSISTENT);
+	return MHD_create_response_from_callback(
+		len == CONTENT_SIZE_UNKNOWN ? MHD_SIZE_UNKNOWN : len, 1, read_nothing, NULL, NULL);
+}
+
+static void set_response(struct request *req, unsigned status, struct MHD_Response *r, uint64_t len)
+{
+	if (!r)
+		abort(); /* out of memory for a small allocation */
+	req->status = status;
+	req->response = r;
+	req->response_bytes = req->method == HTTP_HEAD || len == CONTENT_SIZE_UNKNOWN ? 0 : len;
+}
+
+static void send_range(struct request *req, unsigned status, struct content *content,
+		       struct byte_range range)
+{
+	uint64_t len = range.last - range.first + 1;
+	struct MHD_Response *r = NULL;
+
+	if (len <= SMALL_BODY)
+		r = from_memory(content, range.first, len);
+	if (!r)
+		r = from_file(content, range.first, len);
+	if (!r)
+		r = from_reader(content, range.first, len);
+	set_response(req, status, r, len);
+}
+
+static void common_headers(struct request *req, const struct content_reply *reply,
+			   const char *coding, bool ranges)
+{
+	respond_header(req, "Content-Type", "%s", reply->content_type);
+	if (reply->tag)
+		respond_header(req, "ETag", coding ? "\"%s-%s\"" : "\"%s\"", reply->tag, coding);
+	if (coding)
+		respond_header(req, "Content-Encoding", "%s", coding);
+	if (reply->encode)
+		respond_header(req, "Vary", "Accept-Encoding");
+	if (ranges)
+		respond_header(req, "Accept-Ranges", "bytes");
+}
+
+/* SPEC rfc-9110 13.1.2: answers 304 if the client has these bytes. */
+static bool not_modified(struct request *req, const struct content_reply *reply, const char *coding)
+{
+	struct slice header = request_header(req, "If-None-Match");
+	char tag[256];
+
+	if (!header.data || !reply->tag)
+		return false;
+	snprintf(tag, sizeof(tag), coding ? "\"%s-%s\"" : "\"%s\"", reply->tag, coding);
+	if (!http_etag_listed(header, tag))
+		return false;
+	respond_empty(req, 304);
+	respond_header(req, "ETag", "%s", tag);
+	if (reply->encode)
+		respond_header(req, "Vary", "Accept-Encoding");
+	return true;
+}
+
+/* SPEC rfc-9110 13.1.5: a range of other bytes than the client has the rest of is of no use. */
+static bool if_range_holds(struct request *req, const struct content_reply *reply)
+{
+	struct slice header = request_header(req, "If-Range");
+	char tag[256];
+
+	if (!header.data)
+		return true;
+	if (!reply->tag)
+		return false;
+	snprintf(tag, sizeof(tag), "\"%s\"", reply->tag);
+	return slice_equal_str(header, tag);
+}
+
+/* The coding that the client likes best among those the store can make, or NULL. On success `content`
+ * is replaced. */
+static const char *encode(struct request *req, struct content **content)
+{
+	static const struct {
+		const char *name;
+		enum codec codec;
+	} codings[] = {{"zstd", CODEC_ZSTD}, {"gzip", CODEC_GZIP}};
+	struct slice accept = request_header(req, "Accept-Encoding");
+	unsigned q[ARRAY_LEN(codings)];
+
+	if (!accept.data)
+		return NULL;
+	for (size_t i = 0; i < ARRAY_LEN(codings); i++)
+		q[i] = http_accept_encoding(accept, codings[i].name);
+	for (size_t i = 0; i < ARRAY_LEN(codings); i++) {
+		size_t best = q[1] > q[0] ? 1 - i : i;
+		struct content *encoded = NULL;
+		struct err err = ERR_INIT;
+
+		if (!q[best] || content_encoded(*content, codings[best].codec, &encoded, &err) < 0)
+			continue;
+		content_free(*content);
+		*content = encoded;
+		return codings[best].name;
+	}
+	return NULL;
+}
+
+static void send_whole(struct request *req, struct content *content)
+{
+	uint64_t size = content_size(content);
+
+	if (req->method == HTTP_HEAD || !size) {
+		set_response(req, 200, from_size(size), size);
+		content_free(content);
+	} else if (size == CONTENT_SIZE_UNKNOWN) {
+		set_response(req, 200, from_reader(content, 0, size), size);
+	} else {
+		send_range(req, 200, content, (struct byte_range){0, size - 1});
+	}
+}
+
+void respond_content(struct request *req, struct content *content,
+		     const struct content_reply *reply)
+{
+	struct slice range_header = request_header(req, "Range");
+	uint64_t size = content_size(content);
+	enum range_kind kind = RANGE_WHOLE;
+	const char *coding = NULL;
+	struct byte_range range;
+	bool ranges = size != CONTENT_SIZE_UNKNOWN;
+
+	/* A range is one of identity bytes, always. */
+	if (range_header.data && ranges && req->method == HTTP_GET && if_range_holds(req, reply))
+		kind = http_range_parse(&range, range_header, size);
+	if (kind == RANGE_WHOLE && reply->encode && !range_header.data)
+		coding = encode(req, &content);
+	if (not_modified(req, reply, coding)) {
+		content_free(content);
+		return;
+	}
+	if (kind == RANGE_BAD) {
+		content_free(content);
+		request_refuse(req, 416, "the range is outside of the %llu bytes",
+			       (unsigned long long)size);
+		respond_header(req, "Content-Range", "bytes */%llu", (unsigned long long)size);
+		return;
+	}
+	if (kind == RANGE_PART)
+		send_range(req, 206, content, range);
+	else
+		send_whole(req, content);
+	common_headers(req, reply, coding, ranges && !coding);
+	if (kind == RANGE_PART)
+		respond_header(req, "Content-Range", "bytes %llu-%llu/%llu",
+			       (unsigned long long)range.first, (unsigned long long)range.last,
+			       (unsigned long long)size);
+}
+
+void respond_content_head(struct request *req, uint64_t size, const struct content_reply *reply)
+{
+	if (not_modified(req, reply, NULL))
+		return;
+	set_response(req, 200, from_size(size), size);
+	common_headers(req, reply, NULL, size != CONTENT_SIZE_UNKNOWN);
+}

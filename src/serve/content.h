@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Responses whose body is content of the store. Private to src/serve. */
+#ifndef NACRE_SERVE_CONTENT_H
+#define NACRE_SERVE_CONTENT_H
+
+#include "serve/request.h"
+#include "store/store.h"
+
+struct content_reply {
+	const char *content_type;
+	const char *
+		tag; /* what the entity tag is made of: a text that changes with the bytes; NULL: none */
+	bool encode; /* Content-Encoding is welcome, as the client accepts it */
+};
+
+/* GET and HEAD of content: ranges, conditions, codings. Takes over `content`. */
+void respond_content(struct request *req, struct content *content,
+		     const struct content_reply *reply);
+/* The head of the same, from the size alone (CONTENT_SIZE_UNKNOWN is known here, too). */
+void respond_content_head(struct request *req, uint64_t size, const struct content_reply *reply);
+
+#endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Blobs (SPEC dist-1.1 end-2, end-10). */
+#include "serve/content.h"
+#include "serve/oci.h"
+
+/* A blob is named by what it contains: whoever has it need not ask again. */
+#define BLOB_CACHE_CONTROL "max-age=31536000, immutable"
+
+/* SPEC dist-1.1 end-2 */
+static void blob_get_end(struct request *req)
+{
+	char repository[REPOSITORY_MAX + 1], text[DIGEST_TEXT_MAX];
+	struct content_reply reply = {.content_type = "application/octet-stream", .encode = true};
+	struct content *content = NULL;
+	struct err err = ERR_INIT;
+	struct hash digest;
+
+	if (!oci_repository(req, repository) || !oci_digest(req, req->route.arg, &digest))
+		return;
+	digest_format(text, &digest);
+	reply.tag = text;
+	if (req->method == HTTP_HEAD) {
+		uint64_t size;
+
+		if (store_blob_stat(request_view(req), repository, &digest, &size, &err) < 0) {
+			oci_fail(req, OCI_BLOB, &err);
+			return;
+		}
+		respond_content_head(req, size, &reply);
+	} else {
+		if (store_blob_open(request_view(req), repository, &digest, &content, &err) < 0) {
+			oci_fail(req, OCI_BLOB, &err);
+			return;
+		}
+		respond_content(req, content, &reply);
+	}
+	respond_header(req, "Docker-Content-Digest", "%s", text);
+	if (req->status < 300)
+		respond_header(req, "Cache-Control", BLOB_CACHE_CONTROL);
+}
+
+/* SPEC dist-1.1 end-10 */
+static void blob_delete_end(struct request *req)
+{
+	char repository[REPOSITORY_MAX + 1];
+	struct err err = ERR_INIT;
+	struct hash digest;
+
+	if (!oci_repository(req, repository) || !oci_digest(req, req->route.arg, &digest))
+		return;
+	if (store_blob_delete(request_view(req), repository, &digest, &err) < 0)
+		oci_fail(req, OCI_BLOB, &err);
+	else
+		respond_empty(req, 202);
+}
+
+const struct handler blob_get = {.end = blob_get_end};
+const struct handler blob_delete = {.end = blob_delete_end, .access = ACCESS_DELETE};

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Lists of tags, repositories and referrers (SPEC dist-1.1 end-8, end-12, _catalog): pages that cost
+ * what they hold. */
+#include <jansson.h>
+
+#include <nacre/encode.h>
+
+#include "serve/oci.h"
+
+enum {
+	/* Also what a request without `n` gets; what is left is behind the Link. */
+	PAGE_MAX = 10000,
+	REFERRERS_PAGE = 256,
+	REFERRERS_BYTES = 4 << 20, /* clients take no larger index */
+	LAST_MAX = 512,            /* bytes of `last` */
+};
+
+struct page {
+	size_t n;
+	bool nothing; /* n=0 */
+	bool has_last;
+	char last[LAST_MAX];
+};
+
+/* False: answered. */
+static bool read_page(struct request *req, struct page *ret)
+{
+	char text[24];
+	uint64_t n = PAGE_MAX;
+	int has_n = query_get(text, sizeof(text), req->query, "n", 0);
+	int has_last = query_get(ret->last, sizeof(ret->last), req->query, "last", 0);
+
+	if (has_n && (has_n < 0 || parse_u64(&n, slice_str(text)) < 0)) {
+		oci_respond(req, 400, NULL, "the parameter n is no number");
+		return false;
+	}
+	if (has_last < 0) {
+		oci_respond(req, 400, NULL, "the parameter last is malformed");
+		return false;
+	}
+	ret->n = n < PAGE_MAX ? (size_t)n : PAGE_MAX;
+	ret->nothing = n == 0;
+	ret->has_last = has_last == 1 && ret->last[0];
+	return true;
+}
+
+/* {"name": name, key: names}, and the Link to the rest. `name` may be NULL. */
+static void send_names(struct request *req, const char *name, const char *key,
+		       const struct strv *names)
+{
+	json_t *list = json_array(), *body = json_object();
+	char *dump;
+
+	if (name)
+		json_object_set_new(body, "name", json_string(name));
+	for (size_t i = 0; i < names->len; i++)
+		json_array_append_new(list, json_string(names->items[i]));
+	json_object_set_new(body, key, list);
+	dump = json_dumps(body, JSON_COMPACT);
+	json_decref(body);
+	if (!dump)
+		abort(); /* out of memory for a page of names */
+	respond_text(req, 200, "application/json", slice_str(dump));
+	free(dump);
+}
+
+static void link_names(struct request *req, const char *path, const struct page *page,
+		       const struct strv *names)
+{
+	char more[1024] = "", last[900] = "";
+
+	if (!names->len ||
+	    uri_encode(last, sizeof(last), slice_str(names->items[names->len - 1])) < 0)
+		return;
+	snprintf(more, sizeof(more), "last=%s&n=%zu", last, page->n);
+	oci_link_next(req, path, more);
+}
+
+/* SPEC dist-1.1 end-8a, end-8b */
+static void tags_end(struct request *req)
+{
+	char repository[REPOSITORY_MAX + 1];
+	cleanup_strv struct strv names = {0};
+	cleanup_free char *path = NULL;
+	struct page page = {0};
+	struct err err = ERR_INIT;
+	bool more = false;
+	int r;
+
+	if (!oci_repository(req, repository) || !read_page(req, &page))
+		return;
+	/* n=0 asks whether there is such a repository. */
+	r = store_tags(request_view(req), repository, page.nothing ? 1 : page.n,
+		       page.has_last ? page.last : NULL, &names, &more, &err);
+	if (r < 0) {
+		oci_fail(req, OCI_NAME, &err);
+		return;
+	}
+	if (page.nothing)
+		strv_release(&names);
+	send_names(req, repository, "tags", &names);
+	path = xasprintf("/v2/%s/tags/list", repository);
+	if (more && !page.nothing)
+		link_names(req, path, &page, &names);
+}
+
+static void catalog_end(struct request *req)
+{
+	cleanup_strv struct strv names = {0};
+	struct page page = {0};
+	struct err err = ERR_INIT;
+	bool more = false;
+
+	if (!read_page(req, &page))
+		return;
+	if (!page.nothing &&
+	    store_catalog(request_view(req), page.n, page.has_last ? page.last : NULL, &names,
+			  &more, &err) < 0) {
+		oci_fail(req, OCI_NAME, &err);
+		return;
+	}
+	send_names(req, NULL, "repositories", &names);
+	if (more)
+		link_names(req, "/v2/_catalog", &page, &names);
+}
+
+/* One page. Descriptors carry annotations, so what fits in a page is found by trying. */
+static int referrers_page(struct request *req, const char *repository, struct referrers_query *q,
+			  struct buf *ret, uint64_t *ret_after, struct err *err)
+{
+	for (;;) {
+		int r;
+
+		buf_release(ret);
+		/* A single one has to fit, however large. */
+		*ret = BUF_INIT(q->n > 1 ? REFERRERS_BYTES : 2 * MANIFEST_BYTES_MAX);
+		*err = ERR_INIT;
+		r = store_referrers(request_view(req), repository, q, ret, ret_after, err);
+		if (r != E_LIMIT || q->n == 1)
+			return r;
+		q->n = (q->n + 3) / 4;
+	}
+}
+
+static void link_referrers(struct request *req, const char *repository, const char *type,
+			   uint64_t after)
+{
+	char more[900], encoded[800] = "";
+	cleanup_free char *path = NULL;
+	char text[DIGEST_TEXT_MAX];
+
+	slice_to_text(text, sizeof(text), req->route.arg);
+	path = xasprintf("/v2/%s/referrers/%s", repository, text);
+	if (type && uri_encode(encoded, sizeof(encoded), slice_str(type)) < 0)
+		return;
+	snprintf(more, sizeof(more), "after=%llu%s%s", (unsigned long long)after,
+		 type ? "&artifactType=" : "", encoded);
+	oci_link_next(req, path, more);
+}
+
+/* SPEC dist-1.1 end-12a, end-12b */
+static void referrers_end(struct request *req)
+{
+	char repository[REPOSITORY_MAX + 1], type[MEDIA_TYPE_MAX + 1], after_text[24];
+	struct referrers_query q = {.n = REFERRERS_PAGE};
+	cleanup_buf struct buf body = {0};
+	struct err err = ERR_INIT;
+	uint64_t after = 0;
+	int has_type, has_after;
+
+	if (!oci_repository(req, repository) || !oci_digest(req, req->route.arg, &q.subject))
+		return;
+	has_type = query_get(type, sizeof(type), req->query, "artifactType", 0);
+	has_after = query_get(after_text, sizeof(after_text), req->query, "after", 0);
+	if (has_type < 0 || has_after < 0 ||
+	    (has_after && parse_u64(&q.after, slice_str(after_text)) < 0)) {
+		oci_respond(req, 400, NULL, "the parameters are malformed");
+		return;
+	}
+	q.artifact_type = has_type && type[0] ? type : NULL;
+	if (referrers_page(req, repository, &q, &body, &after, &err) < 0) {
+		oci_fail(req, OCI_MANIFEST, &err);
+		return;
+	}
+	respond_buf(req, 200, MT_OCI_INDEX, &body);
+	if (q.artifact_type)
+		respond_header(req, "OCI-Filters-Applied", "artifactType");
+	if (after)
+		link_referrers(req, repository, q.artifact_type, after);
+}
+
+const struct handler tags_get = {.end = tags_end};
+const struct handler catalog_get = {.end = catalog_end};
+const struct handler referrers_get = {.end = referrers_end};
