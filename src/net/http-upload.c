@@ -103,6 +103,11 @@ struct sink *http_upload_sink(struct http_upload *u)
 	return &u->sink;
 }
 
+bool http_upload_is_over(const struct http_upload *u)
+{
+	return !u->transfer;
+}
+
 int http_upload_response(struct http_upload *u, struct http_response *ret, struct err *err)
 {
 	int r;

@@ -117,6 +117,8 @@ int http_upload_new(struct http_upload **ret, struct http *h, const struct http_
 /* Exactly `size` bytes. A write blocks until its bytes were taken; it fails with E_CANCELLED when the server has answered
  * already: then http_upload_response() has the answer. finish() does nothing. Borrowed. */
 struct sink *http_upload_sink(struct http_upload *u);
+/* Has the answer come, or the connection broken, whether or not the body is complete? */
+bool http_upload_is_over(const struct http_upload *u);
 /* Ends the body if that was not done, and waits for the answer. Once. */
 int http_upload_response(struct http_upload *u, struct http_response *ret, struct err *err);
 /* Breaks the request off if it is under way. */
