@@ -40,7 +40,7 @@ enum action {
 	ACT_SYMLINK,
 	ACT_LEAF_END,
 	ACT_DIRECTORY_END,
-	ACT_ENTRY,
+	ACT_NODE,
 };
 
 struct literal {
@@ -74,12 +74,12 @@ static const struct row rows[ST_ROWS] = {
 	[ST_CLOSE] = {"\")\"", {LITERAL(NAR_CLOSE, ACT_LEAF_END, ST_END)}},
 	[ST_CLOSE_ENTRY] = {"\")\"", {LITERAL(NAR_CLOSE NAR_CLOSE, ACT_LEAF_END, ST_DIR)}},
 	[ST_DIR] = {"\"entry\" or \")\"",
-		    {LITERAL(NAR_ENTRY NAR_OPEN NAR_NAME, ACT_ENTRY, ST_NAME_LEN),
+		    {LITERAL(NAR_ENTRY NAR_OPEN NAR_NAME, ACT_NONE, ST_NAME_LEN),
 		     LITERAL(NAR_CLOSE, ACT_DIRECTORY_END, ST_END)}},
 	[ST_DIR_ENTRY] = {"\"entry\" or \")\"",
-			  {LITERAL(NAR_ENTRY NAR_OPEN NAR_NAME, ACT_ENTRY, ST_NAME_LEN),
+			  {LITERAL(NAR_ENTRY NAR_OPEN NAR_NAME, ACT_NONE, ST_NAME_LEN),
 			   LITERAL(NAR_CLOSE NAR_CLOSE, ACT_DIRECTORY_END, ST_DIR)}},
-	[ST_NODE] = {"\"node\"", {LITERAL(NAR_NODE NAR_OPEN NAR_TYPE, ACT_NONE, ST_TYPE)}},
+	[ST_NODE] = {"\"node\"", {LITERAL(NAR_NODE NAR_OPEN NAR_TYPE, ACT_NODE, ST_TYPE)}},
 };
 
 /* What is expected where a token that is not the first of its literal is wrong. */
@@ -123,9 +123,10 @@ struct nar_reader {
 	unsigned viable;  /* bit set of the alternatives that agree with the bytes so far */
 	size_t matched;   /* bytes of a literal, number, value or padding that were taken */
 	size_t value_len; /* of the name or target being read, without padding */
-	uint16_t name_len[NODE_DEPTH_MAX];
-	/* names[d] is the last name read at depth d, while its directory is open. */
-	uint8_t names[NODE_DEPTH_MAX][NODE_NAME_MAX];
+	uint16_t name_len[NODE_DEPTH_MAX + 1];
+	/* names[d] is the last name read at depth d, while its directory is open; one more for the
+	 * node that is refused. */
+	uint8_t names[NODE_DEPTH_MAX + 1][NODE_NAME_MAX];
 	uint8_t value[NODE_TARGET_MAX + 8];
 };
 
@@ -249,18 +250,18 @@ static int act(struct nar_reader *r, const struct literal *lit, struct node_even
 	case ACT_EXECUTABLE:
 		r->executable = true;
 		return STEP_ON;
-	case ACT_ENTRY:
-		/* SPEC nix-nar depth < 64 */
-		if (r->depth + 1 == NODE_DEPTH_MAX)
-			return fail(r, E_LIMIT, expected_levels, r->offset - lit->len);
+	case ACT_NODE:
+		/* SPEC nix-nar depth < 64; the node begins behind "node" */
+		if (r->depth == NODE_DEPTH_MAX)
+			return fail(r, E_LIMIT, expected_levels,
+				    r->offset - lit->len + sizeof(NAR_NODE) - 1);
 		return STEP_ON;
 	case ACT_DIRECTORY:
 		ev.type = NODE_DIRECTORY;
 		ev.name = slice_make(r->names[r->depth], r->name_len[r->depth]);
 		if (r->depth)
 			r->state = ST_DIR_ENTRY;
-		if (r->depth + 1 < NODE_DEPTH_MAX)
-			r->name_len[r->depth + 1] = 0;
+		r->name_len[r->depth + 1] = 0;
 		break;
 	case ACT_DIRECTORY_END:
 		ev.type = NODE_DIRECTORY_END;
@@ -421,7 +422,7 @@ static int take_string(struct nar_reader *r, struct slice *input, const uint8_t 
 
 static int step_name(struct nar_reader *r, struct slice *input)
 {
-	unsigned depth = r->depth + 1; /* below NODE_DEPTH_MAX: ACT_ENTRY */
+	unsigned depth = r->depth + 1; /* at most NODE_DEPTH_MAX: ACT_NODE */
 	size_t len = r->value_len;
 	struct slice name, last = slice_make(r->names[depth], r->name_len[depth]);
 	uint64_t start;

@@ -279,8 +279,15 @@ static const struct {
 		 "z") ") ) "
 		      "entry ( name @a node ( type directory ) ) )",
 	 E_INVALID, "names in strictly increasing order"},
-	{"depth 64", NIX_HEAD "directory %deep:63 @%deep:1 %close:64 )", E_LIMIT,
-	 "fewer than 64 levels"},
+	{"depth 64",
+	 NIX_HEAD "directory %deep:63 entry ( name d node @( type directory ) ) %close:63 )",
+	 E_LIMIT, "fewer than 64 levels"},
+	{"depth 64, file",
+	 NIX_HEAD
+	 "directory %deep:63 entry ( name f node @( type regular contents x ) ) %close:63 )",
+	 E_LIMIT, "fewer than 64 levels"},
+	{"bad name at depth 64", NIX_HEAD "directory %deep:63 entry ( name @.. node (", E_INVALID,
+	 "a name without \"/\" and NUL that is not \".\" or \"..\""},
 	{"end of the root", NIX_HEAD "directory @(", E_INVALID, "\"entry\" or \")\""},
 	{"end padding", NIX_HEAD "directory %len:1 %raw:29 @%raw:00010000000000", E_INVALID,
 	 "zero padding"},
