@@ -36,8 +36,9 @@ NACRE_API void frames_add(struct frames *f, struct frame frame);
 NACRE_API void frames_release(struct frames *f);
 #define cleanup_frames __attribute__((cleanup(frames_release)))
 
-/* "libzstd 1.5.4 level 3": two that say the same make the same bytes. Constant. */
-NACRE_API const char *frame_encoder_identity(void);
+/* "libzstd 1.5.4 level 3": two that say the same make the same bytes. */
+enum { FRAME_ENCODER_MAX = 40 };
+NACRE_API void frame_encoder_identity(char ret[FRAME_ENCODER_MAX]);
 
 /* Where frames go. `stored` is empty for bulk frames of a framer that leaves them out. */
 struct frame_sink {

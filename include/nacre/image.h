@@ -96,7 +96,6 @@ struct path_survey {
 	struct strv programs; /* names in bin/ that are executable files or symlinks */
 	uint16_t elf_machine; /* e_machine of the first ELF file, 0: none */
 	bool elf_mixed;       /* files of more than one machine */
-	unsigned bin_depth;   /* internal */
 	bool in_bin, at_start;
 	uint8_t head[20];
 	size_t head_len;

@@ -30,12 +30,9 @@ void frames_release(struct frames *f)
 	*f = (struct frames){0};
 }
 
-const char *frame_encoder_identity(void)
+void frame_encoder_identity(char ret[FRAME_ENCODER_MAX])
 {
-	static char identity[40]; /* the same text whoever writes it */
-
-	snprintf(identity, sizeof(identity), "libzstd %s level %d", ZSTD_versionString(), LEVEL);
-	return identity;
+	snprintf(ret, FRAME_ENCODER_MAX, "libzstd %s level %d", ZSTD_versionString(), LEVEL);
 }
 
 /* SPEC nacre 3: what one call of ZSTD_compress2() gives. */

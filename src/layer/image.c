@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* SPEC nacre 4, 4.2: config and manifest of an image of store paths. */
+#include <nacre/encode.h>
+#include <nacre/image.h>
+
+#include "base/mem.h"
+
+enum {
+	MANIFEST_WITH_REFERENCES_MAX = 4 << 20, /* what every registry takes */
+	CREATED_TEXT = 40,
+};
+
+const char *image_layer_media_type(enum image_compression c)
+{
+	static const char *const types[] = {[IMAGE_ZSTD] = MT_OCI_LAYER_ZSTD,
+					    [IMAGE_NONE] = MT_OCI_LAYER,
+					    [IMAGE_GZIP] = MT_OCI_LAYER_GZIP};
+
+	return types[c];
+}
+
+char *image_created(void)
+{
+	const char *epoch = getenv("SOURCE_DATE_EPOCH");
+	uint64_t seconds;
+	char text[CREATED_TEXT];
+	struct tm tm;
+	time_t t;
+
+	if (!epoch || parse_u64(&seconds, slice_str(epoch)) < 0 || seconds > 253402300799)
+		return xstrdup(IMAGE_CREATED_DEFAULT);
+	t = (time_t)seconds;
+	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&t, &tm));
+	return xstrdup(text);
+}
+
+static void describe_layers(struct image_config *config, const struct image_layer *layers, size_t n)
+{
+	cleanup_free char *created =
+		xstrdup(config->created ? config->created : IMAGE_CREATED_DEFAULT);
+	char by[] = "nacre";
+	struct image_history history = {.created = created, .created_by = by};
+
+	for (size_t i = 0; i < n; i++) {
+		image_config_add_diff_id(config, &layers[i].diff_id);
+		image_config_add_history(config, &history);
+	}
+}
+
+static void add_layers(struct manifest *m, const struct path_infos *set,
+		       const struct image_layer *layers, size_t n,
+		       enum image_compression compression, bool with_references)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct descriptor d;
+
+		descriptor_make(&d, image_layer_media_type(compression), &layers[i].blob.digest,
+				layers[i].blob.size);
+		image_annotate_layer(&d.annotations, set, layers[i].paths, layers[i].n_paths,
+				     with_references);
+		descriptors_take(&m->layers, &d);
+	}
+}
+
+static int build_manifest(struct buf *ret, const struct buf *config, const struct path_infos *set,
+			  const struct image_layer *layers, size_t n,
+			  enum image_compression compression, bool with_references)
+{
+	cleanup_manifest struct manifest m = {
+		.kind = MANIFEST_IMAGE,
+		.media_type = xstrdup(MT_OCI_MANIFEST),
+		.has_config = true,
+	};
+	struct hash digest;
+
+	hash_bytes(&digest, HASH_SHA256, config->data, config->len);
+	descriptor_make(&m.config, MT_OCI_CONFIG, &digest, config->len);
+	add_layers(&m, set, layers, n, compression, with_references);
+	return manifest_build(ret, &m);
+}
+
+int image_assemble(struct buf *ret_config, struct buf *ret_manifest, struct image_config *config,
+		   const struct path_infos *set, const struct image_layer *layers, size_t n_layers,
+		   enum image_compression compression, struct err *err)
+{
+	cleanup_buf struct buf with = BUF_INIT(MANIFEST_WITH_REFERENCES_MAX);
+	int r;
+
+	describe_layers(config, layers, n_layers);
+	r = image_config_build(ret_config, config);
+	if (r < 0)
+		return err_set(
+			err, r,
+			"the image's configuration is too large, or has text that is not UTF-8");
+	r = build_manifest(&with, ret_config, set, layers, n_layers, compression, true);
+	if (r == 0)
+		r = buf_add(ret_manifest, with.data, with.len);
+	else if (r == E_LIMIT)
+		r = build_manifest(ret_manifest, ret_config, set, layers, n_layers, compression,
+				   false);
+	return r < 0 ? err_set(err, r, "the image has too many paths for one manifest") : 0;
+}
