@@ -13,7 +13,7 @@ struct archive_out {
 	int dirfd;  /* owned */
 	char *base; /* owned; its name there */
 	struct temp_file file;
-	struct tar_writer writer;
+	struct archive_writer writer;
 };
 /* Release it in any case. */
 int archive_out_open(struct archive_out *o, const char *path, struct err *err);

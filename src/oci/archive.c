@@ -66,20 +66,20 @@ int archive_out_open(struct archive_out *o, const char *path, struct err *err)
 	o->base = xstrdup(basename(base_copy));
 	r = temp_file_open(&o->file, o->dirfd, err);
 	if (r >= 0)
-		tar_writer_init(&o->writer, o->file.fd);
+		archive_writer_init(&o->writer, o->file.fd);
 	return r < 0 ? err_wrap(err, "%s", path) : 0;
 }
 
 int archive_out_commit(struct archive_out *o, struct err *err)
 {
-	int r = tar_writer_finish(&o->writer, err);
+	int r = archive_writer_finish(&o->writer, err);
 
 	return r < 0 ? r : temp_file_commit(&o->file, o->dirfd, o->base, true, true, err);
 }
 
 void archive_out_release(struct archive_out *o)
 {
-	tar_writer_release(&o->writer);
+	archive_writer_release(&o->writer);
 	temp_file_release(&o->file);
 	close_fd(&o->dirfd);
 	free(o->base);
@@ -129,7 +129,7 @@ static int has_blob(struct image_dest *self, const struct descriptor *blob, stru
 static int write_member(struct archive_dest *d, const struct blob_id *want,
 			struct blob_producer *from, struct blob_id *ret, struct err *err)
 {
-	struct tar_writer *w = &d->out.writer;
+	struct archive_writer *w = &d->out.writer;
 	bool known = want->digest.algo != HASH_NONE;
 	cleanup_verify_sink struct verify_sink verify = {0};
 	char path[LAYOUT_PATH_MAX] = "";
@@ -138,7 +138,7 @@ static int write_member(struct archive_dest *d, const struct blob_id *want,
 
 	if (known)
 		layout_blob_path(path, &want->digest);
-	r = tar_writer_begin(w, known ? path : NULL, err);
+	r = archive_writer_begin(w, known ? path : NULL, err);
 	if (r < 0)
 		return r;
 	verify_sink_init(&verify, &want->digest, known ? (int64_t)want->size : DIGEST_SIZE_UNKNOWN,
@@ -147,13 +147,13 @@ static int write_member(struct archive_dest *d, const struct blob_id *want,
 	if (r >= 0)
 		r = sink_finish(&verify.sink, err);
 	if (r >= 0 && hash_list_contains(&d->blobs, &verify.digest)) {
-		r = tar_writer_drop(w, err); /* only now known to be there */
+		r = archive_writer_drop(w, err); /* only now known to be there */
 	} else if (r >= 0) {
 		layout_blob_path(path, &verify.digest);
 		hash_list_add(&d->blobs, &verify.digest);
-		r = tar_writer_end(w, path, err);
+		r = archive_writer_end(w, path, err);
 	} else {
-		tar_writer_drop(w, &ignored);
+		archive_writer_drop(w, &ignored);
 	}
 	if (r >= 0)
 		*ret = (struct blob_id){verify.digest, verify.bytes};
@@ -166,7 +166,7 @@ static int write_blob(struct archive_dest *d, const struct blob_id *want,
 	int r = 0;
 
 	if (want->digest.algo == HASH_SHA512 && !d->has_sha512)
-		r = tar_writer_add_dir(&d->out.writer, "blobs/sha512/", err);
+		r = archive_writer_add_dir(&d->out.writer, "blobs/sha512/", err);
 	if (want->digest.algo == HASH_SHA512)
 		d->has_sha512 = true;
 	if (r >= 0)
@@ -208,7 +208,7 @@ static int finish(struct image_dest *self, struct err *err)
 	int r = layout_session_write(&d->session, NULL, &index, err);
 
 	if (r >= 0)
-		r = tar_writer_add(&d->out.writer, "index.json", buf_slice(&index), err);
+		r = archive_writer_add(&d->out.writer, "index.json", buf_slice(&index), err);
 	if (r >= 0)
 		r = archive_out_commit(&d->out, err);
 	return r < 0 ? err_wrap(err, "%s", d->name) : 0;
@@ -227,13 +227,13 @@ static void free_dest(struct image_dest *self)
 
 static int start(struct archive_dest *d, struct err *err)
 {
-	struct tar_writer *w = &d->out.writer;
-	int r = tar_writer_add(w, "oci-layout", slice_str(LAYOUT_FILE_TEXT), err);
+	struct archive_writer *w = &d->out.writer;
+	int r = archive_writer_add(w, "oci-layout", slice_str(LAYOUT_FILE_TEXT), err);
 
 	if (r >= 0)
-		r = tar_writer_add_dir(w, "blobs/", err);
+		r = archive_writer_add_dir(w, "blobs/", err);
 	if (r >= 0)
-		r = tar_writer_add_dir(w, "blobs/sha256/", err);
+		r = archive_writer_add_dir(w, "blobs/sha256/", err);
 	return r;
 }
 

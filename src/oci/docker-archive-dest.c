@@ -89,9 +89,9 @@ static int end_layer(struct docker_dest *d, const struct hash *diff_id, struct e
 	char name[MEMBER_MAX];
 
 	if (hash_list_contains(&d->diff_ids, diff_id))
-		return tar_writer_drop(&d->out.writer, err);
+		return archive_writer_drop(&d->out.writer, err);
 	member_name(name, diff_id, ".tar");
-	return tar_writer_end(&d->out.writer, name, err);
+	return archive_writer_end(&d->out.writer, name, err);
 }
 
 static int put_layer(struct docker_dest *d, const struct descriptor *want,
@@ -101,7 +101,7 @@ static int put_layer(struct docker_dest *d, const struct descriptor *want,
 	cleanup_unpack_sink struct unpack_sink unpack = {0};
 	const struct hash unknown = {0};
 	struct err ignored = ERR_INIT;
-	int r = tar_writer_begin(&d->out.writer, NULL, err);
+	int r = archive_writer_begin(&d->out.writer, NULL, err);
 
 	if (r < 0)
 		return r;
@@ -112,7 +112,7 @@ static int put_layer(struct docker_dest *d, const struct descriptor *want,
 	if (r >= 0)
 		r = sink_finish(&verify.sink, err);
 	if (r < 0) {
-		tar_writer_drop(&d->out.writer, &ignored);
+		archive_writer_drop(&d->out.writer, &ignored);
 		return r;
 	}
 	r = end_layer(d, &content.digest, err);
@@ -221,7 +221,7 @@ static int add_json(struct docker_dest *d, const char *name, json_t *value, stru
 
 	if (r < 0)
 		return err_set(err, r, "%s: cannot be written", name);
-	return tar_writer_add(&d->out.writer, name, buf_slice(&text), err);
+	return archive_writer_add(&d->out.writer, name, buf_slice(&text), err);
 }
 
 static int write_image(struct docker_dest *d, const struct manifest *m, struct err *err)
@@ -230,7 +230,7 @@ static int write_image(struct docker_dest *d, const struct manifest *m, struct e
 	int r;
 
 	member_name(config_name, &d->config_digest, ".json");
-	r = tar_writer_add(&d->out.writer, config_name, buf_slice(&d->config), err);
+	r = archive_writer_add(&d->out.writer, config_name, buf_slice(&d->config), err);
 	if (r >= 0)
 		r = add_json(d, "manifest.json", build_images(d, m, config_name), err);
 	if (r >= 0 && d->tagged && m->layers.len)

@@ -54,9 +54,9 @@ int tar_file_read_small(const struct tar_file *t, const char *name, size_t max, 
  * header for a name of more than 100 bytes, base-256 for a size of 8 GiB and more. A member's size and
  * name need not be known before its content:
  *
- *	tar_writer_begin(&w, NULL, err); sink_write(&w.sink, …); tar_writer_end(&w, name, err);
+ *	archive_writer_begin(&w, NULL, err); sink_write(&w.sink, …); archive_writer_end(&w, name, err);
  */
-struct tar_writer {
+struct archive_writer {
 	struct sink sink; /* of the member that was begun */
 	int fd;           /* borrowed */
 	uint64_t start;   /* offset of the member that was begun; before it, the tar is complete */
@@ -64,17 +64,18 @@ struct tar_writer {
 	uint64_t size;    /* of its content so far */
 	char *name;       /* owned; if it was told at the beginning */
 };
-void tar_writer_init(struct tar_writer *w, int fd);
+void archive_writer_init(struct archive_writer *w, int fd);
 /* `name` NULL: will be told at the end and has at most 100 bytes. */
-int tar_writer_begin(struct tar_writer *w, const char *name, struct err *err);
-int tar_writer_end(struct tar_writer *w, const char *name, struct err *err);
+int archive_writer_begin(struct archive_writer *w, const char *name, struct err *err);
+int archive_writer_end(struct archive_writer *w, const char *name, struct err *err);
 /* Drops the member that was begun. */
-int tar_writer_drop(struct tar_writer *w, struct err *err);
+int archive_writer_drop(struct archive_writer *w, struct err *err);
 /* A whole member. */
-int tar_writer_add(struct tar_writer *w, const char *name, struct slice content, struct err *err);
-int tar_writer_add_dir(struct tar_writer *w, const char *name, struct err *err);
+int archive_writer_add(struct archive_writer *w, const char *name, struct slice content,
+		       struct err *err);
+int archive_writer_add_dir(struct archive_writer *w, const char *name, struct err *err);
 /* Writes the end of the tar. */
-int tar_writer_finish(struct tar_writer *w, struct err *err);
-void tar_writer_release(struct tar_writer *w);
+int archive_writer_finish(struct archive_writer *w, struct err *err);
+void archive_writer_release(struct archive_writer *w);
 
 #endif

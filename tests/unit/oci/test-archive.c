@@ -325,19 +325,19 @@ struct entry {
 static void write_tar(const struct entry *entries, size_t n)
 {
 	cleanup_buf struct buf tar = {0};
-	struct tar_writer w;
+	struct archive_writer w;
 	struct err err = ERR_INIT;
 	int fd = openat(dirfd_, "a.tar", O_RDWR | O_CREAT | O_TRUNC, 0644);
 
-	tar_writer_init(&w, fd);
+	archive_writer_init(&w, fd);
 	for (size_t i = 0; i < n; i++) {
 		uint64_t at = w.start;
 		uint8_t h[512];
 		unsigned sum = 0;
 
-		assert_ok(tar_writer_add(&w, entries[i].name,
-					 slice_str(entries[i].content ? entries[i].content : ""),
-					 &err),
+		assert_ok(archive_writer_add(
+				  &w, entries[i].name,
+				  slice_str(entries[i].content ? entries[i].content : ""), &err),
 			  err);
 		if (!entries[i].link)
 			continue;
@@ -350,8 +350,8 @@ static void write_tar(const struct entry *entries, size_t n)
 		snprintf((char *)h + 148, 8, "%06o", sum);
 		assert_int_equal(pwrite(fd, h, 512, (off_t)at), 512);
 	}
-	assert_ok(tar_writer_finish(&w, &err), err);
-	tar_writer_release(&w);
+	assert_ok(archive_writer_finish(&w, &err), err);
+	archive_writer_release(&w);
 	close(fd);
 }
 
@@ -448,13 +448,14 @@ static void test_docker_shapes(void **state)
 	compress(&gzipped, CODEC_GZIP, LAYER1);
 	write_tar(entries + 1, 4);
 	int fd = openat(dirfd_, "a.tar", O_RDWR);
-	struct tar_writer w;
-	tar_writer_init(&w, fd);
+	struct archive_writer w;
+	archive_writer_init(&w, fd);
 	w.start = (uint64_t)lseek(fd, -1024, SEEK_END);
-	assert_ok(tar_writer_add(&w, "abc/layer.tar", buf_slice(&gzipped), &err), err);
-	assert_ok(tar_writer_add(&w, "manifest.json", slice_str(entries[5].content), &err), err);
-	assert_ok(tar_writer_finish(&w, &err), err);
-	tar_writer_release(&w);
+	assert_ok(archive_writer_add(&w, "abc/layer.tar", buf_slice(&gzipped), &err), err);
+	assert_ok(archive_writer_add(&w, "manifest.json", slice_str(entries[5].content), &err),
+		  err);
+	assert_ok(archive_writer_finish(&w, &err), err);
+	archive_writer_release(&w);
 	close(fd);
 	check_docker(&t, NULL);
 	test_image_release(&t);

@@ -50,19 +50,19 @@ static void make_header(uint8_t *h, const char *name, char type, uint64_t size)
 	put_octal(h + 148, 7, sum);
 }
 
-static int write_at_end(struct tar_writer *w, const void *data, size_t len, struct err *err)
+static int write_at_end(struct archive_writer *w, const void *data, size_t len, struct err *err)
 {
 	return write_full(w->fd, data, len) < 0 ? err_errno(err, "write the archive") : 0;
 }
 
-static int write_padding(struct tar_writer *w, uint64_t size, struct err *err)
+static int write_padding(struct archive_writer *w, uint64_t size, struct err *err)
 {
 	return write_at_end(w, zeros, (size_t)(-size & (HEADER - 1)), err);
 }
 
 static int member_write(struct sink *self, const void *data, size_t len, struct err *err)
 {
-	struct tar_writer *w = container_of(self, struct tar_writer, sink);
+	struct archive_writer *w = container_of(self, struct archive_writer, sink);
 	int r = write_at_end(w, data, len, err);
 
 	if (r >= 0)
@@ -70,12 +70,12 @@ static int member_write(struct sink *self, const void *data, size_t len, struct 
 	return r;
 }
 
-void tar_writer_init(struct tar_writer *w, int fd)
+void archive_writer_init(struct archive_writer *w, int fd)
 {
-	*w = (struct tar_writer){.sink = {.write = member_write}, .fd = fd};
+	*w = (struct archive_writer){.sink = {.write = member_write}, .fd = fd};
 }
 
-void tar_writer_release(struct tar_writer *w)
+void archive_writer_release(struct archive_writer *w)
 {
 	free(w->name);
 	w->name = NULL;
@@ -94,7 +94,7 @@ static int make_path_record(struct buf *ret, const char *name)
 	return buf_addf(ret, "%zu path=%s\n", total, name);
 }
 
-static int write_long_name(struct tar_writer *w, const char *name, struct err *err)
+static int write_long_name(struct archive_writer *w, const char *name, struct err *err)
 {
 	cleanup_buf struct buf record = {0};
 	uint8_t header[HEADER];
@@ -113,7 +113,7 @@ static int write_long_name(struct tar_writer *w, const char *name, struct err *e
 	return r;
 }
 
-int tar_writer_begin(struct tar_writer *w, const char *name, struct err *err)
+int archive_writer_begin(struct archive_writer *w, const char *name, struct err *err)
 {
 	int r = 0;
 
@@ -127,7 +127,7 @@ int tar_writer_begin(struct tar_writer *w, const char *name, struct err *err)
 	return r < 0 ? r : write_at_end(w, zeros, HEADER, err);
 }
 
-int tar_writer_end(struct tar_writer *w, const char *name, struct err *err)
+int archive_writer_end(struct archive_writer *w, const char *name, struct err *err)
 {
 	uint8_t header[HEADER];
 	int r = write_padding(w, w->size, err);
@@ -141,23 +141,24 @@ int tar_writer_end(struct tar_writer *w, const char *name, struct err *err)
 	return 0;
 }
 
-int tar_writer_drop(struct tar_writer *w, struct err *err)
+int archive_writer_drop(struct archive_writer *w, struct err *err)
 {
 	if (ftruncate(w->fd, (off_t)w->start) < 0 || lseek(w->fd, (off_t)w->start, SEEK_SET) < 0)
 		return err_errno(err, "cut the archive");
 	return 0;
 }
 
-int tar_writer_add(struct tar_writer *w, const char *name, struct slice content, struct err *err)
+int archive_writer_add(struct archive_writer *w, const char *name, struct slice content,
+		       struct err *err)
 {
-	int r = tar_writer_begin(w, name, err);
+	int r = archive_writer_begin(w, name, err);
 
 	if (r >= 0)
 		r = sink_write(&w->sink, content.data, content.len, err);
-	return r < 0 ? r : tar_writer_end(w, name, err);
+	return r < 0 ? r : archive_writer_end(w, name, err);
 }
 
-int tar_writer_add_dir(struct tar_writer *w, const char *name, struct err *err)
+int archive_writer_add_dir(struct archive_writer *w, const char *name, struct err *err)
 {
 	uint8_t header[HEADER];
 	int r;
@@ -169,7 +170,7 @@ int tar_writer_add_dir(struct tar_writer *w, const char *name, struct err *err)
 	return r;
 }
 
-int tar_writer_finish(struct tar_writer *w, struct err *err)
+int archive_writer_finish(struct archive_writer *w, struct err *err)
 {
 	return write_at_end(w, zeros, sizeof(zeros), err);
 }
