@@ -102,9 +102,8 @@ static void runtime_argv(const struct container *c, struct strv *ret)
 	strv_addf(ret, "--root=%s", RUNTIME_STATE);
 	/* Limits are not ours to set, and many machines that run CI have no cgroup to give. */
 	if (c->is_crun)
-		strv_add(ret, access("/sys/fs/cgroup/cgroup.procs", W_OK) == 0
-				      ? "--cgroup-manager=cgroupfs"
-				      : "--cgroup-manager=disabled");
+		strv_add(ret, access("/sys/fs/cgroup", W_OK) == 0 ? "--cgroup-manager=cgroupfs"
+								  : "--cgroup-manager=disabled");
 }
 
 /* Starts a program; its standard error goes nowhere if `silent`. */
@@ -206,6 +205,8 @@ static int enter_mount_namespace(struct err *err)
 		return err_set(err, E_DENIED, "running a container needs root: try sudo nacre run");
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
 		return err_errno(err, "a mount name space of its own");
+	/* crun refuses to run where cgroup v2 stands beside v1; it need not see the v2 hierarchy. */
+	umount2("/sys/fs/cgroup/unified", MNT_DETACH);
 	return 0;
 }
 

@@ -163,19 +163,23 @@ static bool touches_path(const struct node_store *store, const struct node_layer
 	return false;
 }
 
-static int unmix_layers(struct pull *p, struct node_image *image, const struct manifest *manifest,
-			struct err *err)
+/* Stacks as directories what must be stacked. `p` NULL: nothing can be fetched. */
+static int unmix_layers(struct node_store *store, struct pull *p, struct node_image *image,
+			const struct manifest *manifest, struct err *err)
 {
 	for (size_t i = 0; i < image->n_layers; i++) {
 		struct node_layer *layer = &image->layers[i];
 
 		for (size_t j = 0; layer->is_store && j < image->n_layers; j++) {
 			if (image->layers[j].is_store ||
-			    !touches_path(p->store, &image->layers[j], &layer->record))
+			    !touches_path(store, &image->layers[j], &layer->record))
 				continue;
 			layer->is_store = false;
-			if (!node_store_has_layer(p->store, &layer->diff_id) &&
-			    fetch_layer(p, &manifest->layers.items[i], layer, true, err) < 0)
+			if (node_store_has_layer(store, &layer->diff_id))
+				continue;
+			if (!p)
+				return err_set(err, E_NOTFOUND, "layer %zu is not on this node", i);
+			if (fetch_layer(p, &manifest->layers.items[i], layer, true, err) < 0)
 				return err->code;
 		}
 	}
@@ -260,7 +264,7 @@ int node_image_pull(struct node_image *ret, struct node_store *store, struct ima
 			err_wrap(err, "layer %zu", i);
 	}
 	if (r >= 0)
-		r = unmix_layers(&p, &image, &manifest, err);
+		r = unmix_layers(store, &p, &image, &manifest, err);
 	/* Last: a manifest that is there says that all it names was there. */
 	if (r >= 0)
 		r = node_store_put_blob(store, &bytes.digest, buf_slice(&bytes.bytes), err);
@@ -296,7 +300,8 @@ int node_image_load(struct node_image *ret, struct node_store *store, const stru
 	if (!manifest.has_config ||
 	    node_store_get_blob(store, &manifest.config.digest, &config, err) < 0 ||
 	    image_config_parse(&image.config, buf_slice(&config), err) < 0 ||
-	    load_layers(&image, store, err) < 0) {
+	    load_layers(&image, store, err) < 0 ||
+	    unmix_layers(store, NULL, &image, &manifest, err) < 0) {
 		node_image_release(&image);
 		return err->code;
 	}
