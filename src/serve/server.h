@@ -43,7 +43,7 @@ struct server_options {
 #define SERVER_OPTIONS_INIT                       \
 	((struct server_options){                 \
 		.access_log = true,               \
-		.connections_max = 1024,          \
+		.connections_max = 2048,          \
 		.idle_timeout_s = 90,             \
 		.stall_timeout_s = 60,            \
 		.manifest_max_bytes = 8ull << 20, \
