@@ -84,27 +84,67 @@ NACRE_API void root_layer_add_symlink(struct root_layer *r, const char *path, co
 NACRE_API bool root_layer_empty(const struct root_layer *r);
 /* The directories and files of SPEC nacre 4.2 (not the links in bin/). */
 NACRE_API void root_layer_add_defaults(struct root_layer *r);
-/* Writes the tar, uncompressed: sorted, in the canonical tar's form but with its own modes. */
-NACRE_API int root_layer_write(const struct root_layer *r, struct sink *out, struct err *err);
 NACRE_API void root_layer_free(struct root_layer *r);
 
-/* ---- What an image made on demand needs to know of its paths ------------------------------------ */
+/* ---- What an image needs to know of its paths ---------------------------------------------------- */
 
-/* Looks at a path while its events pass: the programs in bin/, and the ELF machine of its files. */
+/* Looks at a path while its events pass: what is in some of its directories, and the ELF machine of
+ * its files. */
 struct path_survey {
 	struct node_sink node_sink;
-	struct strv programs; /* names in bin/ that are executable files or symlinks */
+	struct strv dirs;     /* "bin", "share/man": the directories to look into */
+	struct strv programs; /* names in bin/ of executable files and symlinks */
+	struct strv
+		links; /* of the other directories: "share/man/man1", in the order of the path */
 	uint16_t elf_machine; /* e_machine of the first ELF file, 0: none */
 	bool elf_mixed;       /* files of more than one machine */
-	bool in_bin, at_start;
+	/* Where the walk is. */
+	struct buf path;
+	bool at_start;
 	uint8_t head[20];
 	size_t head_len;
 };
+/* Looks into bin/. */
 NACRE_API void path_survey_init(struct path_survey *s);
+/* One more directory, without slashes around it. */
+NACRE_API void path_survey_add_dir(struct path_survey *s, const char *dir);
 NACRE_API void path_survey_release(struct path_survey *s);
 /* Go's name of an architecture ("amd64") or NULL; *ret_variant may be set ("v7"). Constants. */
 NACRE_API const char *elf_architecture(uint16_t e_machine, const char **ret_variant);
 /* SPEC nacre 4.2: the main program of a path: the only one, else bin/<pname>, else NULL. Borrowed. */
 NACRE_API const char *path_survey_main_program(const struct path_survey *s, const char *name);
+
+/* A path that the image is made for; all borrowed. */
+struct image_root {
+	const struct store_path *path;
+	const struct strv *programs; /* names in bin/ */
+	const struct strv *links;    /* more entries to link, may be NULL */
+	uint16_t elf_machine;
+	bool elf_mixed;
+};
+
+/* SPEC nacre 4.2: what an image of these roots looks like unless somebody says otherwise. Sets
+ * created, os, architecture and variant (unless they are set), env and cmd in `config`, and adds the
+ * directories, files and links to `root`. `closure_machine` is that of all paths, 0 where they have
+ * none or disagree. E_USAGE when the architecture is not set and cannot be known. */
+NACRE_API int image_defaults(struct image_config *config, struct root_layer *root,
+			     const struct image_root *roots, size_t n_roots,
+			     uint16_t closure_machine, struct err *err);
+
+/* ---- Writing a layer ----------------------------------------------------------------------------- */
+
+/* Writes the layer of any number of paths to a sink in one pass, in the compression wanted. */
+struct layer_writer;
+NACRE_API int layer_writer_new(struct layer_writer **ret, struct sink *out, const char *store_dir,
+			       enum image_compression compression, struct err *err);
+/* Begins a path, in increasing order; its events then go to the node sink. */
+NACRE_API int layer_writer_path(struct layer_writer *w, const char *base, struct err *err);
+NACRE_API struct node_sink *layer_writer_node_sink(struct layer_writer *w);
+/* Writes the end, and gives the diffID. `out` is not finished. */
+NACRE_API int layer_writer_end(struct layer_writer *w, struct hash *ret_diff_id, struct err *err);
+NACRE_API void layer_writer_free(struct layer_writer *w);
+/* The same for a root layer: sorted, in the canonical tar's form but with its own modes. */
+NACRE_API int root_layer_encode(const struct root_layer *r, enum image_compression compression,
+				struct sink *out, struct hash *ret_diff_id, struct err *err);
 
 #endif

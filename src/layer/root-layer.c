@@ -3,6 +3,7 @@
 #include <nacre/image.h>
 
 #include "base/mem.h"
+#include "layer/root-layer.h"
 #include "layer/tar-header.h"
 
 struct root_entry {
@@ -132,18 +133,19 @@ void root_layer_add_defaults(struct root_layer *r)
 	root_layer_add_dir(r, "var/tmp", 01777);
 	root_layer_add_file(r, "etc/passwd", 0644,
 			    "root:x:0:0:root:/root:/bin/sh\n"
-			    "nobody:x:65534:65534:nobody:/:/bin/false\n");
-	root_layer_add_file(r, "etc/group", 0644, "root:x:0:\nnogroup:x:65534:\n");
+			    "nobody:x:65534:65534:nobody:/nonexistent:/bin/false\n");
+	root_layer_add_file(r, "etc/group", 0644, "root:x:0:\nnobody:x:65534:\n");
 	root_layer_add_file(r, "etc/nsswitch.conf", 0644, "hosts: files dns\n");
 }
 
-static int write_entry(const struct root_entry *e, struct sink *out, struct err *err)
+static int visit_entry(const struct root_entry *e, struct root_layer_visitor *v, struct err *err)
 {
 	static const uint8_t zeros[TAR_BLOCK];
 	cleanup_free uint8_t *headers = xmalloc(TAR_HEADERS_MAX);
 	cleanup_free char *name = xasprintf("%s%s", e->path, e->type == TAR_TYPE_DIR ? "/" : "");
 	struct slice content = slice_str(e->text ? e->text : "");
 	struct tar_entry entry = {.type = e->type, .mode = e->mode, .name = slice_str(name)};
+	size_t len;
 
 	if (e->type == TAR_TYPE_SYMLINK)
 		entry.target = content;
@@ -152,21 +154,22 @@ static int write_entry(const struct root_entry *e, struct sink *out, struct err 
 	if (entry.name.len > TAR_NAME_MAX || entry.target.len > NODE_TARGET_MAX)
 		return err_set(err, E_LIMIT, "root layer: the name or target of %s is too long",
 			       name);
-	if (sink_write(out, headers, tar_headers_format(headers, &entry), err) < 0)
+	len = tar_headers_format(headers, &entry);
+	if (v->piece(v, slice_make(headers, len), ROOT_HEADERS, err) < 0)
 		return err->code;
 	if (e->type != TAR_TYPE_FILE)
 		return 0;
-	if (sink_write(out, content.data, content.len, err) < 0)
+	if (v->piece(v, content, ROOT_CONTENT, err) < 0)
 		return err->code;
-	return sink_write(out, zeros, tar_padding(content.len), err);
+	return v->piece(v, slice_make(zeros, tar_padding(content.len)), ROOT_PADDING, err);
 }
 
-int root_layer_write(const struct root_layer *r, struct sink *out, struct err *err)
+int root_layer_visit(const struct root_layer *r, struct root_layer_visitor *v, struct err *err)
 {
 	static const uint8_t zeros[TAR_TRAILER_SIZE];
 
 	for (size_t i = 0; i < r->len; i++)
-		if (write_entry(&r->items[i], out, err) < 0)
+		if (visit_entry(&r->items[i], v, err) < 0)
 			return err->code;
-	return sink_write(out, zeros, sizeof(zeros), err);
+	return v->piece(v, slice_make(zeros, sizeof(zeros)), ROOT_TRAILER, err);
 }

@@ -15,21 +15,27 @@ static size_t name_length(const char *name)
 	return strlen(name);
 }
 
-/* SPEC nacre 4.1 */
+/* SPEC nacre 4.1: the last component of the version that is letters alone, with its '-'. */
+static struct slice output_suffix(const char *version)
+{
+	struct slice found = {0};
+
+	/* The version itself begins with what is no letter. */
+	for (const char *dash = version; (dash = strchr(dash, '-')); dash++) {
+		size_t len = strspn(dash + 1, "abcdefghijklmnopqrstuvwxyz");
+
+		if (len && (dash[1 + len] == '-' || dash[1 + len] == '\0'))
+			found = slice_make(dash, 1 + len);
+	}
+	return found;
+}
+
 void store_pname(char *ret, const char *name)
 {
 	size_t len = name_length(name);
-	const char *version = name + len;
-	const char *last = strrchr(version, '-');
+	struct slice suffix = output_suffix(name + len);
 
-	if (len > STORE_NAME_MAX)
-		len = STORE_NAME_MAX;
 	memcpy(ret, name, len);
-	ret[len] = '\0';
-	/* The version's own '-' is none of its components'. */
-	if (!last || last == version || !last[1] ||
-	    last[1 + strspn(last + 1, "abcdefghijklmnopqrstuvwxyz")])
-		return;
-	if (len + strlen(last) <= STORE_NAME_MAX)
-		memcpy(ret + len, last, strlen(last) + 1);
+	memcpy(ret + len, suffix.data, suffix.len);
+	ret[len + suffix.len] = '\0';
 }
