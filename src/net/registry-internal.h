@@ -9,7 +9,7 @@
 enum {
 	REGISTRY_TOKENS_MAX = 256, /* kept; then all are forgotten */
 	REGISTRY_TOKEN_TEXT_MAX = 64 << 10,
-	REGISTRY_PAGES_MAX = 10000, /* of a listing */
+	REGISTRY_PAGES_MAX = 1000, /* of a listing */
 	REGISTRY_TAGS_MAX = 1 << 20,
 	REGISTRY_PAGE_BYTES_MAX = 16 << 20,
 	REGISTRY_PUSH_ATTEMPTS = 3,

@@ -17,7 +17,13 @@
 struct transport_options {
 	const char *authfile; /* borrowed; credentials for registries */
 	bool insecure;        /* plain HTTP, or unverified TLS */
+	/* Borrowed; the text of the source, for a destination: a registry is asked to mount what it
+	 * has there already. */
+	const char *copied_from;
 };
+
+/* Does the text begin with one of the prefixes? */
+bool transport_is_image(const char *text);
 
 /* E_USAGE for a text that is none of these. */
 int transport_open_source(struct image_source **ret, const char *text,

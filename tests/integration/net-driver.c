@@ -231,13 +231,12 @@ static int with_http(const struct words *w,
 static const struct {
 	const char *name;
 	int words; /* at least */
-	int (*http)(const struct words *w, struct http *http, struct err *err);
-	int (*other)(const struct words *w, struct err *err);
+	int (*run)(const struct words *w, struct http *http, struct err *err);
 } commands[] = {
-	{"http-get", 1, http_get, NULL},
-	{"http-put", 2, http_put, NULL},
-	{"http-stream", 2, http_stream, NULL},
-	{"http-many", 2, http_many, NULL},
+	{"http-get", 1, http_get},
+	{"http-put", 2, http_put},
+	{"http-stream", 2, http_stream},
+	{"http-many", 2, http_many},
 };
 
 int main(int argc, char **argv)
@@ -256,13 +255,15 @@ int main(int argc, char **argv)
 		else if (!is_option && w.n_words < WORDS_MAX)
 			w.words[w.n_words++] = argv[i];
 	}
-	err_set(&err, E_USAGE, "no such command");
+	if (argc > 1 && strncmp(argv[1], "registry-", 9) == 0)
+		r = registry_command(&w, argv[1] + 9, &err);
+	else
+		err_set(&err, E_USAGE, "no such command");
 	for (size_t i = 0; argc > 1 && i < ARRAY_LEN(commands); i++) {
 		if (strcmp(argv[1], commands[i].name) != 0 || w.n_words < commands[i].words)
 			continue;
 		err = ERR_INIT;
-		r = commands[i].http ? with_http(&w, commands[i].http, &err)
-				     : commands[i].other(&w, &err);
+		r = with_http(&w, commands[i].run, &err);
 	}
 	if (r < 0)
 		printf("error %s %s\n", err_code_name(r), err.text);

@@ -23,4 +23,7 @@ void http_options_of(const struct words *w, struct http_options *ret);
 /* Creates a file: its descriptor, owned by the caller. */
 int open_output(const char *file, struct fd_sink *ret, struct err *err);
 
+/* registry-NAME WORD… */
+int registry_command(const struct words *w, const char *name, struct err *err);
+
 #endif

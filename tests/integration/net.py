@@ -7,8 +7,10 @@
 
 import base64
 import email.utils
+import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -296,6 +298,252 @@ def test_http_tls():
     check("tls: redirect from http to https, without authorization", r.body == "none", r)
 
 
+# ---- registries ------------------------------------------------------------------------------------
+
+
+def reg(command, where, *words, **options):
+    env = options.pop("env", None)
+    named = ["%s=%s" % item for item in options.items()]
+    return drive("registry-" + command, where, *words, *named, env=env)
+
+
+def host(server):
+    return "127.0.0.1:%d" % server.server_address[1]
+
+
+def test_registry_client():
+    s = net_server.Server(handler=net_server.Registry)
+    h, big = host(s), net_server.digest_of(net_server.BIG)
+    manifest = net_server.digest_of(net_server.MANIFEST)
+    r = reg("get-manifest", h + "/a:t")
+    check("registry: manifest by tag", r.fields.get("digest") == manifest and r.fields.get("type") == net_server.OCI_MANIFEST, r)
+    check("registry: manifest by digest", reg("get-manifest", h + "/a@" + manifest).code == 0)
+    r = reg("get-manifest", h + "/vague:t")
+    check("registry: a vague Content-Type is not believed", r.fields.get("type") == net_server.OCI_MANIFEST, r)
+    fails("registry: manifest that is not what its tag promises", reg("get-manifest", h + "/lies:t"), "mismatch", manifest)
+    fails("registry: manifest of another digest", reg("get-manifest", h + "/lies@" + manifest), "mismatch", manifest)
+    fails("registry: manifest past the limit", reg("get-manifest", h + "/huge:t"), "limit", "larger than")
+    fails("registry: manifest that is none", reg("get-manifest", h + "/nonsense:t"), "invalid")
+    r = reg("get-manifest", h + "/errors:t")
+    fails("registry: its own words", r, "not-found", "NAME_UNKNOWN: no such \\x1b[31mrepository")
+    r = reg("head", h + "/a:t")
+    check("registry: head of a manifest", r.fields.get("size") == str(len(net_server.MANIFEST)), r)
+    r = reg("head", h + "/vague:t")
+    check("registry: head that says too little", r.fields.get("digest") == manifest, r)
+
+    out = scratch("blob")
+    r = reg("get-blob", h + "/a@" + big, out, size=len(net_server.BIG))
+    check("registry: blob", r.code == 0 and content(out) == net_server.BIG, r)
+    r = reg("get-blob", h + "/zipped@" + big, out, size=len(net_server.BIG))
+    check("registry: blob with Content-Encoding", r.code == 0 and content(out) == net_server.BIG, r)
+    fails("registry: blob of another digest", reg("get-blob", h + "/lies@" + big, out), "mismatch")
+    fails("registry: blob that is too short", reg("get-blob", h + "/short@" + big, out, size=len(net_server.BIG)), "mismatch")
+    fails("registry: blob that is too long", reg("get-blob", h + "/long@" + big, out, size=len(net_server.BIG)), "mismatch")
+    fails("registry: blob that is missing", reg("get-blob", h + "/missing@" + big, out), "not-found")
+    check("registry: has a blob", reg("has-blob", h + "/a@" + big).fields.get("size") == str(len(net_server.BIG)))
+    check("registry: has it not", reg("has-blob", h + "/missing@" + big).fields.get("has") == "0")
+
+    r = reg("tags", h + "/pages")
+    check("registry: tags of three pages", [line for line in r.lines] == ["tag t%03d" % i for i in range(25)], r)
+    check("registry: no tags", reg("tags", h + "/null").code == 0)
+    fails("registry: tags that are none", reg("tags", h + "/badtag"), "invalid")
+    fails("registry: a malformed Link", reg("tags", h + "/badlink"), "network", "next page")
+    fails("registry: a Link to elsewhere", reg("tags", h + "/elsewhere"), "network", "next page")
+    fails("registry: pages without end", reg("tags", h + "/forever"), "limit", "more than 1000 pages")
+    r = reg("referrers", h + "/a@" + manifest)
+    check("registry: referrers", len(r.lines) == 2, r)
+    r = reg("referrers", h + "/a@" + manifest, type="a/b")
+    check("registry: referrers of one type", r.lines == ["referrer %s a/b" % net_server.digest_of(b"r")], r)
+    check("registry: no referrers API, no tag", reg("referrers", h + "/norefs@" + manifest).text == "")
+    fails("registry: referrers that are no index", reg("referrers", h + "/notindex@" + manifest), "invalid")
+    fails("registry: a name that would be a path", reg("tags", h + "/a/../b"), "invalid")
+
+
+def test_registry_uploads():
+    s, other = net_server.Server(handler=net_server.Registry), net_server.Server()
+    h, body = host(s), scratch("body", net_server.BIG)
+    big = net_server.digest_of(net_server.BIG)
+    s.state.elsewhere = other.url
+    for repository in ("absolute", "relative", "query"):
+        for how in ({"put": 1}, {"known": 1}, {}):
+            s.state.stored = s.state.patched = None
+            r = reg("put-blob", h + "/" + repository, body, **how)
+            check("registry: upload, Location %s, %s" % (repository, how or "digest unknown"),
+                  r.fields.get("digest") == big and s.state.stored == net_server.BIG, r)
+    check("registry: the query of a Location stays", any("state=a%3Db&digest=sha256:" in e[1] for e in s.state.log))
+    s.state.patched = b""
+    r = reg("put-blob", h + "/a", scratch("empty", b""), known=1)
+    check("registry: upload of nothing", r.code == 0 and s.state.stored == b"", r)
+    s.state.auth = "basic"
+    r = reg("put-blob", h + "/elsewhere", body, put=1, user="u", password="p")
+    sent = other.requests("/store")
+    check("registry: upload to another host, without authorization",
+          r.code == 0 and other.state.stored == net_server.BIG and "Authorization" not in sent[0][2], r)
+    s.state.auth = None
+    fails("registry: upload without Location", reg("put-blob", h + "/nolocation", body, put=1), "network", "without saying where")
+    fails("registry: upload to a file", reg("put-blob", h + "/bad", body, put=1), "network", "without saying where")
+    fails("registry: upload that does not have its digest", reg("put-blob", h + "/a", body, known=1, lie=1), "mismatch")
+    fails("registry: upload refused early", reg("put-blob", h + "/full", body, known=1), "limit", "SIZE_INVALID: too big")
+    r = reg("put-blob", h + "/a", body, known=1, stop=200000)
+    fails("registry: producer that fails", r, "io", "the producer stops")
+    check("registry: is not asked again", "calls 1" in r.lines, r)
+    check("registry: and the upload is cancelled", s.state.log[-1][0] == "DELETE", s.state.log[-1])
+    for repository in ("cuts", "refuses", "expires"):
+        r = reg("put-blob", h + "/" + repository, body, known=1)
+        check("registry: upload that %s begins again" % repository, "calls 2" in r.lines and s.state.stored == net_server.BIG, r)
+    r = reg("mount", h + "/mounts@" + big, **{"from": "a"})
+    check("registry: mount", r.fields.get("mounted") == "1", r)
+    r = reg("mount", h + "/a@" + big, **{"from": "b"})
+    check("registry: mount that is refused", r.fields.get("mounted") == "0" and s.state.log[-1][0] == "DELETE", r)
+    r = reg("put-manifest", h + "/subjects:t", scratch("manifest", net_server.MANIFEST))
+    check("registry: OCI-Subject", r.fields.get("subject") == "1", r)
+
+
+def test_registry_auth():
+    s = net_server.Server(handler=net_server.Registry)
+    h, body = host(s), scratch("body", net_server.BIG)
+
+    def authfile(entry):
+        return scratch("auth.json", json.dumps({"auths": {h: entry}}).encode())
+
+    basic = authfile({"auth": base64.b64encode(b"u:p").decode()})
+    s.state.auth = "basic"
+    check("auth: Basic", reg("get-manifest", h + "/a:t", authfile=basic).code == 0)
+    check("auth: nothing is sent before it is asked for", "Authorization" not in s.state.log[0][2])
+    check("auth: ping", reg("ping", h + "/a", authfile=basic).code == 0)
+    fails("auth: Basic without credentials", reg("get-manifest", h + "/a:t"), "denied", "needs a user and a password")
+    r = reg("get-manifest", h + "/a:t", user="u", password="wrong")
+    fails("auth: wrong password", r, "denied", "UNAUTHORIZED")
+    check("auth: no password in errors", "wrong" not in r.text)
+    check("auth: REGISTRY_AUTH_FILE", reg("get-manifest", h + "/a:t", env={"REGISTRY_AUTH_FILE": basic}).code == 0)
+
+    s.state.auth = "bearer"
+    s.state.log.clear()
+    check("auth: Bearer for everybody", reg("get-manifest", h + "/a:t").code == 0)
+    token = s.requests("/token")[0]
+    check("auth: scope and service", token[1] == "/token?service=fake&scope=repository%3Aa%3Apull", token[1])
+    s.state.anonymous = False
+    fails("auth: Bearer for nobody", reg("get-manifest", h + "/a:t"), "denied", "needs a user and a password")
+    check("auth: Bearer by password", reg("get-manifest", h + "/a:t", authfile=basic).code == 0)
+    fails("auth: Bearer by a wrong one", reg("ping", h + "/a", user="x", password="y"), "denied", "refuses the user")
+    s.state.log.clear()
+    r = reg("put-blob", h + "/a", body, known=1, authfile=basic)
+    asked = [e for e in s.state.log if not e[1].startswith("/token")]
+    check("auth: one token for a whole push", r.code == 0 and len(s.requests("/token")) == 1 and len(asked) == 3, s.state.log)
+    check("auth: for pull and push", "scope=repository%3Aa%3Apull%2Cpush" in s.requests("/token")[0][1])
+    r = reg("mount", h + "/mounts@" + net_server.digest_of(b"x"), authfile=basic, **{"from": "b"})
+    check("auth: a mount asks for both", r.fields.get("mounted") == "1" and
+          "scope=repository%3Amounts%3Apull%2Cpush&scope=repository%3Ab%3Apull" in s.requests("/token")[-1][1], r)
+    token_file = authfile({"identitytoken": "r3fresh"})
+    check("auth: identity token", reg("get-manifest", h + "/a:t", authfile=token_file).code == 0)
+    for what, extra in (("empty token", {"access_token": ""}), ("token with a line break", {"token": "a\r\nX: y"}),
+                        ("token that is no text", {"token": 5}), ("negative time", {"expires_in": -1})):
+        s.state.token_extra = extra
+        fails("auth: " + what, reg("get-manifest", h + "/a:t", authfile=basic), "invalid", "token")
+    s.state.token_extra = {}
+    for what, header in (("malformed challenge", 'Bearer realm="x'), ("realm that is no address", 'Bearer realm="file:///x"'),
+                         ("no realm", "Bearer service=x")):
+        s.state.auth = header
+        fails("auth: " + what, reg("get-manifest", h + "/a:t", authfile=basic), "network")
+    s.state.auth = "Negotiate"
+    fails("auth: a scheme that is not ours", reg("get-manifest", h + "/a:t", authfile=basic), "denied", "no way")
+
+
+def start_docker_registry(name, auth=None):
+    """host:port and the process of a docker-registry of our own."""
+    folder = scratch(name)
+    os.makedirs(folder)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        where = "127.0.0.1:%d" % probe.getsockname()[1]
+    config = ("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
+              "storage: {filesystem: {rootdirectory: %s}, delete: {enabled: true}}\nhttp: {addr: '%s'}\n" % (folder, where))
+    if auth:
+        config += "auth: {htpasswd: {realm: r, path: %s}}\n" % auth
+    log = open(scratch(name + ".log"), "wb")
+    process = subprocess.Popen(["docker-registry", "serve", scratch(name + ".yml", config.encode())], stdout=log, stderr=log)
+    for _ in range(100):
+        try:
+            socket.create_connection(where.split(":"), 1).close()
+            return where, process
+        except OSError:
+            time.sleep(0.1)
+    process.kill()
+    raise RuntimeError("docker-registry does not start: see " + log.name)
+
+
+def use_docker_registry(h, name, **options):
+    """The whole of a push and pull; `options` go to each command."""
+    body, empty = scratch("body", net_server.BIG), scratch("empty.json", b"{}")
+    big, config = net_server.digest_of(net_server.BIG), net_server.digest_of(b"{}")
+    out = scratch("pulled")
+    check(name + ": ping", reg("ping", h + "/a", **options).code == 0)
+    check(name + ": has no blob yet", reg("has-blob", h + "/team/app@" + big, **options).fields.get("has") == "0")
+    for how in ({"put": 1}, {"known": 1}, {}):
+        r = reg("put-blob", h + "/team/app" + str(len(how)) + "".join(how), body, **how, **options)
+        check("%s: upload %s" % (name, how), r.fields.get("digest") == big, r)
+    r = reg("mount", h + "/team/app@" + big, **{"from": "team/app1put"}, **options)
+    check(name + ": mount", r.fields.get("mounted") == "1", r)
+    check(name + ": config", reg("put-blob", h + "/team/app", empty, known=1, **options).code == 0)
+    manifest = json.dumps({
+        "schemaVersion": 2, "mediaType": net_server.OCI_MANIFEST,
+        "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": 2},
+        "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": big, "size": len(net_server.BIG)}]})
+    digest = net_server.digest_of(manifest.encode())
+    for tag in ("v1", "v2"):
+        r = reg("put-manifest", h + "/team/app:" + tag, scratch("m", manifest.encode()), **options)
+        check(name + ": put manifest " + tag, r.code == 0 and r.fields.get("subject") == "0", r)
+    r = reg("get-manifest", h + "/team/app:v1", **options)
+    check(name + ": get manifest", r.fields.get("digest") == digest and r.body == manifest, r)
+    r = reg("head", h + "/team/app@" + digest, **options)
+    check(name + ": head manifest", r.fields.get("size") == str(len(manifest)), r)
+    r = reg("get-blob", h + "/team/app@" + big, out, size=len(net_server.BIG), **options)
+    check(name + ": get blob", r.code == 0 and content(out) == net_server.BIG, r)
+    r = reg("tags", h + "/team/app", **options)
+    check(name + ": tags", sorted(r.lines) == ["tag v1", "tag v2"], r)
+    referrer = json.dumps({
+        "schemaVersion": 2, "mediaType": net_server.OCI_MANIFEST, "artifactType": "application/vnd.nix.path-infos.v1",
+        "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": config, "size": 2}, "layers": [],
+        "subject": {"mediaType": net_server.OCI_MANIFEST, "digest": digest, "size": len(manifest)}})
+    for _ in range(2):
+        r = reg("put-referrer", h + "/team/app", scratch("r", referrer.encode()), **options)
+        check(name + ": put a referrer", r.code == 0, r)
+    r = reg("referrers", h + "/team/app@" + digest, **options)
+    want = "referrer %s application/vnd.nix.path-infos.v1" % net_server.digest_of(referrer.encode())
+    check(name + ": it is listed once, by the fallback tag", r.lines == [want], r)
+    r = reg("referrers", h + "/team/app@" + digest, type="other/type", **options)
+    check(name + ": and by its type", r.code == 0 and r.lines == [], r)
+    check(name + ": delete", reg("delete", h + "/team/app@" + digest, **options).code == 0)
+    fails(name + ": it is gone", reg("get-manifest", h + "/team/app@" + digest, **options), "not-found", "MANIFEST_UNKNOWN")
+
+
+def test_docker_registry():
+    if not shutil.which("docker-registry"):
+        skip("docker-registry", "is not installed")
+        return
+    h, process = start_docker_registry("registry")
+    try:
+        use_docker_registry(h, "docker-registry")
+    finally:
+        process.terminate()
+        process.wait()
+    if not shutil.which("htpasswd"):
+        skip("docker-registry with htpasswd", "needs htpasswd")
+        return
+    lines = subprocess.run(["htpasswd", "-Bbn", "u", "p:w"], check=True, capture_output=True).stdout
+    h, process = start_docker_registry("private", scratch("htpasswd", lines))
+    try:
+        auth = {"auths": {h + "/team": {"auth": base64.b64encode(b"u:p:w").decode()}, h: {"auth": "eDp5"}}}
+        file = scratch("private.json", json.dumps(auth).encode())
+        fails("docker-registry with htpasswd: the user of the host", reg("ping", h + "/a", authfile=file), "denied", "UNAUTHORIZED")
+        use_docker_registry(h, "docker-registry with htpasswd", user="u", password="p:w")
+        check("docker-registry with htpasswd: the user of the namespace", reg("tags", h + "/team/app", authfile=file).code == 0)
+        fails("docker-registry with htpasswd: nobody", reg("tags", h + "/team/app"), "denied", "needs a user and a password")
+    finally:
+        process.terminate()
+        process.wait()
+
+
 def main():
     if not os.access(DRIVER, os.X_OK):
         skip("net", "no driver at " + DRIVER)
@@ -310,6 +558,10 @@ def main():
     test_http_uploads(s)
     test_http_parallel(s)
     test_http_tls()
+    test_registry_client()
+    test_registry_uploads()
+    test_registry_auth()
+    test_docker_registry()
     shutil.rmtree(T, ignore_errors=True)
     return 1 if failed else 0
 

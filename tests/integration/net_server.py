@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """An HTTP server that misbehaves on request, for net.py. What it does is in the path; see Handler."""
 
+import base64
 import gzip
 import hashlib
 import http.server
+import json
 import ssl
 import subprocess
 import threading
@@ -15,6 +17,7 @@ BIG = b"".join(hashlib.sha256(str(i).encode()).digest() for i in range(100000)) 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = 1 << 16  # one segment an answer
 
     def log_message(self, *args):
         pass
@@ -22,6 +25,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def setup(self):
         super().setup()
         self.request.settimeout(20)
+
+    def handle_expect_100(self):
+        more = super().handle_expect_100()
+        self.wfile.flush()
+        return more
 
     @property
     def state(self):
@@ -40,6 +48,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+        self.wfile.flush()
 
     def cut(self):
         self.wfile.flush()
@@ -205,11 +214,170 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.on_store()
 
 
+MANIFEST = json.dumps({
+    "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+    "config": {"mediaType": "application/vnd.oci.empty.v1+json", "size": 2,
+               "digest": "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"},
+    "layers": []}).encode()
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+
+
+def digest_of(data):
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+class Registry(Handler):
+    """A registry whose repositories misbehave by their names. `state.auth`: None, "bearer", "basic" or a WWW-Authenticate."""
+
+    def handle_any(self):
+        with self.server.lock:
+            self.state.log.append((self.command, self.path, dict(self.headers)))
+        split = urllib.parse.urlsplit(self.path)
+        self.query = urllib.parse.parse_qs(split.query)
+        if split.path == "/token":
+            return self.on_token()
+        if not self.may():
+            self.read_body()
+            return
+        parts = split.path.strip("/").split("/")
+        if parts == ["v2"]:
+            return self.answer(200, b"{}")
+        self.repository, kind, self.ref = parts[1], parts[2], "/".join(parts[3:])
+        getattr(self, kind)()
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = handle_any
+
+    def may(self):
+        auth, given = self.state.auth, self.headers.get("Authorization", "")
+        if auth is None or (auth == "basic" and given == "Basic " + base64.b64encode(b"u:p").decode()):
+            return True
+        if auth == "bearer":
+            name = self.path.split("/")[2] if self.path != "/v2/" else ""
+            action = "pull" if self.command in ("GET", "HEAD") else "push"
+            if given.startswith("Bearer ") and given[7:] not in self.state.revoked:
+                scope = base64.urlsafe_b64decode(given[7:] + "=" * (-len(given) % 4)).decode().split("#")[1]
+                if not name or any(s.startswith("repository:%s:" % name) and action in s for s in scope.split(" ")):
+                    return True
+            auth = 'Bearer realm="%s/token",service="fake",scope="repository:%s:%s"' % (self.server.url, name, action)
+        elif auth == "basic":
+            auth = 'Basic realm="fake"'
+        self.answer(401, b'{"errors":[{"code":"UNAUTHORIZED","message":"log in"}]}', [("WWW-Authenticate", auth)])
+        return False
+
+    def on_token(self):
+        body = self.read_body().decode()
+        if self.command == "POST":
+            self.query = urllib.parse.parse_qs(body)
+            good = self.query.get("refresh_token") == ["r3fresh"] and self.query.get("grant_type") == ["refresh_token"]
+        else:
+            given = self.headers.get("Authorization")
+            good = given == "Basic " + base64.b64encode(b"u:p").decode() or (given is None and self.state.anonymous)
+        if not good:
+            return self.answer(401, b"{}")
+        text = "%d#%s" % (self.count("token"), " ".join(self.query.get("scope", [])))
+        token = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+        self.answer(200, json.dumps(dict({"access_token": token}, **self.state.token_extra)).encode())
+
+    def manifests(self):
+        repository, headers = self.repository, [("Content-Type", OCI_MANIFEST)]
+        if self.command == "PUT":
+            self.state.stored = self.read_body()
+            return self.answer(201, b"", [("OCI-Subject", "x")] if repository == "subjects" else [])
+        if repository == "huge":
+            return self.answer(200, b" " * (9 << 20), headers)
+        if repository == "lies":
+            return self.answer(200, MANIFEST + b" ", headers + [("Docker-Content-Digest", digest_of(MANIFEST))])
+        if repository == "vague":
+            return self.answer(200, MANIFEST, [("Content-Type", "application/json; charset=utf-8")])
+        if repository == "nonsense":
+            return self.answer(200, b"<html>", headers)
+        if repository == "errors":
+            body = {"errors": [{"code": "NAME_UNKNOWN", "message": "no such \x1b[31mrepository"}]}
+            return self.answer(404, json.dumps(body).encode(), [("Content-Type", "application/json")])
+        if repository == "norefs":
+            return self.answer(404)
+        self.answer(200, MANIFEST, headers + [("Docker-Content-Digest", digest_of(MANIFEST))])
+
+    def blobs(self):
+        if self.ref.startswith("uploads"):
+            return self.uploads()
+        data = {"lies": b"other", "short": BIG[:-1], "long": BIG + b"x", "missing": None}.get(self.repository, BIG)
+        if data is None:
+            return self.answer(404)
+        if self.repository == "zipped":
+            return self.answer(200, gzip.compress(BIG), [("Content-Encoding", "gzip")])
+        if self.repository == "elsewhere":
+            return self.answer(307, b"", [("Location", self.state.elsewhere)])
+        self.answer(200, data)
+
+    def uploads(self):
+        repository, address = self.repository, "/v2/%s/blobs/uploads/id" % self.repository
+        if self.command == "POST":
+            self.read_body()
+            if repository == "nolocation":
+                return self.answer(202)
+            if "mount" in self.query and repository == "mounts":
+                return self.answer(201, b"", [("Location", "/v2/x/blobs/x")])
+            where = {"relative": address, "query": self.server.url + address + "?state=a%3Db",
+                     "elsewhere": (self.state.elsewhere or "") + "/store?q=1", "bad": "file:///x"}
+            return self.answer(202, b"", [("Location", where.get(repository, self.server.url + address))])
+        if self.command == "PATCH":
+            self.state.patched = self.read_body()
+            return self.answer(202, b"", [("Location", address + "?patched=1")])
+        if self.command == "DELETE":
+            return self.answer(204)
+        n = self.count("put " + repository)
+        if repository in ("cuts", "refuses") and n == 1:
+            self.rfile.read(1000)
+            if repository == "cuts":
+                return self.cut()
+            self.close_connection = True
+            return self.answer(503, b"", [("Connection", "close")])
+        if repository == "expires" and n == 1:
+            self.read_body()
+            return self.answer(401, b"", [("WWW-Authenticate", 'Bearer realm="%s/token"' % self.server.url)])
+        if repository == "full":
+            self.close_connection = True
+            return self.answer(413, b'{"errors":[{"code":"SIZE_INVALID","message":"too big"}]}', [("Connection", "close")])
+        body = self.read_body() or self.state.patched
+        self.state.stored = body
+        if self.query.get("digest") != [digest_of(body)]:
+            return self.answer(400, b'{"errors":[{"code":"DIGEST_INVALID","message":"no"}]}')
+        self.answer(201)
+
+    def tags(self):
+        tags = ["t%03d" % i for i in range(25)]
+        first = int(self.query.get("last", ["0"])[0])
+        page = json.dumps({"name": self.repository, "tags": tags[first: first + 10]}).encode()
+        links = {"pages": "</v2/pages/tags/list?n=10&last=%d>; rel=\"next\"" % (first + 10),
+                 "forever": "</v2/forever/tags/list?last=0>; rel=next",
+                 "badlink": "<x; rel=next", "elsewhere": "<http://127.0.0.1:1/>; rel=next"}
+        if self.repository == "null":
+            return self.answer(200, b'{"name":"null","tags":null}')
+        if self.repository == "badtag":
+            return self.answer(200, b'{"name":"x","tags":["a/b"]}')
+        last = self.repository == "pages" and first + 10 >= len(tags)
+        link = None if last else links.get(self.repository)
+        self.answer(200, page, [("Link", link)] if link else [])
+
+    def referrers(self):
+        if self.repository == "norefs":
+            return self.answer(404, b"404 page not found\n")
+        entry = {"mediaType": OCI_MANIFEST, "digest": digest_of(b"r"), "size": 1, "artifactType": "a/b"}
+        other = dict(entry, digest=digest_of(b"s"), artifactType="c/d")
+        if self.repository == "notindex":
+            return self.answer(200, MANIFEST, [("Content-Type", OCI_MANIFEST)])
+        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry, other]}
+        self.answer(200, json.dumps(index).encode(), [("Content-Type", OCI_INDEX)])
+
+
 class State:
     def __init__(self):
         self.counts = {}
         self.log = []
-        self.stored = None
+        self.stored = self.patched = self.elsewhere = self.auth = None
+        self.revoked, self.anonymous, self.token_extra = set(), True, {"expires_in": 300}
 
 
 class Server(http.server.ThreadingHTTPServer):
