@@ -4,3 +4,5 @@
  * include guard: it is included wherever the table is expanded.
  */
 COMMAND(cmd_nar, "nar", "work with NARs, the archives of store paths")
+COMMAND(cmd_copy, "copy", "copy images between registries, layouts and archives")
+COMMAND(cmd_inspect, "inspect", "show what an image is")
