@@ -32,6 +32,10 @@ struct cli_command {
 	cli_run_fn *run;
 };
 
+#define COMMAND(function, name, summary) cli_run_fn function;
+#include "cli/commands.h"
+#undef COMMAND
+
 /* Chooses among subcommands (`nacre nar dump`): `table` ends with a NULL name. `help` is the text of
  * `nacre NAME --help`. */
 int cli_dispatch(const struct cli_command *table, const char *help, int argc, char **argv);

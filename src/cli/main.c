@@ -7,10 +7,6 @@
 #include "cli/cli-internal.h"
 #include "cli/cli.h"
 
-#define COMMAND(function, name, summary) cli_run_fn function;
-#include "cli/commands.h"
-#undef COMMAND
-
 static const struct cli_command commands[] = {
 #define COMMAND(function, name, summary) {name, summary, function},
 #include "cli/commands.h"

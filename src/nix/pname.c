@@ -36,6 +36,7 @@ void store_pname(char *ret, const char *name)
 	struct slice suffix = output_suffix(name + len);
 
 	memcpy(ret, name, len);
-	memcpy(ret + len, suffix.data, suffix.len);
+	if (suffix.len)
+		memcpy(ret + len, suffix.data, suffix.len);
 	ret[len + suffix.len] = '\0';
 }

@@ -17,6 +17,8 @@
 #ifndef NACRE_NODE_STORE_H
 #define NACRE_NODE_STORE_H
 
+#include <sys/stat.h>
+
 #include <nacre/event.h>
 #include <nacre/hash.h>
 #include <nacre/storepath.h>

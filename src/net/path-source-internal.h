@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Between the files that implement path-source.h. */
+#ifndef NACRE_NET_PATH_SOURCE_INTERNAL_H
+#define NACRE_NET_PATH_SOURCE_INTERNAL_H
+
+#include "net/path-source.h"
+
+int local_source_open(struct path_source **ret, const char *root, const char *store_dir,
+		      struct err *err);
+int local_source_follow(struct path_source *self, const char *text, struct store_path *ret,
+			struct err *err);
+/* In cache-source.c. */
+int cache_source_open(struct path_source **ret, const char *url,
+		      const struct path_source_options *options, struct err *err);
+
+#endif
