@@ -27,7 +27,7 @@ check_eq "Nix restores and dumps the $count good NARs" 0 $bad
 
 # What runtimes do with a layer: unpack it below a root.
 check_tars() {
-    local program=$1 row file path hash bad=0
+    local program=$1 file path hash bad=0
     while IFS=$'\t' read -r file path hash; do
         mkdir "$T/unpacked"
         "$program" -xpf "$vectors/$file" -C "$T/unpacked" 2>"$T/tar.err" &&
