@@ -6,3 +6,7 @@
 COMMAND(cmd_nar, "nar", "work with NARs, the archives of store paths")
 COMMAND(cmd_copy, "copy", "copy images between registries, layouts and archives")
 COMMAND(cmd_inspect, "inspect", "show what an image is")
+COMMAND(cmd_build, "build", "build an image from store paths")
+COMMAND(cmd_run, "run", "pull what is missing and run a container")
+COMMAND(cmd_path_info, "path-info", "show what a store or a cache knows of store paths")
+COMMAND(cmd_key, "key", "make keys that sign store paths")
