@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The server over a store in memory, for tests that need faults. Prints its addresses; ends on
- * SIGTERM, or when its standard input ends. Usage: fake-server [IDLE_S [STALL_S [CONNECTIONS]]] */
+ * SIGTERM, or when its standard input ends. Usage: fake-server [IDLE_S [STALL_S [CONNECTIONS [LOG]]]] */
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -49,6 +49,7 @@ int main(int argc, char **argv)
 	options.idle_timeout_s = argument(argc, argv, 1, options.idle_timeout_s);
 	options.stall_timeout_s = argument(argc, argv, 2, options.stall_timeout_s);
 	options.connections_max = argument(argc, argv, 3, options.connections_max);
+	options.access_log = argument(argc, argv, 4, 1);
 	options.body_max_bytes = 256 << 20;
 	if (server_start(&server, &options, &err) < 0) {
 		fprintf(stderr, "%s\n", err.text);
