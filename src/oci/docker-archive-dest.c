@@ -7,6 +7,7 @@
 #include "oci/archive-internal.h"
 #include "oci/docker-archive.h"
 #include "oci/oci-internal.h"
+#include "oci/unpack.h"
 
 enum { MEMBER_MAX = 64 + sizeof(".json") };
 

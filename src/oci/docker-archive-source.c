@@ -6,6 +6,7 @@
 #include "oci/docker-archive.h"
 #include "oci/oci-internal.h"
 #include "oci/tar-file.h"
+#include "oci/unpack.h"
 
 struct layer {
 	struct hash diff_id;
