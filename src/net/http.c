@@ -111,7 +111,7 @@ void http_drop(struct http *h, struct transfer *t)
 	transfer_free(t);
 }
 
-static void drop_all(struct http *h)
+void http_cancel(struct http *h)
 {
 	for (unsigned i = 0; i < h->options.parallel; i++) {
 		if (h->slots[i])
@@ -131,7 +131,7 @@ void http_free(struct http *h)
 {
 	if (!h)
 		return;
-	drop_all(h);
+	http_cancel(h);
 	for (unsigned i = 0; i < h->n_idle; i++)
 		curl_easy_cleanup(h->idle[i]);
 	if (h->multi)
@@ -348,7 +348,7 @@ int http_run_until(struct http *h, const bool *stop, struct err *err)
 	r = run(h, stop, err);
 	h->running = false;
 	if (r < 0)
-		drop_all(h);
+		http_cancel(h);
 	return r;
 }
 

@@ -104,6 +104,8 @@ int http_submit(struct http *h, const struct http_request *req, struct err *err)
 /* Carries out everything queued, blocking, `parallel` at a time. After an error from `done`, what is left is dropped without
  * its callback. */
 int http_run(struct http *h, struct err *err);
+/* Drops everything queued or under way, without callbacks. */
+void http_cancel(struct http *h);
 /* One request, blocking; runs what is queued besides. `done` and `arg` are ignored. `ret` is written on success only. */
 int http_perform(struct http *h, const struct http_request *req, struct http_response *ret,
 		 struct err *err);
