@@ -51,7 +51,7 @@ class Server:
         self.url = self.process.stdout.readline().decode().strip()
         if not self.url:
             sys.exit("not ok - %s does not start\n%s" % (command[0], self.log()))
-        self.port = urllib.parse.urlsplit(self.url).port
+        self.port = None if self.url.startswith("unix:") else urllib.parse.urlsplit(self.url).port
 
     def log(self):
         with open(self.log_path, errors="replace") as log:
@@ -119,9 +119,14 @@ def build_request(method, target, headers=(), body=b"", version="HTTP/1.1"):
 class Wire:
     """One connection."""
 
-    def __init__(self, port, timeout=20):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, port, timeout=20, address="127.0.0.1"):
+        if address.startswith("unix:"):
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(timeout)
+            self.socket.connect(address[5:])
+        else:
+            self.socket = socket.create_connection((address, port), timeout)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.data = b""
 
     def close(self):

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The server over a store in memory, for tests that need faults. Prints its addresses; ends on
- * SIGTERM, or when its standard input ends. Usage: fake-server [IDLE_S [STALL_S [CONNECTIONS [LOG]]]] */
+/*
+ * The server over a store in memory, for tests that need faults. Prints its address; ends on SIGTERM.
+ *
+ *	fake-server [listen=ADDRESS] [idle=S] [stall=S] [connections=N] [log=0|1] [write=0|1]
+ */
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,13 +15,20 @@
 #include "serve/server.h"
 #include "store/store.h"
 
-static unsigned argument(int argc, char **argv, int i, unsigned otherwise)
+/* The number behind `name`= among the arguments. */
+static unsigned argument(char **argv, const char *name, unsigned otherwise)
 {
-	uint64_t n = otherwise;
+	size_t n = strlen(name);
+	uint64_t number;
 
-	if (i < argc && parse_u64(&n, slice_str(argv[i])) < 0)
-		exit(2);
-	return (unsigned)n;
+	for (; *argv; argv++) {
+		if (strncmp(*argv, name, n) != 0 || (*argv)[n] != '=')
+			continue;
+		if (parse_u64(&number, slice_str(*argv + n + 1)) < 0)
+			exit(2);
+		return (unsigned)number;
+	}
+	return otherwise;
 }
 
 static volatile sig_atomic_t stopped;
@@ -31,7 +41,7 @@ static void stop(int signal_number)
 
 int main(int argc, char **argv)
 {
-	static const char *const listen[] = {"127.0.0.1:0"};
+	const char *listen = "127.0.0.1:0";
 	struct server_options options = SERVER_OPTIONS_INIT;
 	struct sigaction action = {.sa_handler = stop};
 	struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
@@ -44,12 +54,16 @@ int main(int argc, char **argv)
 	if (store_open(&store, "", NULL, &err) < 0)
 		return 1;
 	options.store = store;
-	options.listen = listen;
+	for (int i = 1; i < argc; i++)
+		if (strncmp(argv[i], "listen=", 7) == 0)
+			listen = argv[i] + 7;
+	options.listen = &listen;
 	options.n_listen = 1;
-	options.idle_timeout_s = argument(argc, argv, 1, options.idle_timeout_s);
-	options.stall_timeout_s = argument(argc, argv, 2, options.stall_timeout_s);
-	options.connections_max = argument(argc, argv, 3, options.connections_max);
-	options.access_log = argument(argc, argv, 4, 1);
+	options.idle_timeout_s = argument(argv, "idle", options.idle_timeout_s);
+	options.stall_timeout_s = argument(argv, "stall", options.stall_timeout_s);
+	options.connections_max = argument(argv, "connections", options.connections_max);
+	options.access_log = argument(argv, "log", 1);
+	options.allow_write = argument(argv, "write", 0);
 	options.body_max_bytes = 256 << 20;
 	if (server_start(&server, &options, &err) < 0) {
 		fprintf(stderr, "%s\n", err.text);
