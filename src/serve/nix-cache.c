@@ -39,7 +39,7 @@ void nix_fail_get(struct request *req, const struct err *err)
 		respond_plain(req, status, "%s", err->text);
 		return;
 	}
-	log_error("%s %s: %s", req->method_name, req->target, err->text);
+	request_log_failure(req, err);
 	respond_plain(req, 500, "the server failed; its log says why");
 }
 
@@ -51,7 +51,7 @@ void nix_fail_put(struct request *req, const struct err *err)
 		respond_plain(req, status, "%s", err->text);
 		return;
 	}
-	log_error("%s %s: %s", req->method_name, req->target, err->text);
+	request_log_failure(req, err);
 	respond_plain(req, 413,
 		      err_is_full(err) ? "the server has no space left"
 				       : "the server failed to store this; its log says why");
@@ -175,7 +175,7 @@ static void send_decoded(struct request *req, struct content *content, const cha
 
 	content_free(content);
 	if (r < 0) {
-		log_error("%s %s: %s", req->method_name, req->target, err.text);
+		request_log_failure(req, &err);
 		respond_plain(req, 500, "the document cannot be decoded");
 		return;
 	}

@@ -30,6 +30,7 @@ static const struct {
 	{E_LIMIT, ANY, 413, "SIZE_INVALID"},
 	{E_CONFLICT, OCI_UPLOAD, 409, "BLOB_UPLOAD_INVALID"},
 	{E_CONFLICT, ANY, 409, "DENIED"},
+	{E_EXISTS, OCI_MANIFEST_PUT, 412, "DENIED"}, /* a condition of the client's */
 	{E_EXISTS, ANY, 409, "DENIED"},
 	{E_UNSUPPORTED, ANY, 400, "UNSUPPORTED"},
 	{E_DENIED, ANY, 403, "DENIED"},
@@ -83,7 +84,7 @@ void oci_fail(struct request *req, enum oci_subject subject, const struct err *e
 			return;
 		}
 	}
-	log_error("%s %s: %s", req->method_name, req->target, err->text);
+	request_log_failure(req, err);
 	if (err_is_full(err))
 		oci_respond(req, 507, "DENIED", "the server has no space left");
 	else

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Manifests (SPEC dist-1.1 end-3, end-7, end-9). */
+#include <pthread.h>
+
 #include "serve/content.h"
 #include "serve/oci.h"
 
@@ -77,6 +79,9 @@ static void manifest_get_end(struct request *req)
 	else
 		respond_buf(req, 200, m.media_type, &m.bytes);
 	oci_digest_headers(req, &m.digest);
+	/* The type is the pusher's word: no browser shall take it for a page. */
+	respond_header(req, "X-Content-Type-Options", "nosniff");
+	respond_header(req, "Content-Security-Policy", "sandbox");
 }
 
 /* What a PUT holds. */
@@ -163,6 +168,44 @@ static void put_headers(struct request *req, const struct put_state *s,
 			result->paths_refused, result->refusal);
 }
 
+/* SPEC rfc-9110 13.1.1, 13.1.2: what a client says about the manifest that stands, so as not to undo
+ * what another one did (the lists of referrers that clients keep under tags). */
+static bool precondition_holds(struct request *req, const struct put_state *s)
+{
+	struct slice if_match = request_header(req, "If-Match");
+	struct slice if_none_match = request_header(req, "If-None-Match");
+	char text[DIGEST_TEXT_MAX], etag[DIGEST_TEXT_MAX + 2] = "";
+	struct manifest_stat stat;
+	struct err err = ERR_INIT;
+
+	if (store_manifest_stat(request_view(req), s->repository, s->reference, &stat, &err) < 0)
+		return !if_match.data;
+	digest_format(text, &stat.digest);
+	snprintf(etag, sizeof(etag), "\"%s\"", text);
+	if (if_match.data && !http_etag_listed(if_match, etag))
+		return false;
+	return !if_none_match.data || !http_etag_listed(if_none_match, etag);
+}
+
+static int put_manifest(struct request *req, const struct put_state *s,
+			const struct manifest_put *put, struct manifest_put_result *ret,
+			struct err *err)
+{
+	bool conditional =
+		request_header(req, "If-Match").data || request_header(req, "If-None-Match").data;
+	int r;
+
+	if (!conditional)
+		return store_manifest_put(request_view(req), s->repository, put, ret, err);
+	/* Of two that both found their condition true, the second finds it false. */
+	pthread_mutex_lock(&req->server->conditional_put);
+	r = precondition_holds(req, s)
+		    ? store_manifest_put(request_view(req), s->repository, put, ret, err)
+		    : err_set(err, E_EXISTS, "the manifest is not the one that was expected");
+	pthread_mutex_unlock(&req->server->conditional_put);
+	return r;
+}
+
 /* SPEC dist-1.1 end-7a */
 static void manifest_put_end(struct request *req)
 {
@@ -176,7 +219,7 @@ static void manifest_put_end(struct request *req)
 	struct manifest_put_result result = {0};
 	struct err err = ERR_INIT;
 
-	if (store_manifest_put(request_view(req), s->repository, &put, &result, &err) < 0) {
+	if (put_manifest(req, s, &put, &result, &err) < 0) {
 		oci_fail(req, OCI_MANIFEST_PUT, &err);
 		return;
 	}

@@ -256,9 +256,6 @@ static void patch_end(struct request *req)
 		return;
 	respond_empty(req, 202);
 	session_headers(req, s->repository, s->id, upload_offset(s->upload));
-	/* The session is free before the client hears of it: its next request finds it so. */
-	upload_close(s->upload);
-	s->upload = NULL;
 }
 
 /* SPEC dist-1.1 end-6 */

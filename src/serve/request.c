@@ -56,10 +56,17 @@ struct request *request_new(struct server *server, const char *target, struct MH
 	return req;
 }
 
+/* What a request held is free before the client hears of it: its next request finds it so. */
+static void release_state(struct request *req)
+{
+	if (req->state)
+		req->state_release(req->state);
+	req->state = NULL;
+}
+
 void request_free(struct request *req)
 {
-	if (req->state && req->state_release)
-		req->state_release(req->state);
+	release_state(req);
 	if (req->response)
 		MHD_destroy_response(req->response);
 	buf_release(&req->body);
@@ -208,9 +215,19 @@ static bool expects_word(struct request *req)
 	       slice_equal_str(request_header(req, "Expect"), "100-continue");
 }
 
+void request_log_failure(const struct request *req, const struct err *err)
+{
+	struct err line = ERR_INIT; /* for its escaping */
+
+	err_set(&line, E_INTERNAL, "%s %.300s", req->method_name, req->target);
+	log_error("%s: %s", line.text, err->text);
+}
+
 bool request_begin(struct request *req, const char *method)
 {
 	begin(req, method);
+	if (req->response)
+		release_state(req);
 	return req->response && (req->close || expects_word(req));
 }
 
@@ -227,6 +244,8 @@ void request_body(struct request *req, const void *data, size_t len)
 		return;
 	}
 	req->handler->body(req, data, len);
+	if (req->response)
+		release_state(req);
 }
 
 void request_end(struct request *req)
@@ -235,4 +254,5 @@ void request_end(struct request *req)
 		req->handler->end(req);
 	if (!req->response)
 		request_refuse(req, 500, "the server made no answer");
+	release_state(req);
 }

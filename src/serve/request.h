@@ -86,6 +86,9 @@ bool slice_to_text(char *ret, size_t size, struct slice s);
 void request_refuse(struct request *req, unsigned status, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* A failure of ours, for the log and not for the client. */
+void request_log_failure(const struct request *req, const struct err *err);
+
 /* request.c, for server.c: the life of a request. */
 struct request *request_new(struct server *server, const char *target, struct MHD_Connection *mhd);
 void request_free(struct request *req);

@@ -187,6 +187,7 @@ int server_start(struct server **ret, const struct server_options *options, stru
 	server->connections.progress_ms = PROGRESS_PERIOD_MS;
 	server->connections.progress_bytes = PROGRESS_BYTES;
 	server->listeners = xcalloc(options->n_listen + 1, sizeof(*server->listeners));
+	pthread_mutex_init(&server->conditional_put, NULL);
 	raise_descriptor_limit();
 	if (connection_set_start(&server->connections) < 0)
 		r = err_set(err, E_NOMEM, "start a thread");
@@ -247,6 +248,7 @@ void server_stop(struct server *server, unsigned drain_ms)
 	for (size_t i = 0; i < server->n_listeners; i++)
 		stop_listener(&server->listeners[i]);
 	connection_set_stop(&server->connections);
+	pthread_mutex_destroy(&server->conditional_put);
 	free(server->listeners);
 	free(server);
 }

@@ -382,6 +382,28 @@ def next_page(registry, response):
     return registry.server.request("GET", match.group(1)) if match else None
 
 
+def test_preconditions(registry):
+    """SPEC rfc-9110 13.1: a PUT that would undo another one's work."""
+    document = image(registry, "cond", "c")
+    put = lambda n, **h: registry("PUT", "cond/manifests/t", {"Content-Type": MANIFEST, **{  # noqa: E731
+        k.replace("_", "-"): v for k, v in h.items()}}, json.dumps(dict(document, annotations={"n": str(n)})).encode())
+    check_eq("If-Match where nothing stands: 412", 412, put(0, If_Match="*").status)
+    r = put(1, If_None_Match="*")
+    check("If-None-Match: * where nothing stands: 201", r.status == 201, r)
+    check_eq("and where something stands: 412", 412, put(2, If_None_Match="*").status)
+    tag = registry("GET", "cond/manifests/t")["ETag"]
+    check_eq("If-Match of what stands: 201", 201, put(3, If_Match=tag).status)
+    check_error("If-Match of what stood before", put(4, If_Match=tag), 412, "DENIED")
+    check_eq("nothing was undone", "3", json.loads(registry("GET", "cond/manifests/t").body)["annotations"]["n"])
+    tag, statuses = registry("GET", "cond/manifests/t")["ETag"], []
+    threads = [threading.Thread(target=lambda i=i: statuses.append(put(i, If_Match=tag).status)) for i in range(10, 20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    check_eq("of 10 at once one wins", [201] + [412] * 9, sorted(statuses))
+
+
 def test_tags(registry):
     """SPEC dist-1.1 end-8"""
     document = image(registry, "tags/a", "t")
@@ -540,7 +562,7 @@ def main():
     server = w.Server(*command)
     registry = Registry(server)
     for test in (test_base, test_names, test_digests, test_monolithic, test_chunked, test_cancel, test_mount, test_blobs,
-                 test_manifests, test_kinds, test_tag_parameters, test_tags, test_catalog, test_referrers, test_parallel):
+                 test_manifests, test_kinds, test_tag_parameters, test_preconditions, test_tags, test_catalog, test_referrers, test_parallel):
         try:
             test(registry)
         except Exception as e:  # noqa: BLE001
