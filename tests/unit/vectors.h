@@ -17,7 +17,7 @@ __attribute__((unused)) static json_t *vectors_load(const char *name)
 	const char *dir = getenv("NACRE_VECTORS");
 	cleanup_free char *file = xasprintf("%s/%s", dir ? dir : "tests/vectors", name);
 	json_error_t error;
-	json_t *json = json_load_file(file, 0, &error);
+	json_t *json = json_load_file(file, JSON_ALLOW_NUL, &error);
 
 	if (!json)
 		fail_msg("%s: %s", file, error.text);

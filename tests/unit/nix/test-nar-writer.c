@@ -213,6 +213,29 @@ static void test_writes(void **state)
 	nar_writer_free(w);
 }
 
+/* Contents that the caller has written itself. */
+static void test_skip(void **state)
+{
+	static const struct node_event begin = FILE_(0, "", 5), data = DATA("ab"), end = FILE_END;
+	struct out out = OUT_INIT;
+	struct nar_writer *w = nar_writer_new(&out.sink);
+	struct err err = ERR_INIT;
+
+	assert_int_equal(nar_writer_skip(w, 0), E_USAGE);
+	assert_ok(node_sink_event(nar_writer_node_sink(w), &begin, &err), err);
+	assert_ok(node_sink_event(nar_writer_node_sink(w), &data, &err), err);
+	assert_int_equal(nar_writer_skip(w, 4), E_USAGE);
+	assert_int_equal(nar_writer_skip(w, 3), 0);
+	assert_int_equal(nar_writer_skip(w, 1), E_USAGE);
+	assert_int_equal(nar_writer_offset(w), 96 + 5);
+	assert_ok(node_sink_event(nar_writer_node_sink(w), &end, &err), err);
+	assert_int_equal(nar_writer_offset(w), 120);
+	assert_int_equal(out.bytes.len, 117);
+	assert_int_equal(nar_writer_skip(w, 0), E_USAGE);
+	buf_release(&out.bytes);
+	nar_writer_free(w);
+}
+
 static void test_sink_fails(void **state)
 {
 	struct out out = OUT_INIT;
@@ -251,7 +274,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_identity),   cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_depth),      cmocka_unit_test(test_writes),
-		cmocka_unit_test(test_sink_fails), cmocka_unit_test(test_message),
+		cmocka_unit_test(test_sink_fails), cmocka_unit_test(test_skip),
+		cmocka_unit_test(test_message),
 	};
 
 	memset(many, 'm', sizeof(many));

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tree-fixture.h"
 
+#include <pthread.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -183,6 +185,13 @@ static int meddle(struct node_sink *self, const struct node_event *ev, struct er
 	if (++rec->events == m->at)
 		m->act(m->fd);
 	return 0;
+}
+
+static int truncate_at(int fd, const char *path, off_t size)
+{
+	cleanup_fd int file = openat(fd, path, O_WRONLY | O_CLOEXEC);
+
+	return ftruncate(file, size);
 }
 
 static void grow(int fd)
@@ -388,6 +397,131 @@ static void test_sparse_changes(void **state)
 		}
 }
 
+/* Straight to a descriptor, the bytes are the same: to a file, to one that only appends (where the
+ * kernel does not move data), behind other bytes. */
+static void test_dump_nar(void **state)
+{
+	static const int flags[] = {0, O_APPEND};
+	struct dir *d = *state;
+	cleanup_buf struct buf want = {0};
+	cleanup_free uint8_t *data = xmalloc(3000000);
+	struct err err = ERR_INIT;
+
+	for (size_t i = 0; i < 3000000; i++)
+		data[i] = (uint8_t)(i * 2654435761U >> 13);
+	put_dir(d->fd, "t");
+	put_link(d->fd, "t/link", "x");
+	for (size_t k = 0; k < ARRAY_LEN(sizes); k++) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "t/%zu", sizes[k]);
+		put_file(d->fd, name, data, sizes[k], k % 2 ? 0755 : 0644);
+	}
+	put_text(d->fd, "t/sparse", "begin");
+	assert_int_equal(truncate_at(d->fd, "t/sparse", 10 << 20), 0);
+	assert_ok(dump_nar(d->fd, "t", &want, &err), err);
+	for (size_t i = 0; i < ARRAY_LEN(flags); i++) {
+		cleanup_fd int fd =
+			openat(d->fd, "out", O_RDWR | O_CREAT | O_TRUNC | flags[i], 0600);
+		cleanup_buf struct buf got = {0};
+
+		assert_int_equal(write_full(fd, "before", 6), 0);
+		assert_ok(tree_dump_nar(d->fd, "t", fd, &err), err);
+		assert_int_equal(lseek(fd, 6, SEEK_SET), 6);
+		assert_ok(read_fd(fd, 32 << 20, &got, &err), err);
+		assert_int_equal(got.len, want.len);
+		assert_memory_equal(got.data, want.data, want.len);
+	}
+}
+
+/* A dump to a pipe in a thread of its own, stopped by the pipe being full. */
+struct dumper {
+	pthread_t thread;
+	int fd; /* of the directory */
+	int pipe_fds[2];
+	int code;
+	struct err err;
+};
+
+static void *run_dumper(void *arg)
+{
+	struct dumper *p = arg;
+
+	p->code = tree_dump_nar(p->fd, "t/b", p->pipe_fds[1], &p->err);
+	close(p->pipe_fds[1]);
+	return NULL;
+}
+
+static void start_dumper(struct dumper *p)
+{
+	int waiting = 0;
+
+	assert_int_equal(pipe2(p->pipe_fds, O_CLOEXEC), 0);
+	assert_int_equal(pthread_create(&p->thread, NULL, run_dumper, p), 0);
+	while (waiting < 32768) { /* some contents have come */
+		assert_int_equal(ioctl(p->pipe_fds[0], FIONREAD, &waiting), 0);
+		usleep(1000);
+	}
+}
+
+static void drain_dumper(struct dumper *p)
+{
+	cleanup_buf struct buf got = {0};
+	struct err err = ERR_INIT;
+
+	assert_ok(read_fd(p->pipe_fds[0], 32 << 20, &got, &err), err);
+	assert_int_equal(pthread_join(p->thread, NULL), 0);
+	close(p->pipe_fds[0]);
+}
+
+static void test_dump_nar_changes(void **state)
+{
+	void (*acts[])(int) = {grow, shrink};
+	struct dir *d = *state;
+	cleanup_free char *data = xcalloc(1, 3000000);
+
+	memset(data, 'b', 3000000);
+	for (size_t i = 0; i < ARRAY_LEN(acts); i++) {
+		struct dumper p = {.fd = d->fd};
+		struct err err = ERR_INIT;
+
+		put_dir(d->fd, "t");
+		put_file(d->fd, "t/b", data, 3000000, 0644);
+		start_dumper(&p);
+		acts[i](d->fd);
+		drain_dumper(&p);
+		assert_int_equal(p.code, E_CONFLICT);
+		assert_string_equal(p.err.text, "t/b changed while it was read");
+		assert_ok(tree_remove(d->fd, "t", &err), err);
+	}
+}
+
+static void test_dump_nar_fails(void **state)
+{
+	struct dir *d = *state;
+	cleanup_fd int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
+	cleanup_free char *data = xcalloc(1, 3000000);
+	struct err err = ERR_INIT;
+
+	put_file(d->fd, "f", data, 3000000, 0644);
+	assert_int_equal(tree_dump_nar(d->fd, "f", full, &err), E_IO);
+	assert_int_equal(err.sys_errno, ENOSPC);
+	put_link(d->fd, "link", "f");
+	assert_int_equal(tree_dump_nar(d->fd, "link", full, &err), E_IO);
+	assert_int_equal(tree_dump_nar(d->fd, "missing", full, &err), E_NOTFOUND);
+}
+
+/* A slash at the end of the path follows nothing. */
+static void test_trailing_slash(void **state)
+{
+	struct dir *d = *state;
+
+	put_dir(d->fd, "t");
+	put_link(d->fd, "l", "t");
+	assert_dump(d->fd, "l/", "link 0 <> -> t\nend\n");
+	assert_dump(d->fd, "t//", "dir 0 <>\nend-dir 0\nend\n");
+}
+
 /* The sink's failure ends it, wherever. */
 static void test_sink_fails(void **state)
 {
@@ -450,6 +584,10 @@ int main(void)
 		tree_test(test_sparse_changes),
 		tree_test(test_sink_fails),
 		tree_test(test_few_descriptors),
+		tree_test(test_dump_nar),
+		tree_test(test_dump_nar_changes),
+		tree_test(test_dump_nar_fails),
+		tree_test(test_trailing_slash),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
