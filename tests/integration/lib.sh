@@ -65,7 +65,7 @@ chmod 755 "$T"
 export HOME=$T/home XDG_CACHE_HOME=$T/cache XDG_CONFIG_HOME=$T/config XDG_DATA_HOME=$T/share
 mkdir -p "$HOME" "$XDG_CACHE_HOME" "$XDG_CONFIG_HOME" "$XDG_DATA_HOME"
 unset NIX_REMOTE NIX_PATH NIX_STORE_DIR NIX_STATE_DIR NIX_STORE
-export NIX_CONF_DIR=$T/config/nix
+export NIX_CONF_DIR=$T/config/nix PODMAN_IGNORE_CGROUPSV1_WARNING=1
 export NIX_CONFIG="build-users-group =
 sandbox = false
 substituters =

@@ -91,6 +91,8 @@ def write_bundle(folder, command):
     rootfs = os.path.join(folder, "rootfs")
     os.makedirs(rootfs, exist_ok=True)
     with tarfile.open(fileobj=io.BytesIO(layer_tar())) as tar:
+        # Our own tar needs no filter; newer versions of Python warn where none is named.
+        tar.extraction_filter = lambda member, _: member
         tar.extractall(rootfs)
     mounts = [("/proc", "proc", []), ("/dev", "tmpfs", ["nosuid", "mode=755"])]
     spec = {
