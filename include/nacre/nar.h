@@ -67,7 +67,10 @@ NACRE_API void nar_decoder_release(struct nar_decoder *d);
 struct nar_writer;
 NACRE_API struct nar_writer *nar_writer_new(struct sink *out /* borrowed */);
 NACRE_API struct node_sink *nar_writer_node_sink(struct nar_writer *w);
-/* Bytes written so far. */
+/* For a caller that has itself put the next `len` bytes of the open file's contents behind what was
+ * written to the sink so far. 0, or E_USAGE for more than are still to come. */
+NACRE_API int nar_writer_skip(struct nar_writer *w, uint64_t len);
+/* Bytes written so far, skipped ones included. */
 NACRE_API uint64_t nar_writer_offset(const struct nar_writer *w);
 NACRE_API void nar_writer_free(struct nar_writer *w);
 

@@ -22,6 +22,11 @@
  * opened; E_LIMIT for a tree of 64 levels or more. Also what `out` says. */
 NACRE_API int tree_dump(int dirfd, const char *name, struct node_sink *out, struct err *err);
 
+/* The same as a NAR to a descriptor (blocking; borrowed), buffered; large contents go there without
+ * being copied through this process, so what changes in the tree before a pipe's reader has read
+ * it may show in the NAR. */
+NACRE_API int tree_dump_nar(int dirfd, const char *name, int out_fd, struct err *err);
+
 struct tree_restore_options {
 	bool canonical; /* store modes and mtime 1: 0555 / 0444; else as `nix-store --restore`: 0777
 			   / 0666 by umask */

@@ -37,18 +37,6 @@ static const char dump_help[] =
 	"Writes the NAR of the file, symlink or directory PATH to standard output, as\n"
 	"nix-store --dump does.\n";
 
-static int dump(const char *path, struct err *err)
-{
-	struct nar_output out __attribute__((cleanup(nar_output_release)));
-	CLEANUP(nar_writer_free) struct nar_writer *writer = NULL;
-
-	nar_output_open(&out);
-	writer = nar_writer_new(&out.buffer.sink);
-	if (nar_dump_path(path, nar_writer_node_sink(writer), err) < 0)
-		return err->code;
-	return sink_finish(&out.buffer.sink, err);
-}
-
 static int cmd_nar_dump(int argc, char **argv)
 {
 	struct err err = ERR_INIT;
@@ -56,7 +44,9 @@ static int cmd_nar_dump(int argc, char **argv)
 	while (cli_getopt(argc, argv, "", NULL, dump_help) >= 0)
 		;
 	cli_operands(argc, argv, 1, 1, dump_help);
-	if (cli_check_binary_stdout(&err) < 0 || dump(argv[optind], &err) < 0)
+	nar_widen_pipe(STDOUT_FILENO);
+	if (cli_check_binary_stdout(&err) < 0 ||
+	    tree_dump_nar(AT_FDCWD, argv[optind], STDOUT_FILENO, &err) < 0)
 		return cli_fail(&err);
 	return CLI_OK;
 }
@@ -202,7 +192,7 @@ static int hash_path(const char *path, struct sink *hash, struct err *err)
 {
 	CLEANUP(nar_writer_free) struct nar_writer *writer = nar_writer_new(hash);
 
-	return nar_dump_path(path, nar_writer_node_sink(writer), err);
+	return tree_dump(AT_FDCWD, path, nar_writer_node_sink(writer), err);
 }
 
 static void print_hash(struct hash_sink *sink, enum hash_notation notation, bool json)

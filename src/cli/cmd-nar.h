@@ -5,7 +5,6 @@
 
 #include "cli/cli.h"
 
-cli_run_fn cmd_nar;
 cli_run_fn cmd_nar_ls;
 cli_run_fn cmd_nar_cat;
 cli_run_fn cmd_nar_to_tar;

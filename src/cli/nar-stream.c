@@ -2,19 +2,24 @@
 #include <errno.h>
 #include <sys/stat.h>
 
-#include <nacre/tree.h>
-
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/nar-stream.h"
 
 enum { BLOCK = 256 << 10 };
 
+void nar_widen_pipe(int fd)
+{
+	fcntl(fd, F_SETPIPE_SZ, 1 << 20);
+}
+
 static int sniff(struct nar_input *in, struct err *err)
 {
-	ssize_t n = read_full(in->fd, in->head, sizeof(in->head));
 	struct stat st;
+	ssize_t n;
 
+	nar_widen_pipe(in->fd);
+	n = read_full(in->fd, in->head, sizeof(in->head));
 	if (n < 0)
 		return err_errno(err, "read %s", in->name);
 	in->head_len = (size_t)n;
@@ -103,6 +108,7 @@ int nar_input_read(struct nar_input *in, struct sink *out, struct err *err)
 
 void nar_output_open(struct nar_output *o)
 {
+	nar_widen_pipe(STDOUT_FILENO);
 	fd_sink_init(&o->fd, STDOUT_FILENO, "standard output");
 	buffer_sink_init(&o->buffer, &o->fd.sink, BLOCK);
 }
@@ -110,16 +116,4 @@ void nar_output_open(struct nar_output *o)
 void nar_output_release(struct nar_output *o)
 {
 	buffer_sink_release(&o->buffer);
-}
-
-int nar_dump_path(const char *path, struct node_sink *out, struct err *err)
-{
-	size_t len = strlen(path);
-	cleanup_free char *trimmed = NULL;
-
-	/* A slash at the end would make the system follow a symlink. */
-	while (len > 1 && path[len - 1] == '/')
-		len--;
-	trimmed = xstrndup(path, len);
-	return tree_dump(AT_FDCWD, trimmed, out, err);
 }

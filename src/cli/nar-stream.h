@@ -3,7 +3,6 @@
 #ifndef NACRE_CLI_NAR_STREAM_H
 #define NACRE_CLI_NAR_STREAM_H
 
-#include <nacre/event.h>
 #include <nacre/sink.h>
 
 #include "base/buffer-sink.h"
@@ -25,6 +24,9 @@ void nar_input_close(struct nar_input *in);
 /* Decompresses all of it into `out` and finishes that. */
 int nar_input_read(struct nar_input *in, struct sink *out, struct err *err);
 
+/* Makes a pipe hold more, so that its ends take fewer turns; no harm where it is none. */
+void nar_widen_pipe(int fd);
+
 /* Standard output, buffered. Release it in any case. */
 struct nar_output {
 	struct fd_sink fd;
@@ -32,8 +34,5 @@ struct nar_output {
 };
 void nar_output_open(struct nar_output *o);
 void nar_output_release(struct nar_output *o);
-
-/* The object at `path` (slashes at its end do not count), as events. */
-int nar_dump_path(const char *path, struct node_sink *out, struct err *err);
 
 #endif

@@ -133,6 +133,15 @@ struct node_sink *nar_writer_node_sink(struct nar_writer *w)
 	return &w->node_sink;
 }
 
+int nar_writer_skip(struct nar_writer *w, uint64_t len)
+{
+	if (w->check.place != NODE_IN_FILE || len > w->check.left)
+		return E_USAGE;
+	w->check.left -= len;
+	w->offset += len;
+	return 0;
+}
+
 uint64_t nar_writer_offset(const struct nar_writer *w)
 {
 	return w->offset;

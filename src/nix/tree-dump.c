@@ -8,19 +8,32 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 
 #include <nacre/buf.h>
+#include <nacre/nar.h>
 #include <nacre/tree.h>
 
+#include "base/buffer-sink.h"
+#include "base/fs.h"
 #include "base/mem.h"
 
 enum {
 	BLOCK = 256 << 10,
 	SPARSE_MIN = 1 << 20,  /* below this, holes are not worth looking for */
+	MOVE_MAX = 1 << 30,    /* in one call */
+	DIRECT_MIN = 64 << 10, /* below this, a copy is cheaper than a write for itself */
 	NAMES_MAX = 256 << 20, /* of all open directories, bytes with their NULs */
 	PATH_TEXT_MAX = 800,   /* of ERR_TEXT_MAX */
 	OPEN_FLAGS = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
+};
+
+/* Where large contents go without passing through here: behind what the writer has written. */
+struct direct {
+	int fd;
+	struct nar_writer *writer;
+	struct buffer_sink *buffer; /* between the writer and fd */
 };
 
 /* A name in a directory. `key` is its first eight bytes, big-endian: it decides most
@@ -47,8 +60,9 @@ struct dump {
 	size_t entries_cap;
 	unsigned depth; /* number of open directories */
 	struct level levels[NODE_DEPTH_MAX];
-	uint8_t *block; /* owned; BLOCK bytes */
-	uint8_t *zeros; /* owned; BLOCK bytes; NULL before the first hole */
+	uint8_t *block;        /* owned; BLOCK bytes */
+	struct direct *direct; /* borrowed; NULL: contents are read and sent as events */
+	uint8_t *zeros;        /* owned; BLOCK bytes; NULL before the first hole */
 };
 
 /* What is dumped at the moment. */
@@ -148,9 +162,9 @@ static int send_content(struct dump *d, struct node_event *ev, const void *data,
 	return node_sink_event(d->out, ev, err);
 }
 
-/* Sends a file's bytes [offset, end). At the end of the file one byte more is asked for, so that
- * the last read also shows whether it has grown. */
-static int send_data(struct dump *d, int fd, struct node_event *ev, uint64_t offset, uint64_t end,
+/* Sends a file's bytes [offset, end) as events. At the end of the file one byte more is asked for,
+ * so that the last read also shows whether it has grown. */
+static int read_data(struct dump *d, int fd, struct node_event *ev, uint64_t offset, uint64_t end,
 		     struct err *err)
 {
 	bool to_end = end == ev->size;
@@ -171,6 +185,40 @@ static int send_data(struct dump *d, int fd, struct node_event *ev, uint64_t off
 		if (offset == end && ((size_t)n < want || !to_end))
 			return 0;
 	}
+}
+
+/* Lets the kernel move as much of [*offset, end) as it will; what is left is to be read. */
+static int move_data(struct dump *d, int fd, uint64_t *offset, uint64_t end, struct err *err)
+{
+	if (buffer_sink_flush(d->direct->buffer, err) < 0)
+		return err->code;
+	while (*offset < end) {
+		uint64_t left = end - *offset;
+		off_t at = (off_t)*offset;
+		ssize_t n =
+			sendfile(d->direct->fd, fd, &at, left < MOVE_MAX ? (size_t)left : MOVE_MAX);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && (errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP))
+			break; /* not between these two */
+		if (n < 0)
+			return err_errno(err, "write the NAR");
+		if (n == 0)
+			return changed(d, err);
+		if (nar_writer_skip(d->direct->writer, (uint64_t)n) < 0)
+			return err_set(err, E_INTERNAL, "the NAR writer lost count");
+		*offset += (uint64_t)n;
+	}
+	return 0;
+}
+
+static int send_data(struct dump *d, int fd, struct node_event *ev, uint64_t offset, uint64_t end,
+		     struct err *err)
+{
+	if (d->direct && end - offset >= DIRECT_MIN && move_data(d, fd, &offset, end, err) < 0)
+		return err->code;
+	return read_data(d, fd, ev, offset, end, err);
 }
 
 static int send_zeros(struct dump *d, struct node_event *ev, uint64_t len, struct err *err)
@@ -413,14 +461,27 @@ static int dump_next(struct dump *d, struct err *err)
 	return dump_node(d, &node, err);
 }
 
-int tree_dump(int dirfd, const char *name, struct node_sink *out, struct err *err)
+/* A slash at the end would make the system follow a symlink. */
+static char *without_slashes(const char *path)
+{
+	size_t len = strlen(path);
+
+	while (len > 1 && path[len - 1] == '/')
+		len--;
+	return xstrndup(path, len);
+}
+
+static int dump_tree(int dirfd, const char *path, struct node_sink *out, struct direct *direct,
+		     struct err *err)
 {
 	cleanup_free struct dump *d = xcalloc(1, sizeof(*d));
+	cleanup_free char *name = without_slashes(path);
 	struct node root = {.dirfd = dirfd, .name = name, .type = DT_UNKNOWN};
 	struct node_event end = {.type = NODE_END};
 	int r;
 
 	d->out = out;
+	d->direct = direct;
 	d->root = name;
 	d->names = BUF_INIT(NAMES_MAX);
 	d->block = xmalloc(BLOCK);
@@ -429,4 +490,26 @@ int tree_dump(int dirfd, const char *name, struct node_sink *out, struct err *er
 		r = dump_next(d, err);
 	dump_release(d);
 	return r < 0 ? r : node_sink_event(out, &end, err);
+}
+
+int tree_dump(int dirfd, const char *name, struct node_sink *out, struct err *err)
+{
+	return dump_tree(dirfd, name, out, NULL, err);
+}
+
+int tree_dump_nar(int dirfd, const char *name, int out_fd, struct err *err)
+{
+	cleanup_buffer_sink struct buffer_sink buffer;
+	struct fd_sink fd_sink;
+	struct direct direct = {.fd = out_fd, .buffer = &buffer};
+	int r;
+
+	fd_sink_init(&fd_sink, out_fd, "the NAR");
+	buffer_sink_init(&buffer, &fd_sink.sink, BLOCK);
+	direct.writer = nar_writer_new(&buffer.sink);
+	r = dump_tree(dirfd, name, nar_writer_node_sink(direct.writer), &direct, err);
+	if (r >= 0)
+		r = buffer_sink_flush(&buffer, err);
+	nar_writer_free(direct.writer);
+	return r;
 }
