@@ -52,6 +52,10 @@ int temp_file_commit(struct temp_file *t, int dirfd, const char *name, bool repl
 void temp_file_release(struct temp_file *t);
 #define cleanup_temp_file __attribute__((cleanup(temp_file_release)))
 
+/* A file without a name, for what is too large for memory, in $TMPDIR or /var/tmp. Returns a
+ * descriptor (owned by the caller) or < 0. */
+int scratch_file(struct err *err);
+
 /* write-temp, fsync, rename, fsync the directory: the one way to write a small file durably. */
 int write_file_at(int dirfd, const char *name, const void *data, size_t len, bool replace,
 		  struct err *err);

@@ -89,6 +89,24 @@ void temp_file_release(struct temp_file *t)
 	close_fd(&t->fd);
 }
 
+int scratch_file(struct err *err)
+{
+	const char *dir = getenv("TMPDIR");
+	cleanup_free char *path = NULL;
+	int fd;
+
+	if (!dir || !*dir)
+		dir = "/var/tmp";
+	fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (fd < 0) { /* not every file system has O_TMPFILE */
+		path = xasprintf("%s/nacre-XXXXXX", dir);
+		fd = mkostemp(path, O_CLOEXEC);
+		if (fd >= 0)
+			unlink(path);
+	}
+	return fd < 0 ? err_errno(err, "create a temporary file in %s (see TMPDIR)", dir) : fd;
+}
+
 int write_file_at(int dirfd, const char *name, const void *data, size_t len, bool replace,
 		  struct err *err)
 {

@@ -11,8 +11,6 @@
 #include "net/transfer.h"
 #include "net/transports.h"
 
-cli_run_fn cmd_inspect;
-
 static const char help[] =
 	"Usage: nacre inspect [OPTION]... IMAGE\n"
 	"\n"

@@ -190,30 +190,11 @@ static int scan_file(struct tar_file *t, struct err *err)
 	return r;
 }
 
-/* An unnamed file that nobody else can open; in $TMPDIR, where there may be room. */
-static int temporary_file(struct err *err)
-{
-	const char *dir = getenv("TMPDIR");
-	int fd;
-
-	if (!dir || !*dir)
-		dir = "/var/tmp";
-	fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (fd < 0) {
-		cleanup_free char *path = xasprintf("%s/nacre-XXXXXX", dir);
-
-		fd = mkostemp(path, O_CLOEXEC);
-		if (fd >= 0)
-			unlink(path);
-	}
-	return fd < 0 ? err_errno(err, "create a temporary file in %s (see TMPDIR)", dir) : fd;
-}
-
 /* Replaces t->fd by what it unpacks to. */
 static int unpack(struct tar_file *t, enum codec codec, struct err *err)
 {
 	const struct codec_limits limits = {.max_ratio = TAR_RATIO_MAX};
-	cleanup_fd int to_fd = temporary_file(err);
+	cleanup_fd int to_fd = scratch_file(err);
 	struct sink *decoder;
 	struct fd_sink to;
 	int r;
