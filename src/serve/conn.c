@@ -161,7 +161,12 @@ static const char *why_end(const struct connection_set *set, struct connection *
 /* The connection's thread sees the end of its socket and cleans up. */
 static void end_connection(struct connection *c, const char *why)
 {
+	const struct linger drop = {.l_onoff = 1};
+
 	log_debug("%s: connection ended: %s", c->peer, why);
+	/* The kernel need not keep what a slow client did not fetch. */
+	if (atomic_load(&c->phase) == PHASE_SENDING)
+		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &drop, sizeof(drop));
 	shutdown(c->fd, SHUT_RDWR);
 	atomic_store(&c->since_us, clock_us());
 }

@@ -12,9 +12,7 @@ enum {
 	CONNECTION_MEMORY = 64 << 10,
 	/* The deepest are SQLite and the codecs; sanitizers need more. Untouched pages cost nothing. */
 	THREAD_STACK = 2 << 20,
-	/* A transfer of less than 1 KiB/s over a minute holds a connection for nothing. */
-	PROGRESS_PERIOD_MS = 60000,
-	PROGRESS_BYTES = 60 << 10,
+	PROGRESS_BYTES_PER_S = 1 << 10,
 	DRAIN_STEP_MS = 20,
 };
 
@@ -184,8 +182,9 @@ int server_start(struct server **ret, const struct server_options *options, stru
 	server->options = *options;
 	server->store = options->store;
 	server->connections.idle_ms = options->idle_timeout_s * 1000;
-	server->connections.progress_ms = PROGRESS_PERIOD_MS;
-	server->connections.progress_bytes = PROGRESS_BYTES;
+	server->connections.progress_ms = options->slow_timeout_s * 1000;
+	server->connections.progress_bytes =
+		(uint64_t)options->slow_timeout_s * PROGRESS_BYTES_PER_S;
 	server->listeners = xcalloc(options->n_listen + 1, sizeof(*server->listeners));
 	pthread_mutex_init(&server->conditional_put, NULL);
 	raise_descriptor_limit();

@@ -36,6 +36,7 @@ struct server_options {
 	unsigned connections_max; /* per listening address */
 	unsigned idle_timeout_s;  /* between requests, and for the head of a request to arrive */
 	unsigned stall_timeout_s; /* a transfer that does not move at all */
+	unsigned slow_timeout_s;  /* a transfer slower than 1 KiB/s over so long a time */
 	uint64_t manifest_max_bytes;
 	uint64_t body_max_bytes; /* of a blob or NAR; 0: no limit */
 };
@@ -46,6 +47,7 @@ struct server_options {
 		.connections_max = 2048,          \
 		.idle_timeout_s = 90,             \
 		.stall_timeout_s = 60,            \
+		.slow_timeout_s = 60,             \
 		.manifest_max_bytes = 8ull << 20, \
 	})
 

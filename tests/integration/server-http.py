@@ -385,6 +385,43 @@ def test_drain():
     check("and the server ends", status == 0, "%s\n%s" % (status, server.log()[-2000:]))
 
 
+def test_slow_clients():
+    """A connection on which a byte moves now and then is not held for ever."""
+    server = w.Server(FAKE, "slow=2")
+    location = push(server, "splice", os.urandom(16 << 20))["Location"]
+
+    def drip(step):
+        started = time.monotonic()
+        try:
+            while time.monotonic() - started < 15:
+                step()
+                time.sleep(0.1)
+        except (EOFError, OSError):
+            pass
+        return time.monotonic() - started
+
+    wire = server.connect()
+    wire.send(w.build_request("PUT", "/nar/slow.nar", {"Content-Length": "1000000"}))
+    took = drip(lambda: wire.send(b"x"))
+    check("an upload of 10 bytes a second is ended", 1.5 < took < 10, "%.1f s" % took)
+    check_eq("and leaves nothing", 404, server.request("HEAD", "/nar/slow.nar").status)
+    wire = server.connect()
+    wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    wire.send(w.build_request("GET", location))
+    drip(lambda: wire.socket.recv(10) and "GET %s 200 aborted" % location not in server.log() or wire.close())
+    check("so is a download", "GET %s 200 aborted" % location in server.log(), server.log()[-500:])
+    data = os.urandom(60000)
+    wire = server.connect()
+    wire.send(w.build_request("PUT", "/nar/fair.nar", {"Content-Length": str(len(data))}))
+    for at in range(0, len(data), 1000):
+        wire.send(data[at:at + 1000])
+        time.sleep(0.1)
+    check_eq("an upload of 10 KB a second is not", 201, wire.response().status)
+    r = server.request("GET", "/v2/fault-sleep/manifests/t")
+    check_eq("neither is a request that the server works on", 404, r.status)
+    server.check_clean_end()
+
+
 def own_address():
     """An address of this machine that is not loopback, or None."""
     probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -450,7 +487,7 @@ def main():
         except Exception as e:  # noqa: BLE001
             check(test.__name__, False, "%s: %s" % (type(e).__name__, e))
     server.check_clean_end()
-    for test in (test_limits, test_policy, test_unix_socket, test_drain):
+    for test in (test_limits, test_slow_clients, test_policy, test_unix_socket, test_drain):
         try:
             test()
         except Exception as e:  # noqa: BLE001

@@ -2,7 +2,7 @@
 /*
  * The server over a store in memory, for tests that need faults. Prints its address; ends on SIGTERM.
  *
- *	fake-server [listen=ADDRESS] [idle=S] [stall=S] [connections=N] [log=0|1] [write=0|1]
+ *	fake-server [listen=ADDRESS] [idle=S] [stall=S] [slow=S] [connections=N] [log=0|1] [write=0|1]
  */
 #include <poll.h>
 #include <signal.h>
@@ -61,6 +61,7 @@ int main(int argc, char **argv)
 	options.n_listen = 1;
 	options.idle_timeout_s = argument(argv, "idle", options.idle_timeout_s);
 	options.stall_timeout_s = argument(argv, "stall", options.stall_timeout_s);
+	options.slow_timeout_s = argument(argv, "slow", options.slow_timeout_s);
 	options.connections_max = argument(argv, "connections", options.connections_max);
 	options.access_log = argument(argv, "log", 1);
 	options.allow_write = argument(argv, "write", 0);

@@ -6,6 +6,7 @@
  * 	fault-full     writing fails as on a full disk
  * 	fault-io       writing and reading fail, halfway if there is a half
  * 	fault-slow     each call takes a second
+ * 	fault-sleep    each call takes five
  * 	splice         content is not in one file
  * 	stream         content has no known size
  */
@@ -64,6 +65,8 @@ static int fault(const char *name, bool write, struct err *err)
 {
 	if (strstr(name, "fault-slow"))
 		sleep(1);
+	if (strstr(name, "fault-sleep"))
+		sleep(5);
 	if (write && strstr(name, "fault-full")) {
 		errno = ENOSPC;
 		return err_errno(err, "write /var/lib/secret/object");
