@@ -47,22 +47,28 @@ struct store_options {
 	size_t n_trusted;
 	int priority; /* of the cache, in nix-cache-info; lower wins, cache.nixos.org has 40 */
 	uint64_t nar_max_bytes; /* largest NAR and largest uncompressed layer that is taken */
-	uint32_t ratio_max; /* of output to input in a decoder, past its first MiB; 0: no limit */
+	/* What a decoder may put out: so much, and beyond it so many times its input (a sparse file
+	 * is no bomb). */
+	uint64_t decode_free_bytes;
+	uint32_t decode_ratio_max;
 	uint64_t upload_max_bytes; /* largest blob */
 	unsigned uploads_max;      /* upload sessions open at a time */
 	unsigned upload_idle_s;    /* an upload session nobody touched for so long may be dropped */
-	unsigned threads;          /* for deriving images; 0: one a processor */
+	/* Of images whose content does not tell it ("amd64"); NULL: there is no image of these. */
+	const char *architecture;
+	unsigned threads; /* for deriving images; 0: one a processor */
 };
 
-#define STORE_OPTIONS_INIT                      \
-	((struct store_options){                \
-		.store_dir = STORE_DIR_DEFAULT, \
-		.priority = 30,                 \
-		.nar_max_bytes = 64ull << 30,   \
-		.ratio_max = 4096,              \
-		.upload_max_bytes = 1ull << 40, \
-		.uploads_max = 4096,            \
-		.upload_idle_s = 24 * 3600,     \
+#define STORE_OPTIONS_INIT                       \
+	((struct store_options){                 \
+		.store_dir = STORE_DIR_DEFAULT,  \
+		.priority = 30,                  \
+		.nar_max_bytes = 64ull << 30,    \
+		.decode_free_bytes = 8ull << 30, \
+		.decode_ratio_max = 1024,        \
+		.upload_max_bytes = 1ull << 40,  \
+		.uploads_max = 4096,             \
+		.upload_idle_s = 24 * 3600,      \
 	})
 
 /* Opens the store in `dir`, which is created (0700) if it is missing. What a crash left behind is
@@ -87,8 +93,8 @@ struct store_statistics {
 	uint64_t framed_bytes;   /* the same as they are stored */
 	uint64_t glue_bytes;     /* stored besides, to derive tars from NARs */
 	uint64_t opaque_bytes;   /* blobs and documents stored as they came */
-	uint64_t
-		layer_bytes; /* logical: the layers that are derived from NARs, as they are named */
+	uint64_t layer_bytes;    /* logical: layers that are splices, as they are named */
+	uint64_t body_bytes; /* logical: the layers of one path that were derived, as tar+zstd */
 	uint64_t nars, paths, blobs, splices, manifests, tags, repositories, uploads; /* counts */
 };
 int store_statistics(struct store *s, struct store_statistics *ret, struct err *err);
@@ -116,9 +122,9 @@ const char *content_coding(const struct content *c);
 /* Reads up to `len` bytes at `offset`; *ret_got is less than `len` only at the end. */
 int content_read(struct content *c, uint64_t offset, void *buf, size_t len, size_t *ret_got,
 		 struct err *err);
-/* If the range lies in one plain file: its descriptor (borrowed until content_free()) and the
- * offset in it; else -1. *ret_len: how many of the `len` bytes follow there in one piece (a splice
- * may be sent piece by piece). */
+/* If `offset` lies in a plain file: its descriptor and the offset there, and in *ret_len how many of
+ * the `len` bytes follow in one piece (all of them, unless the content is a splice: that may be sent
+ * piece by piece); else -1. The descriptor is borrowed until the next call for `c`. */
 int content_file(struct content *c, uint64_t offset, uint64_t len, uint64_t *ret_file_offset,
 		 uint64_t *ret_len);
 /* The whole to a sink, which is not finished. */

@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "store/bindings.h"
+#include "store/garbage.h"
+
+enum {
+	NAMES_IN_ERROR = 8,
+	TEXT_MAX = NARINFO_MAX,
+};
+
+void binding_release(struct binding *b)
+{
+	path_info_release(&b->info);
+	*b = (struct binding){0};
+}
+
+static bool is_strong(enum attestation a)
+{
+	return a >= ATTEST_CONTENT;
+}
+
+enum attestation attestation_of(const struct store_view *v, const struct path_info *info,
+				enum attestation otherwise)
+{
+	return v->n_trusted && path_info_verify(info, v->trusted, v->n_trusted) ? ATTEST_SIGNED
+										: otherwise;
+}
+
+/* Words by ' ' into a list. */
+static void words_split(struct strv *ret, struct slice text)
+{
+	while (text.len) {
+		const uint8_t *space = memchr(text.data, ' ', text.len);
+		size_t n = space ? (size_t)(space - text.data) : text.len;
+
+		strv_add_slice(ret, slice_make(text.data, n));
+		slice_advance(&text, n + (space ? 1 : 0));
+	}
+}
+
+static int words_join(struct buf *ret, const struct strv *v)
+{
+	int r = buf_reserve(ret, 1); /* an empty text is no NULL */
+
+	for (size_t i = 0; i < v->len && r >= 0; i++) {
+		if (i)
+			r = buf_add(ret, " ", 1);
+		if (r >= 0)
+			r = buf_add_str(ret, v->items[i]);
+	}
+	return r;
+}
+
+/* ---- Reading ---- */
+
+int binding_load(struct query *q, const char *store_dir, struct binding *ret, struct err *err)
+{
+	struct binding b = {
+		.id = query_int(q, 0),
+		.nar = query_int(q, 1),
+		.attested = (enum attestation)query_int(q, 2),
+	};
+
+	if (store_path_make(&b.info.path, store_dir, query_bytes(q, 3)) < 0)
+		return err_set(err, E_INTERNAL, "a store path in the database is malformed");
+	words_split(&b.info.references, query_bytes(q, 4));
+	b.info.deriver = query_dup(q, 5);
+	words_split(&b.info.signatures, query_bytes(q, 6));
+	b.info.ca = query_dup(q, 7);
+	query_hash(q, 8, &b.info.nar_hash);
+	b.info.nar_size = (uint64_t)query_int(q, 9);
+	*ret = b;
+	return 1;
+}
+
+int binding_find(struct conn *c, const struct store_view *v, const char *store_dir,
+		 struct slice hash_part, struct binding *ret, struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(
+		&q, c,
+		"SELECT binding.id, nar, attested, base, refs, deriver, signatures, ca, nar_hash,"
+		" nar_size FROM binding JOIN nar ON nar.id = binding.nar"
+		" WHERE view = ?1 AND hash_part = ?2");
+	query_bind_int(&q, 1, v->id);
+	query_bind_text(&q, 2, hash_part);
+	r = query_step(&q, err);
+	if (r > 0)
+		r = binding_load(&q, store_dir, ret, err);
+	query_end(&q);
+	return r;
+}
+
+/* ---- References ---- */
+
+static int binding_id(struct conn *c, const struct store_view *v, const char *base, int64_t *ret,
+		      struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(&q, c,
+		   "SELECT id FROM binding WHERE view = ?1 AND hash_part = ?2 AND base = ?3");
+	query_bind_int(&q, 1, v->id);
+	query_bind_text(&q, 2, slice_make(base, STORE_HASH_LEN));
+	query_bind_str(&q, 3, base);
+	r = query_step(&q, err);
+	if (r > 0)
+		*ret = query_int(&q, 0);
+	query_end(&q);
+	return r;
+}
+
+static void missing_note(struct buf *missing, size_t *n, const char *base)
+{
+	if (++*n <= NAMES_IN_ERROR)
+		buf_addf(missing, "%s%s", *n > 1 ? " " : "", base);
+}
+
+/* Ids of the references but the path itself; `ret` has room for all. */
+static int references_find(struct conn *c, const struct store_view *v, const struct path_info *info,
+			   int64_t *ret, size_t *ret_n, struct err *err)
+{
+	cleanup_buf struct buf missing = {0};
+	size_t n = 0, n_missing = 0;
+
+	for (size_t i = 0; i < info->references.len; i++) {
+		const char *base = info->references.items[i];
+		int r;
+
+		if (strcmp(base, store_path_base(&info->path)) == 0)
+			continue;
+		r = binding_id(c, v, base, &ret[n], err);
+		if (r < 0)
+			return r;
+		if (r > 0)
+			n++;
+		else
+			missing_note(&missing, &n_missing, base);
+	}
+	*ret_n = n;
+	if (n_missing == 0)
+		return 0;
+	return err_set(err, E_NOTFOUND, "%s refers to %zu path%s not here: %s%s; put them first",
+		       store_path_base(&info->path), n_missing, n_missing == 1 ? "" : "s",
+		       (char *)missing.data, n_missing > NAMES_IN_ERROR ? " …" : "");
+}
+
+static int references_write(struct conn *c, int64_t binding, const int64_t *ids, size_t n,
+			    struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(&q, c, "DELETE FROM reference WHERE referrer = ?1");
+	query_bind_int(&q, 1, binding);
+	r = query_run(&q, err);
+	for (size_t i = 0; i < n && r >= 0; i++) {
+		query_init(&q, c,
+			   "INSERT OR IGNORE INTO reference (referrer, referred) VALUES (?1, ?2)");
+		query_bind_int(&q, 1, binding);
+		query_bind_int(&q, 2, ids[i]);
+		r = query_run(&q, err);
+	}
+	return r;
+}
+
+static bool references_equal(const struct path_info *a, const struct path_info *b)
+{
+	if (a->references.len != b->references.len)
+		return false;
+	for (size_t i = 0; i < a->references.len; i++)
+		if (strcmp(a->references.items[i], b->references.items[i]) != 0)
+			return false;
+	return true;
+}
+
+/* ---- Writing ---- */
+
+/* The narinfo that we serve: ours is the file, so ours are URL, Compression and FileHash. */
+static int narinfo_text(struct buf *ret, const struct path_info *info, const struct nar *n,
+			struct err *err)
+{
+	char url[HASH_TEXT_MAX + 16] = "nar/", compression[] = "zstd";
+	/* Borrows everything: never released. */
+	struct narinfo text = {
+		.info = *info,
+		.url = url,
+		.compression = compression,
+		.file_hash = n->file_hash,
+		.file_size = n->file_size,
+	};
+
+	hash_format_bare(url + 4, &n->file_hash, HASH_NIX32);
+	memcpy(url + strlen(url), ".nar.zst", sizeof(".nar.zst"));
+	ret->max = TEXT_MAX;
+	if (narinfo_format(ret, &text) < 0)
+		return err_set(err, E_LIMIT, "%s has too many references", info->path.text);
+	return 0;
+}
+
+/* What the columns of a row are made of. */
+struct row_texts {
+	struct buf refs, signatures, narinfo;
+};
+
+static void row_texts_release(struct row_texts *t)
+{
+	buf_release(&t->refs);
+	buf_release(&t->signatures);
+	buf_release(&t->narinfo);
+}
+
+static int row_texts_make(struct row_texts *t, const struct path_info *info, const struct nar *n,
+			  struct err *err)
+{
+	int r = narinfo_text(&t->narinfo, info, n, err);
+
+	/* Both are parts of the text that was just within its limit. */
+	if (r >= 0 && (words_join(&t->refs, &info->references) < 0 ||
+		       words_join(&t->signatures, &info->signatures) < 0))
+		r = err_set(err, E_LIMIT, "%s has too many references", info->path.text);
+	return r;
+}
+
+static int row_insert(struct conn *c, const struct store_view *v, const struct path_info *info,
+		      const struct nar *n, enum attestation attested, int64_t *ret_id,
+		      struct err *err)
+{
+	__attribute__((cleanup(row_texts_release))) struct row_texts t = {0};
+	struct query q;
+	int r = row_texts_make(&t, info, n, err);
+
+	if (r < 0)
+		return r;
+	query_init(&q, c,
+		   "INSERT INTO binding (view, hash_part, base, nar, attested, refs, deriver,"
+		   " signatures, ca, narinfo, added)"
+		   " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)");
+	query_bind_int(&q, 1, v->id);
+	query_bind_text(&q, 2, store_path_hash_part(&info->path));
+	query_bind_str(&q, 3, store_path_base(&info->path));
+	query_bind_int(&q, 4, n->id);
+	query_bind_int(&q, 5, attested);
+	query_bind_text(&q, 6, slice_make(t.refs.data, t.refs.len));
+	query_bind_str(&q, 7, info->deriver);
+	query_bind_text(&q, 8, slice_make(t.signatures.data, t.signatures.len));
+	query_bind_str(&q, 9, info->ca);
+	query_bind_text(&q, 10, buf_slice(&t.narinfo));
+	query_bind_int(&q, 11, now_seconds());
+	r = query_run(&q, err);
+	if (r >= 0)
+		*ret_id = conn_last_id(c);
+	return r;
+}
+
+static int row_update(struct conn *c, int64_t id, const struct path_info *info, const struct nar *n,
+		      enum attestation attested, struct err *err)
+{
+	__attribute__((cleanup(row_texts_release))) struct row_texts t = {0};
+	struct query q;
+	int r = row_texts_make(&t, info, n, err);
+
+	if (r < 0)
+		return r;
+	query_init(&q, c,
+		   "UPDATE binding SET nar = ?2, attested = ?3, refs = ?4, deriver = ?5,"
+		   " signatures = ?6, ca = ?7, narinfo = ?8 WHERE id = ?1");
+	query_bind_int(&q, 1, id);
+	query_bind_int(&q, 2, n->id);
+	query_bind_int(&q, 3, attested);
+	query_bind_text(&q, 4, slice_make(t.refs.data, t.refs.len));
+	query_bind_str(&q, 5, info->deriver);
+	query_bind_text(&q, 6, slice_make(t.signatures.data, t.signatures.len));
+	query_bind_str(&q, 7, info->ca);
+	query_bind_text(&q, 8, buf_slice(&t.narinfo));
+	return query_run(&q, err);
+}
+
+/* Counts the change, so that what was made of the view before can be told from what is made after. */
+static int generation_count(struct conn *c, const struct store_view *v, struct err *err)
+{
+	struct query q;
+
+	query_init(&q, c, "UPDATE view SET generation = generation + 1 WHERE id = ?1");
+	query_bind_int(&q, 1, v->id);
+	return query_run(&q, err);
+}
+
+/* The NAR is in the view, and not pending any more. */
+static int nar_taken(struct conn *c, const struct store_view *v, const struct nar *n,
+		     struct err *err)
+{
+	struct query q;
+	int r = nar_name_views(c, v->id, n, err);
+
+	if (r < 0)
+		return r;
+	query_init(&q, c, "DELETE FROM pending WHERE view = ?1 AND nar = ?2");
+	query_bind_int(&q, 1, v->id);
+	query_bind_int(&q, 2, n->id);
+	return query_run(&q, err);
+}
+
+static int binding_new(struct conn *c, struct store_view *v, const struct path_info *info,
+		       const struct nar *n, enum attestation attested, struct err *err)
+{
+	cleanup_free int64_t *ids = xcalloc(info->references.len + 1, sizeof(*ids));
+	int64_t id;
+	size_t n_ids;
+	int r = references_find(c, v, info, ids, &n_ids, err);
+
+	if (r >= 0)
+		r = row_insert(c, v, info, n, attested, &id, err);
+	if (r >= 0)
+		r = references_write(c, id, ids, n_ids, err);
+	return r < 0 ? r : nar_taken(c, v, n, err);
+}
+
+/* What was derived from the old content: the listing, and the images that the server made. */
+static int derived_forget(struct conn *c, const struct store_view *v, const struct path_info *info,
+			  struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(&q, c, "DELETE FROM document WHERE view = ?1 AND tree = ?2 AND name = ?3");
+	query_bind_int(&q, 1, v->id);
+	query_bind_int(&q, 2, STORE_LISTING);
+	query_bind_text(&q, 3, store_path_hash_part(&info->path));
+	r = query_run(&q, err);
+	if (r < 0)
+		return r;
+	query_init(
+		&q, c,
+		"DELETE FROM tag WHERE made = 1 AND repository IN"
+		" (SELECT id FROM repository WHERE view = ?1 AND name IN ('nix', 'nix/package'))");
+	query_bind_int(&q, 1, v->id);
+	r = query_run(&q, err);
+	if (r < 0)
+		return r;
+	query_init(&q, c,
+		   "DELETE FROM made WHERE manifest IN (SELECT manifest.id FROM repository"
+		   " JOIN manifest ON manifest.repository = repository.id"
+		   " WHERE view = ?1 AND name IN ('nix', 'nix/package'))");
+	query_bind_int(&q, 1, v->id);
+	return query_run(&q, err);
+}
+
+static int binding_replace(struct conn *c, struct store_view *v, const struct binding *old,
+			   const struct path_info *info, const struct nar *n,
+			   enum attestation attested, struct err *err)
+{
+	cleanup_free int64_t *ids = xcalloc(info->references.len + 1, sizeof(*ids));
+	size_t n_ids;
+	int r = references_find(c, v, info, ids, &n_ids, err);
+
+	if (r >= 0)
+		r = row_update(c, old->id, info, n, attested, err);
+	if (r >= 0)
+		r = references_write(c, old->id, ids, n_ids, err);
+	if (r >= 0)
+		r = derived_forget(c, v, info, err);
+	if (r >= 0)
+		r = nar_taken(c, v, n, err);
+	return r < 0 ? r : generation_count(c, v, err);
+}
+
+/* Same content and references: takes over what is new. */
+static int binding_merge(struct conn *c, struct store_view *v, const struct binding *old,
+			 const struct path_info *info, const struct nar *n,
+			 enum attestation attested, struct err *err)
+{
+	cleanup_path_info struct path_info merged = {0};
+	bool better = attested > old->attested;
+	int r;
+
+	path_info_copy(&merged, &old->info);
+	for (size_t i = 0; i < info->signatures.len; i++)
+		strv_add(&merged.signatures, info->signatures.items[i]);
+	strv_sort_unique(&merged.signatures);
+	if (merged.signatures.len > SIGNATURES_MAX)
+		return err_set(err, E_LIMIT, "%s has more than %d signatures", info->path.text,
+			       SIGNATURES_MAX);
+	if (info->deriver && (better || !merged.deriver)) {
+		free(merged.deriver);
+		merged.deriver = xstrdup(info->deriver);
+	}
+	if (info->ca && (better || !merged.ca)) {
+		free(merged.ca);
+		merged.ca = xstrdup(info->ca);
+	}
+	if (!better && merged.signatures.len == old->info.signatures.len &&
+	    !merged.deriver == !old->info.deriver && !merged.ca == !old->info.ca)
+		return nar_taken(c, v, n, err);
+	r = row_update(c, old->id, &merged, n, better ? attested : old->attested, err);
+	if (r >= 0)
+		r = nar_taken(c, v, n, err);
+	return r < 0 ? r : generation_count(c, v, err);
+}
+
+static int conflict(struct err *err, const struct binding *old, const struct path_info *info)
+{
+	char is[HASH_TEXT_MAX], offered[HASH_TEXT_MAX];
+
+	if (strcmp(store_path_base(&old->info.path), store_path_base(&info->path)) != 0)
+		return err_set(err, E_CONFLICT, "the hash part is that of %s already",
+			       old->info.path.text);
+	if (hash_equal(&old->info.nar_hash, &info->nar_hash))
+		return err_set(err, E_CONFLICT,
+			       "%s is here with the same content, but other references",
+			       info->path.text);
+	hash_format(is, &old->info.nar_hash, HASH_NIX32);
+	hash_format(offered, &info->nar_hash, HASH_NIX32);
+	return err_set(
+		err, E_CONFLICT,
+		"%s is bound to the NAR %s, not to %s: one store path has one content, and what"
+		" stands is replaced only by a better attested one (signed by a trusted key, or"
+		" content-addressed)",
+		info->path.text, is, offered);
+}
+
+int binding_put(struct conn *c, struct store_view *v, const struct path_info *info,
+		const struct nar *n, enum attestation attested, struct err *err)
+{
+	cleanup_binding struct binding old = {0};
+	char dir[STORE_DIR_MAX + 1] = "";
+	bool same_nar;
+	int r;
+
+	if (info->signatures.len > SIGNATURES_MAX)
+		return err_set(err, E_LIMIT, "%s has more than %d signatures", info->path.text,
+			       SIGNATURES_MAX);
+	memcpy(dir, info->path.text, info->path.dir_len);
+	r = binding_find(c, v, dir, store_path_hash_part(&info->path), &old, err);
+	if (r <= 0)
+		return r < 0 ? r : binding_new(c, v, info, n, attested, err);
+	if (strcmp(store_path_base(&old.info.path), store_path_base(&info->path)) != 0)
+		return conflict(err, &old, info);
+	same_nar = old.nar == n->id;
+	if (same_nar && references_equal(&old.info, info))
+		return binding_merge(c, v, &old, info, n, attested, err);
+	/* An image does not know references better than whoever told them before. */
+	if (same_nar && attested == ATTEST_IMAGE)
+		return nar_taken(c, v, n, err);
+	if (same_nar ? attested > old.attested : is_strong(attested) && !is_strong(old.attested))
+		return binding_replace(c, v, &old, info, n, attested, err);
+	return conflict(err, &old, info);
+}

@@ -1,0 +1,540 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+
+#include <nacre/closure.h>
+#include <nacre/image.h>
+
+#include "store/claims.h"
+#include "store/ingest.h"
+#include "store/parallel.h"
+#include "store/stored-content.h"
+
+enum {
+	CONFIG_MAX = 4 << 20,
+	PATH_INFOS_MAX = 64 << 20, /* bytes of the narinfos of a closure */
+};
+
+/* One path while its claim is put together. */
+struct claim {
+	struct path_info info;
+	int64_t nar;
+	bool has_references;
+	enum attestation attested;
+};
+
+struct collection {
+	struct store_view *view;
+	char store_dir[STORE_DIR_MAX + 1];
+	struct claim *items; /* owned */
+	size_t len, cap;
+	struct claims *claims; /* borrowed: where refusals are counted */
+};
+
+void claims_release(struct claims *c)
+{
+	for (size_t i = 0; i < c->len; i++)
+		path_info_release(&c->infos[i]);
+	free(c->infos);
+	free(c->nars);
+	free(c->attested);
+	*c = (struct claims){0};
+}
+
+static void collection_release(struct collection *k)
+{
+	for (size_t i = 0; i < k->len; i++)
+		path_info_release(&k->items[i].info);
+	free(k->items);
+}
+
+static void refuse(struct claims *c, size_t n, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+static void refuse(struct claims *c, size_t n, const char *fmt, ...)
+{
+	struct err text = ERR_INIT;
+	va_list ap;
+
+	va_start(ap, fmt);
+	err_vset(&text, E_INVALID, fmt, ap);
+	va_end(ap);
+	if (!c->refusal[0])
+		snprintf(c->refusal, sizeof(c->refusal), "%s", text.text);
+	c->refused += n;
+}
+
+static struct claim *claim_add(struct collection *k, const struct layer_path *path)
+{
+	struct claim *claim;
+
+	array_grow(k->items, k->cap, k->len + 1);
+	claim = &k->items[k->len];
+	*claim = (struct claim){.nar = path->nar, .attested = ATTEST_IMAGE};
+	claim->info.nar_hash = path->nar_hash;
+	claim->info.nar_size = path->nar_size;
+	k->len++;
+	return claim;
+}
+
+/* ---- Blobs ---- */
+
+static int blob_bytes(struct store_view *v, int64_t blob, size_t max, struct buf *ret,
+		      struct err *err)
+{
+	CLEANUP(content_free) struct content *content = content_new(v->store);
+	struct conn *c = reader(v, err);
+	struct buf_sink sink;
+	int r;
+
+	if (!c)
+		return err->code;
+	r = blob_content(content, c, blob, err);
+	reader_done(v, c);
+	if (r < 0)
+		return r;
+	ret->max = max;
+	if (content_size(content) > max)
+		return err_set(err, E_LIMIT, "a document of %llu bytes, %zu are the limit",
+			       (unsigned long long)content_size(content), max);
+	buf_sink_init(&sink, ret);
+	return content_copy(content, &sink.sink, err);
+}
+
+static int paths_of(struct store_view *v, int64_t blob, enum layer_kind *ret_kind,
+		    struct layer_paths *ret, struct err *err)
+{
+	int r = blob_ingest(v, blob, ret_kind, err);
+	struct conn *c;
+
+	if (r < 0 || *ret_kind == LAYER_ORDINARY)
+		return r;
+	c = reader(v, err);
+	if (!c)
+		return err->code;
+	r = layer_paths_read(c, blob, ret, err);
+	reader_done(v, c);
+	return r;
+}
+
+/* ---- Images ---- */
+
+/* Do the annotations say what the layer holds? */
+static bool claims_agree(const struct path_infos *claimed, const struct layer_paths *paths)
+{
+	if (claimed->len != paths->len)
+		return false;
+	for (size_t i = 0; i < paths->len; i++) {
+		const struct path_info *info = &claimed->items[i];
+		const struct layer_path *path = &paths->items[i];
+
+		if (strcmp(info->path.text, path->path) != 0 ||
+		    !hash_equal(&info->nar_hash, &path->nar_hash) ||
+		    info->nar_size != path->nar_size)
+			return false;
+	}
+	return true;
+}
+
+static void layer_take(struct collection *k, const struct layer_paths *paths,
+		       const struct path_infos *claimed, bool has_references)
+{
+	for (size_t i = 0; i < paths->len; i++) {
+		struct claim *claim = claim_add(k, &paths->items[i]);
+
+		store_path_parse_any(&claim->info.path, slice_str(paths->items[i].path));
+		claim->has_references = has_references;
+		if (has_references)
+			strv_copy(&claim->info.references, &claimed->items[i].references);
+	}
+}
+
+static bool in_store_dir(const struct collection *k, const struct layer_paths *paths)
+{
+	struct store_path path;
+
+	return paths->len &&
+	       store_path_parse(&path, k->store_dir, slice_str(paths->items[0].path)) >= 0;
+}
+
+static int image_layer(struct collection *k, const struct descriptor *layer, int64_t blob,
+		       struct err *err)
+{
+	cleanup_layer_paths struct layer_paths paths = {0};
+	cleanup_path_infos struct path_infos claimed = {0};
+	enum layer_kind kind;
+	bool has_references = false;
+	int r = paths_of(k->view, blob, &kind, &paths, err);
+
+	if (r < 0 || kind != LAYER_STORE)
+		return r < 0 ? r : 0;
+	if (!in_store_dir(k, &paths)) {
+		refuse(k->claims, paths.len,
+		       "a layer holds paths of another store directory than %s", k->store_dir);
+		return 0;
+	}
+	r = image_layer_claims(&claimed, &has_references, &layer->annotations);
+	if (r == E_INVALID || (r >= 0 && !claims_agree(&claimed, &paths))) {
+		refuse(k->claims, paths.len,
+		       "the annotations of a layer contradict its content: it is taken as an "
+		       "ordinary"
+		       " layer");
+		return 0;
+	}
+	layer_take(k, &paths, &claimed, r >= 0 && has_references);
+	return 0;
+}
+
+/* ---- Package artifacts ---- */
+
+static int package(struct collection *k, const struct manifest *m, int64_t config_blob,
+		   const int64_t *layer_blobs, struct err *err)
+{
+	cleanup_layer_paths struct layer_paths paths = {0};
+	cleanup_path_info struct path_info info = {0};
+	cleanup_buf struct buf config = {0};
+	struct err why = ERR_INIT;
+	enum layer_kind kind;
+	struct claim *claim;
+	int r;
+
+	if (!config_blob || m->layers.len != 1 || !layer_blobs[0])
+		return 0;
+	r = paths_of(k->view, layer_blobs[0], &kind, &paths, err);
+	if (r < 0)
+		return r;
+	r = blob_bytes(k->view, config_blob, CONFIG_MAX, &config, &why);
+	if (r >= 0)
+		r = package_config_parse(&info, buf_slice(&config), &why);
+	if (r < 0 || store_path_parse(&info.path, k->store_dir, slice_str(info.path.text)) < 0) {
+		refuse(k->claims, 1, "package: %s", r < 0 ? why.text : "another store directory");
+		return r == E_IO || r == E_INTERNAL ? (*err = why, r) : 0;
+	}
+	if (paths.len != 1 ||
+	    (kind == LAYER_STORE && strcmp(paths.items[0].path, info.path.text)) ||
+	    !hash_equal(&paths.items[0].nar_hash, &info.nar_hash) ||
+	    paths.items[0].nar_size != info.nar_size) {
+		refuse(k->claims, 1, "package: the layer is not %s as the configuration says",
+		       info.path.text);
+		return 0;
+	}
+	claim = claim_add(k, &paths.items[0]);
+	path_info_copy(&claim->info, &info);
+	claim->has_references = true;
+	return 0;
+}
+
+/* ---- Path infos ---- */
+
+/* A NAR of this hash that the view has, for a path that is bound to it. */
+static int bound_nar(struct collection *k, const struct path_info *info, struct nar *ret,
+		     struct err *err)
+{
+	cleanup_binding struct binding b = {0};
+	struct conn *c = reader(k->view, err);
+	int r;
+
+	if (!c)
+		return err->code;
+	r = binding_find(c, k->view, k->store_dir, store_path_hash_part(&info->path), &b, err);
+	if (r > 0 &&
+	    (strcmp(b.info.path.text, info->path.text) != 0 ||
+	     !hash_equal(&b.info.nar_hash, &info->nar_hash) || b.info.nar_size != info->nar_size))
+		r = 0;
+	if (r > 0)
+		r = nar_find_id(c, b.nar, ret, err);
+	reader_done(k->view, c);
+	return r;
+}
+
+/* Does the content address verify? Forgets one that does not. */
+static int ca_check(struct collection *k, struct claim *claim, const struct nar *n, struct err *err)
+{
+	struct err why = ERR_INIT;
+	struct content_address ca;
+	struct ca_verifier *verifier = NULL;
+	int r = 0;
+
+	if (path_info_ca_matches(&claim->info) > 0 &&
+	    content_address_parse(&ca, slice_str(claim->info.ca)) >= 0)
+		verifier = ca_verifier_new(&claim->info, &ca);
+	if (verifier) {
+		r = nar_decode(k->view->store, n, ca_verifier_sink(verifier), &why);
+		if (r >= 0)
+			r = ca_verifier_result(verifier, &why);
+		ca_verifier_free(verifier);
+	}
+	if (r == E_IO || r == E_INTERNAL) {
+		*err = why;
+		return r;
+	}
+	if (r > 0)
+		claim->attested = ATTEST_CONTENT;
+	else
+		free(take_ptr(claim->info.ca));
+	return 0;
+}
+
+/* Signatures count over what is here: same path, NarHash and NarSize. */
+static int path_info_claim(struct collection *k, const struct path_info *info, struct err *err)
+{
+	struct layer_path path = {.nar_hash = info->nar_hash, .nar_size = info->nar_size};
+	cleanup_nar struct nar n = {0};
+	struct claim *claim;
+	int r = bound_nar(k, info, &n, err);
+
+	if (r <= 0)
+		return r; /* nothing here that it speaks of */
+	path.nar = n.id;
+	claim = claim_add(k, &path);
+	path_info_copy(&claim->info, info);
+	claim->has_references = true;
+	claim->attested = ATTEST_WRITER;
+	return info->ca ? ca_check(k, claim, &n, err) : 0;
+}
+
+static int path_infos(struct collection *k, const struct manifest *m, const int64_t *layer_blobs,
+		      struct err *err)
+{
+	cleanup_path_infos struct path_infos set = {0};
+	cleanup_buf struct buf text = {0};
+	struct err why = ERR_INIT;
+	int r;
+
+	if (m->layers.len != 1 || !layer_blobs[0] ||
+	    strcmp(m->layers.items[0].media_type, MT_NIX_NARINFO) != 0)
+		return 0;
+	r = blob_bytes(k->view, layer_blobs[0], PATH_INFOS_MAX, &text, &why);
+	if (r >= 0)
+		r = path_infos_parse(&set, k->store_dir, buf_slice(&text), &why);
+	if (r < 0) {
+		refuse(k->claims, 1, "path infos: %s", why.text);
+		return r == E_IO || r == E_INTERNAL ? (*err = why, r) : 0;
+	}
+	for (size_t i = 0; i < set.len && r >= 0; i++)
+		r = path_info_claim(k, &set.items[i], err);
+	return r < 0 ? r : 0;
+}
+
+/* ---- References that nobody told ---- */
+
+struct scan {
+	struct collection *k;
+	struct strv bases; /* of all paths of the image */
+};
+
+static int known_references(struct collection *k, struct claim *claim, struct err *err)
+{
+	cleanup_binding struct binding b = {0};
+	struct conn *c = reader(k->view, err);
+	int r;
+
+	if (!c)
+		return err->code;
+	r = binding_find(c, k->view, k->store_dir, store_path_hash_part(&claim->info.path), &b,
+			 err);
+	reader_done(k->view, c);
+	if (r > 0 && b.nar == claim->nar) {
+		strv_copy(&claim->info.references, &b.info.references);
+		claim->has_references = true;
+	}
+	return r;
+}
+
+/* As Nix finds them: by the hash parts in the content. */
+static int scan_one(void *arg, size_t i, struct err *err)
+{
+	struct scan *scan = arg;
+	struct claim *claim = &scan->k->items[i];
+	cleanup_nar struct nar n = {0};
+	struct ref_scanner *scanner;
+	struct conn *c;
+	int r = claim->has_references ? 1 : known_references(scan->k, claim, err);
+
+	if (r < 0 || claim->has_references)
+		return r;
+	c = reader(scan->k->view, err);
+	if (!c)
+		return err->code;
+	r = nar_find_id(c, claim->nar, &n, err);
+	reader_done(scan->k->view, c);
+	if (r <= 0)
+		return r < 0 ? r : err_set(err, E_NOTFOUND, "a NAR is gone");
+	scanner = ref_scanner_new(&scan->bases);
+	r = nar_decode(scan->k->view->store, &n, ref_scanner_sink(scanner), err);
+	if (r >= 0)
+		ref_scanner_found(scanner, &claim->info.references);
+	ref_scanner_free(scanner);
+	strv_sort_unique(&claim->info.references);
+	return r;
+}
+
+static int references_scan(struct collection *k, struct err *err)
+{
+	struct scan scan = {k, {0}};
+	int r;
+
+	for (size_t i = 0; i < k->len; i++)
+		strv_add(&scan.bases, store_path_base(&k->items[i].info.path));
+	strv_sort_unique(&scan.bases);
+	r = parallel_run(k->view->store->options.threads, k->len, scan_one, &scan, err);
+	strv_release(&scan.bases);
+	return r;
+}
+
+/* ---- All together ---- */
+
+static int claim_compare(const void *a, const void *b)
+{
+	return strcmp(((const struct claim *)a)->info.path.text,
+		      ((const struct claim *)b)->info.path.text);
+}
+
+/* Gives the claims away, sorted; of two for one path the first counts. */
+static void collection_end(struct collection *k, struct claims *ret)
+{
+	qsort(k->items, k->len, sizeof(*k->items), claim_compare);
+	ret->infos = xcalloc(k->len + 1, sizeof(*ret->infos));
+	ret->nars = xcalloc(k->len + 1, sizeof(*ret->nars));
+	ret->attested = xcalloc(k->len + 1, sizeof(*ret->attested));
+	for (size_t i = 0; i < k->len; i++) {
+		struct claim *claim = &k->items[i];
+
+		if (i > 0 && claim_compare(claim, claim - 1) == 0) {
+			if (claim->nar != claim[-1].nar)
+				refuse(ret, 1, "%s is in the image twice, with different content",
+				       claim->info.path.text);
+			claim->nar = claim[-1].nar;
+			continue;
+		}
+		ret->nars[ret->len] = claim->nar;
+		ret->attested[ret->len] = attestation_of(k->view, &claim->info, claim->attested);
+		ret->infos[ret->len++] = claim->info;
+		claim->info = (struct path_info){0};
+		claim->info.path = ret->infos[ret->len - 1].path; /* to compare the next with */
+	}
+}
+
+struct ingest_all {
+	struct store_view *view;
+	const struct manifest *m;
+	const int64_t *blobs;
+};
+
+static bool is_of_interest(const struct descriptor *d)
+{
+	return media_type_is_layer(d->media_type) ||
+	       strncmp(d->media_type, MT_NIX_NAR, strlen(MT_NIX_NAR)) == 0;
+}
+
+static int ingest_one(void *arg, size_t i, struct err *err)
+{
+	const struct ingest_all *all = arg;
+	enum layer_kind kind;
+
+	if (!all->blobs[i] || !is_of_interest(&all->m->layers.items[i]))
+		return 0;
+	return blob_ingest(all->view, all->blobs[i], &kind, err);
+}
+
+static int collect(struct collection *k, const struct manifest *m, int64_t config_blob,
+		   const int64_t *layer_blobs, struct err *err)
+{
+	const char *type = manifest_artifact_type(m);
+	int r = 0;
+
+	if (m->has_subject && strcmp(type, MT_NIX_PATH_INFOS) == 0)
+		return path_infos(k, m, layer_blobs, err);
+	if (strcmp(type, MT_NIX_PACKAGE) == 0)
+		return package(k, m, config_blob, layer_blobs, err);
+	for (size_t i = 0; i < m->layers.len && r >= 0; i++)
+		if (layer_blobs[i] && media_type_is_layer(m->layers.items[i].media_type))
+			r = image_layer(k, &m->layers.items[i], layer_blobs[i], err);
+	return r < 0 ? r : references_scan(k, err);
+}
+
+int claims_collect(struct store_view *v, const struct manifest *m, int64_t config_blob,
+		   const int64_t *layer_blobs, struct claims *ret, struct err *err)
+{
+	CLEANUP(content_free) struct content *guard = content_new(v->store);
+	__attribute__((cleanup(collection_release))) struct collection k = {.view = v,
+									    .claims = ret};
+	struct ingest_all all = {v, m, layer_blobs};
+	int r;
+
+	if (m->kind != MANIFEST_IMAGE || !view_store_dir(v, k.store_dir))
+		return 0;
+	r = parallel_run(v->store->options.threads, m->layers.len, ingest_one, &all, err);
+	if (r >= 0)
+		r = collect(&k, m, config_blob, layer_blobs, err);
+	if (r >= 0 && k.len)
+		collection_end(&k, ret);
+	return r < 0 ? r : 0;
+}
+
+/* ---- Binding ---- */
+
+struct by_height {
+	uint32_t height;
+	size_t index;
+};
+
+static int height_compare(const void *a, const void *b)
+{
+	const struct by_height *x = a, *y = b;
+
+	return x->height != y->height ? (x->height < y->height ? -1 : 1)
+				      : (x->index > y->index) - (x->index < y->index);
+}
+
+/* What a path refers to before the path. In a cycle nothing can be bound, and nothing is. */
+static struct by_height *order_make(const struct claims *claims)
+{
+	struct path_infos set = {.items = claims->infos, .len = claims->len};
+	struct by_height *order = xcalloc(claims->len + 1, sizeof(*order));
+	uint32_t *heights = xcalloc(claims->len + 1, sizeof(*heights));
+	struct err ignored = ERR_INIT;
+
+	path_infos_heights(&set, heights, &ignored);
+	for (size_t i = 0; i < claims->len; i++)
+		order[i] = (struct by_height){heights[i], i};
+	qsort(order, claims->len, sizeof(*order), height_compare);
+	free(heights);
+	return order;
+}
+
+static int claim_bind(struct conn *c, struct store_view *v, const struct claims *claims, size_t i,
+		      struct err *err)
+{
+	cleanup_nar struct nar n = {0};
+	int r = nar_find_id(c, claims->nars[i], &n, err);
+
+	if (r > 0 && !hash_equal(&n.nar_hash, &claims->infos[i].nar_hash))
+		r = 0;
+	if (r == 0)
+		return err_set(err, E_NOTFOUND, "the NAR of %s is gone",
+			       claims->infos[i].path.text);
+	return r < 0 ? r : binding_put(c, v, &claims->infos[i], &n, claims->attested[i], err);
+}
+
+int claims_bind(struct conn *c, struct store_view *v, struct claims *claims, size_t *ret_bound,
+		struct err *err)
+{
+	cleanup_free struct by_height *order = order_make(claims);
+	size_t bound = 0;
+
+	for (size_t i = 0; i < claims->len; i++) {
+		struct err why = ERR_INIT;
+		int r = claim_bind(c, v, claims, order[i].index, &why);
+
+		if (r >= 0) {
+			bound++;
+		} else if (r == E_CONFLICT || r == E_NOTFOUND || r == E_LIMIT) {
+			refuse(claims, 1, "%s", why.text);
+		} else {
+			*err = why;
+			return r;
+		}
+	}
+	*ret_bound = bound;
+	return 0;
+}

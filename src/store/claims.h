@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a manifest that was pushed says of store paths, against what its layers hold (SPEC nacre 4, 5);
+ * private to src/store. Content decides; annotations are hints, and a layer whose annotations
+ * contradict it is an ordinary one.
+ */
+#ifndef NACRE_STORE_CLAIMS_H
+#define NACRE_STORE_CLAIMS_H
+
+#include <nacre/manifest.h>
+
+#include "store/bindings.h"
+#include "store/repositories.h"
+
+/* Paths to be bound. `infos` is sorted by path, `nars` in the same order. */
+struct claims {
+	struct path_info *infos;    /* owned */
+	int64_t *nars;              /* owned */
+	enum attestation *attested; /* owned */
+	size_t len;
+	size_t refused;             /* paths that are not among them */
+	char refusal[ERR_TEXT_MAX]; /* why the first one is not */
+};
+void claims_release(struct claims *c);
+#define cleanup_claims __attribute__((cleanup(claims_release)))
+
+/* Looks at the layers of an image or package artifact, of which `layer_blobs` are the ids (0: is not there),
+ * or at path infos that refer to one. Takes layers in that were never looked at. */
+int claims_collect(struct store_view *v, const struct manifest *m, int64_t config_blob,
+		   const int64_t *layer_blobs, struct claims *ret, struct err *err);
+/* Inside a transaction: binds what can be bound; what cannot is counted. < 0 only for a failure that
+ * is not a path's. */
+int claims_bind(struct conn *c, struct store_view *v, struct claims *claims, size_t *ret_bound,
+		struct err *err);
+
+#endif

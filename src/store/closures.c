@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include <nacre/closure.h>
+
+#include "store/bindings.h"
+#include "store/closures.h"
+
+enum { PATHS_MAX = 1 << 20 };
+
+void closure_release(struct closure *k)
+{
+	path_infos_release(&k->set);
+	free(k->nars);
+	*k = (struct closure){0};
+}
+
+static void closure_add(struct closure *k, struct binding *b)
+{
+	size_t nars_cap = k->set.cap;
+
+	/* Rows come sorted, so each is added at the end. */
+	array_grow(k->set.items, k->set.cap, k->set.len + 1);
+	if (nars_cap != k->set.cap)
+		k->nars = xreallocarray(k->nars, k->set.cap, sizeof(*k->nars));
+	k->nars[k->set.len] = b->nar;
+	k->set.items[k->set.len++] = b->info;
+	b->info = (struct path_info){0};
+}
+
+static int binding_root(struct conn *c, const struct store_view *v, const char *hash_part,
+			int64_t *ret, int64_t *ret_generation, struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(&q, c,
+		   "SELECT binding.id, generation FROM binding JOIN view ON view.id = binding.view"
+		   " WHERE view = ?1 AND hash_part = ?2");
+	query_bind_int(&q, 1, v->id);
+	query_bind_str(&q, 2, hash_part);
+	r = query_step(&q, err);
+	if (r > 0) {
+		*ret = query_int(&q, 0);
+		*ret_generation = query_int(&q, 1);
+	}
+	query_end(&q);
+	return r != 0 ? r : err_set(err, E_NOTFOUND, "there is no store path %.64s", hash_part);
+}
+
+static int rows_read(struct conn *c, const char *store_dir, int64_t root, bool whole,
+		     struct closure *k, struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(
+		&q, c,
+		"WITH RECURSIVE closure (id) AS (SELECT ?1 UNION SELECT referred FROM closure"
+		"  JOIN reference ON reference.referrer = closure.id WHERE ?2)"
+		"SELECT binding.id, nar, attested, base, refs, deriver, signatures, ca, nar_hash,"
+		" nar_size FROM closure JOIN binding ON binding.id = closure.id"
+		" JOIN nar ON nar.id = binding.nar ORDER BY base");
+	query_bind_int(&q, 1, root);
+	query_bind_int(&q, 2, whole);
+	while ((r = query_step(&q, err)) > 0) {
+		cleanup_binding struct binding b = {0};
+
+		r = k->set.len < PATHS_MAX ? binding_load(&q, store_dir, &b, err)
+					   : err_set(err, E_LIMIT, "the closure is too large");
+		if (r < 0)
+			break;
+		if (b.id == root)
+			k->root = k->set.len;
+		closure_add(k, &b);
+	}
+	query_end(&q);
+	return r;
+}
+
+int closure_read(struct store_view *v, const char *hash_part, bool whole, struct closure *ret,
+		 struct err *err)
+{
+	cleanup_closure struct closure k = {.whole = whole};
+	char dir[STORE_DIR_MAX + 1];
+	struct conn *c;
+	int64_t root;
+	int r;
+
+	if (!view_store_dir(v, dir))
+		return err_set(err, E_NOTFOUND, "there is no store path %.64s", hash_part);
+	c = reader(v, err);
+	if (!c)
+		return err->code;
+	r = db_snapshot_begin(c, err);
+	if (r >= 0) {
+		r = binding_root(c, v, hash_part, &root, &k.generation, err);
+		if (r >= 0)
+			r = rows_read(c, dir, root, whole, &k, err);
+		db_snapshot_end(c);
+	}
+	reader_done(v, c);
+	if (r >= 0 && whole)
+		r = path_infos_check_closed(&k.set, err);
+	if (r < 0)
+		return r;
+	*ret = k;
+	k = (struct closure){0};
+	return 0;
+}

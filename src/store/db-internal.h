@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What db.c and query.c share. */
+#ifndef NACRE_STORE_DB_INTERNAL_H
+#define NACRE_STORE_DB_INTERNAL_H
+
+#include <pthread.h>
+
+#include "store/db.h"
+
+enum {
+	DB_VERSION = 1,
+	READERS_MAX = 16,
+	STATEMENTS_MAX =
+		512, /* slots per connection; a power of two, well above the number of texts */
+};
+
+struct conn {
+	sqlite3 *handle; /* owned */
+	/* Prepared statements by the address of their text: open addressing. */
+	struct {
+		const char *sql;
+		sqlite3_stmt *stmt; /* owned */
+	} statements[STATEMENTS_MAX];
+	int prepare_rc; /* why the last statement could not be prepared */
+};
+
+/* On the stack of the thread that waits for it. */
+struct db_job {
+	struct db_job *next;
+	db_job_fn *fn;
+	void *arg;
+	struct err *err; /* borrowed */
+	int result;
+	bool done; /* under jobs_lock */
+};
+
+struct db {
+	char *path; /* owned */
+
+	pthread_mutex_t readers_lock;
+	pthread_cond_t readers_idle;
+	struct conn *idle[READERS_MAX]; /* owned; under readers_lock, so the two counts */
+	size_t n_idle, n_readers;
+
+	pthread_mutex_t jobs_lock;
+	pthread_cond_t jobs_done;
+	struct db_job *jobs, **jobs_tail; /* borrowed; under jobs_lock */
+	bool leading;                     /* somebody runs a batch; under jobs_lock */
+	struct conn *writer;              /* owned; used by the leader alone */
+};
+
+/* Sets `err` from a result code of SQLite. */
+int db_error(struct err *err, sqlite3 *handle, int rc, const char *what);
+
+#endif

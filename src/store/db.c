@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/mem.h"
+#include "store/db-internal.h"
+
+enum { BUSY_MS = 10000 };
+
+static const char schema[] =
+#include "schema.inc"
+	;
+
+int db_error(struct err *err, sqlite3 *handle, int rc, const char *what)
+{
+	int r, sys = 0;
+
+	if (rc == SQLITE_FULL)
+		sys = ENOSPC;
+	else if ((rc & 0xff) == SQLITE_IOERR || (rc & 0xff) == SQLITE_CANTOPEN)
+		sys = handle ? sqlite3_system_errno(handle) : 0;
+	r = err_set(err,
+		    (rc & 0xff) == SQLITE_NOMEM                                        ? E_NOMEM
+		    : (rc & 0xff) == SQLITE_CONSTRAINT || (rc & 0xff) == SQLITE_MISUSE ? E_INTERNAL
+										       : E_IO,
+		    "database: %s: %s", what, handle ? sqlite3_errmsg(handle) : sqlite3_errstr(rc));
+	err->sys_errno = sys;
+	return r;
+}
+
+static int conn_exec(struct conn *c, const char *sql, struct err *err)
+{
+	int rc = sqlite3_exec(c->handle, sql, NULL, NULL, NULL);
+
+	return rc == SQLITE_OK ? 0 : db_error(err, c->handle, rc, "execute");
+}
+
+static void conn_free(struct conn *c)
+{
+	if (!c)
+		return;
+	for (size_t i = 0; i < ARRAY_LEN(c->statements); i++)
+		sqlite3_finalize(c->statements[i].stmt);
+	sqlite3_close(c->handle);
+	free(c);
+}
+CLEANUP_FUNC(struct conn, conn_free)
+
+static int conn_open(struct conn **ret, const char *path, bool writer, struct err *err)
+{
+	CLEANUP(conn_free) struct conn *c = xcalloc(1, sizeof(*c));
+	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE;
+	int rc, r;
+
+	rc = sqlite3_open_v2(path, &c->handle, flags | (writer ? SQLITE_OPEN_CREATE : 0), NULL);
+	if (rc != SQLITE_OK)
+		return db_error(err, c->handle, rc, "open");
+	sqlite3_extended_result_codes(c->handle, 1);
+	sqlite3_busy_timeout(c->handle, BUSY_MS);
+	/* synchronous=FULL: a commit has reached the disk before it is answered. */
+	r = conn_exec(
+		c,
+		writer ? "PRAGMA page_size=4096; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+			 "PRAGMA foreign_keys=ON; PRAGMA cache_size=-2048;"
+			 "PRAGMA journal_size_limit=16777216; PRAGMA temp_store=MEMORY"
+		       : "PRAGMA query_only=ON; PRAGMA cache_size=-512; PRAGMA temp_store=MEMORY",
+		err);
+	if (r < 0)
+		return r;
+	*ret = take_ptr(c);
+	return 0;
+}
+
+static int version_get(struct conn *c, int *ret, struct err *err)
+{
+	sqlite3_stmt *stmt = NULL;
+	int rc = sqlite3_prepare_v2(c->handle, "PRAGMA user_version", -1, &stmt, NULL);
+
+	if (rc == SQLITE_OK)
+		rc = sqlite3_step(stmt);
+	if (rc == SQLITE_ROW)
+		*ret = sqlite3_column_int(stmt, 0);
+	sqlite3_finalize(stmt);
+	return rc == SQLITE_ROW ? 0 : db_error(err, c->handle, rc, "read the version");
+}
+
+static int schema_apply(struct conn *c, struct err *err)
+{
+	int version, r = version_get(c, &version, err);
+	char sql[64];
+
+	if (r < 0 || version == DB_VERSION)
+		return r;
+	if (version != 0)
+		return err_set(err, E_UNSUPPORTED,
+			       "the database has version %d, this program knows version %d: use a "
+			       "newer one",
+			       version, DB_VERSION);
+	r = conn_exec(c, "BEGIN EXCLUSIVE", err);
+	if (r >= 0)
+		r = conn_exec(c, schema, err);
+	snprintf(sql, sizeof(sql), "PRAGMA user_version=%d; COMMIT", DB_VERSION);
+	return r >= 0 ? conn_exec(c, sql, err) : r;
+}
+
+int db_open(struct db **ret, const char *path, struct err *err)
+{
+	struct db *db = xcalloc(1, sizeof(*db));
+	int r;
+
+	db->path = xstrdup(path);
+	db->jobs_tail = &db->jobs;
+	pthread_mutex_init(&db->readers_lock, NULL);
+	pthread_cond_init(&db->readers_idle, NULL);
+	pthread_mutex_init(&db->jobs_lock, NULL);
+	pthread_cond_init(&db->jobs_done, NULL);
+	r = conn_open(&db->writer, path, true, err);
+	if (r >= 0)
+		r = schema_apply(db->writer, err);
+	if (r < 0) {
+		db_close(db);
+		return r;
+	}
+	*ret = db;
+	return 0;
+}
+
+void db_close(struct db *db)
+{
+	if (!db)
+		return;
+	while (db->n_idle)
+		conn_free(db->idle[--db->n_idle]);
+	conn_free(db->writer); /* last: it folds the log into the database */
+	pthread_mutex_destroy(&db->readers_lock);
+	pthread_cond_destroy(&db->readers_idle);
+	pthread_mutex_destroy(&db->jobs_lock);
+	pthread_cond_destroy(&db->jobs_done);
+	free(db->path);
+	free(db);
+}
+
+struct conn *db_reader(struct db *db, struct err *err)
+{
+	struct conn *c = NULL;
+
+	pthread_mutex_lock(&db->readers_lock);
+	while (db->n_idle == 0 && db->n_readers == READERS_MAX)
+		pthread_cond_wait(&db->readers_idle, &db->readers_lock);
+	if (db->n_idle)
+		c = db->idle[--db->n_idle];
+	else
+		db->n_readers++;
+	pthread_mutex_unlock(&db->readers_lock);
+	if (c || conn_open(&c, db->path, false, err) >= 0)
+		return c;
+	pthread_mutex_lock(&db->readers_lock);
+	db->n_readers--;
+	pthread_cond_signal(&db->readers_idle);
+	pthread_mutex_unlock(&db->readers_lock);
+	return NULL;
+}
+
+void db_reader_done(struct db *db, struct conn *c)
+{
+	if (!c)
+		return;
+	pthread_mutex_lock(&db->readers_lock);
+	db->idle[db->n_idle++] = c;
+	pthread_cond_signal(&db->readers_idle);
+	pthread_mutex_unlock(&db->readers_lock);
+}
+
+int db_snapshot_begin(struct conn *c, struct err *err)
+{
+	struct query q;
+
+	query_init(&q, c, "BEGIN");
+	return query_run(&q, err);
+}
+
+void db_snapshot_end(struct conn *c)
+{
+	struct err ignored = ERR_INIT;
+	struct query q;
+
+	query_init(&q, c, "COMMIT");
+	query_run(&q, &ignored); /* nothing was written; a failure leaves nothing to do */
+}
+
+static int statement(struct conn *c, const char *sql, struct err *err)
+{
+	struct query q;
+
+	query_init(&q, c, sql);
+	return query_run(&q, err);
+}
+
+/* Runs one job; with `alone` the transaction is its savepoint. < 0: the whole transaction is lost. */
+static int job_run(struct conn *c, struct db_job *job, bool alone, struct err *err)
+{
+	int r;
+
+	if (!alone) {
+		r = statement(c, "SAVEPOINT job", err);
+		if (r < 0)
+			return r;
+	}
+	job->result = job->fn(c, job->arg, job->err);
+	/* Some failures (a full disk) make SQLite take back the transaction itself. */
+	if (sqlite3_get_autocommit(c->handle)) {
+		*err = *job->err;
+		return job->result < 0
+			       ? job->result
+			       : err_set(err, E_INTERNAL, "database: the transaction ended early");
+	}
+	if (alone)
+		return job->result < 0 ? statement(c, "ROLLBACK", err) : 0;
+	if (job->result < 0) {
+		r = statement(c, "ROLLBACK TO job", err);
+		if (r < 0)
+			return r;
+	}
+	return statement(c, "RELEASE job", err);
+}
+
+static int batch_try(struct conn *c, struct db_job *batch, struct err *err)
+{
+	int r = statement(c, "BEGIN IMMEDIATE", err);
+
+	for (struct db_job *job = batch; job && r >= 0; job = job->next)
+		r = job_run(c, job, !batch->next, err);
+	if (r >= 0 && !sqlite3_get_autocommit(c->handle))
+		r = statement(c, "COMMIT", err);
+	return r;
+}
+
+static void batch_run(struct conn *c, struct db_job *batch)
+{
+	struct err err = ERR_INIT, ignored = ERR_INIT;
+	int r = batch_try(c, batch, &err);
+
+	if (r >= 0)
+		return;
+	if (!sqlite3_get_autocommit(c->handle))
+		statement(c, "ROLLBACK", &ignored);
+	for (struct db_job *job = batch; job; job = job->next) {
+		job->result = r;
+		*job->err = err;
+	}
+}
+
+int db_write(struct db *db, db_job_fn *fn, void *arg, struct err *err)
+{
+	struct err failure = ERR_INIT;
+	struct db_job job = {.fn = fn, .arg = arg, .err = &failure};
+	struct db_job *batch;
+
+	pthread_mutex_lock(&db->jobs_lock);
+	*db->jobs_tail = &job;
+	db->jobs_tail = &job.next;
+	while (!job.done && db->leading)
+		pthread_cond_wait(&db->jobs_done, &db->jobs_lock);
+	if (!job.done) {
+		/* Whoever finds no leader leads, with everybody who waits. */
+		db->leading = true;
+		batch = db->jobs;
+		db->jobs = NULL;
+		db->jobs_tail = &db->jobs;
+		pthread_mutex_unlock(&db->jobs_lock);
+		batch_run(db->writer, batch);
+		pthread_mutex_lock(&db->jobs_lock);
+		for (struct db_job *next; batch; batch = next) {
+			next = batch->next; /* a job is gone once its owner sees it done */
+			batch->done = true;
+		}
+		db->leading = false;
+		pthread_cond_broadcast(&db->jobs_done);
+	}
+	pthread_mutex_unlock(&db->jobs_lock);
+	if (job.result < 0)
+		*err = failure;
+	return job.result;
+}
+
+static uint64_t file_bytes(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;
+}
+
+int db_bytes(struct db *db, uint64_t *ret, struct err *err)
+{
+	cleanup_free char *log = xasprintf("%s-wal", db->path);
+
+	*ret = file_bytes(db->path) + file_bytes(log);
+	return 0;
+}

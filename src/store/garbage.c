@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "store/garbage.h"
+#include "store/stored-content.h"
+
+enum { BATCH = 256 }; /* rows removed in one transaction */
+
+int garbage_object(struct conn *c, int64_t object, struct err *err)
+{
+	struct query q;
+
+	query_init(&q, c,
+		   "INSERT OR IGNORE INTO garbage (object) SELECT ?1 WHERE"
+		   " NOT EXISTS (SELECT 1 FROM nar WHERE object = ?1)"
+		   " AND NOT EXISTS (SELECT 1 FROM body WHERE glue = ?1)"
+		   " AND NOT EXISTS (SELECT 1 FROM blob WHERE object = ?1)"
+		   " AND NOT EXISTS (SELECT 1 FROM blob_part WHERE object = ?1)"
+		   " AND NOT EXISTS (SELECT 1 FROM nar_name WHERE object = ?1)"
+		   " AND NOT EXISTS (SELECT 1 FROM document WHERE object = ?1)");
+	query_bind_int(&q, 1, object);
+	return query_run(&q, err);
+}
+
+/* 1: something still needs the NAR. */
+static int nar_used(struct conn *c, int64_t nar, struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(&q, c,
+		   "SELECT 1 WHERE EXISTS (SELECT 1 FROM binding WHERE nar = ?1)"
+		   " OR EXISTS (SELECT 1 FROM nar_name WHERE nar = ?1)"
+		   " OR EXISTS (SELECT 1 FROM layer_path WHERE nar = ?1)");
+	query_bind_int(&q, 1, nar);
+	r = query_step(&q, err);
+	query_end(&q);
+	return r;
+}
+
+/* Removes the derived tars of a NAR, listing their glue. */
+static int bodies_remove(struct conn *c, int64_t nar, struct err *err)
+{
+	struct query q;
+	int r;
+
+	for (;;) {
+		int64_t glue;
+
+		query_init(
+			&q, c,
+			"DELETE FROM body WHERE id = (SELECT id FROM body WHERE nar = ?1 LIMIT 1)"
+			" RETURNING glue");
+		query_bind_int(&q, 1, nar);
+		r = query_step(&q, err);
+		glue = r > 0 ? query_int(&q, 0) : 0;
+		if (r > 0)
+			r = query_step(&q, err) < 0 ? err->code : 1; /* ends the statement */
+		query_end(&q);
+		if (r <= 0)
+			return r;
+		r = garbage_object(c, glue, err);
+		if (r < 0)
+			return r;
+	}
+}
+
+int garbage_nar(struct conn *c, int64_t nar, struct err *err)
+{
+	int64_t object = 0;
+	struct query q;
+	int r = nar_used(c, nar, err);
+
+	if (r != 0)
+		return r < 0 ? r : 0;
+	r = bodies_remove(c, nar, err);
+	if (r < 0)
+		return r;
+	query_init(&q, c, "DELETE FROM nar WHERE id = ?1 RETURNING object");
+	query_bind_int(&q, 1, nar);
+	r = query_step(&q, err);
+	if (r > 0) {
+		object = query_int(&q, 0);
+		r = query_step(&q, err) < 0 ? err->code : 1;
+	}
+	query_end(&q);
+	return r > 0 ? garbage_object(c, object, err) : r;
+}
+
+/* ---- Pending NARs ---- */
+
+struct pending {
+	int64_t before;
+	int64_t nars[BATCH];
+	size_t n;
+};
+
+/* Takes the names of a batch of NARs that no path of the view is bound to. */
+static int pending_job(struct conn *c, void *arg, struct err *err)
+{
+	struct pending *p = arg;
+	struct query q;
+	int r;
+
+	query_init(&q, c,
+		   "SELECT DISTINCT nar FROM pending WHERE added < ?1 ORDER BY nar LIMIT 256");
+	query_bind_int(&q, 1, p->before);
+	for (p->n = 0; p->n < BATCH && (r = query_step(&q, err)) > 0;)
+		p->nars[p->n++] = query_int(&q, 0);
+	query_end(&q);
+	for (size_t i = 0; r >= 0 && i < p->n; i++) {
+		query_init(&q, c,
+			   "DELETE FROM nar_name WHERE nar = ?1 AND view IN"
+			   " (SELECT view FROM pending WHERE nar = ?1 AND added < ?2)");
+		query_bind_int(&q, 1, p->nars[i]);
+		query_bind_int(&q, 2, p->before);
+		r = query_run(&q, err);
+		if (r >= 0) {
+			query_init(&q, c, "DELETE FROM pending WHERE nar = ?1 AND added < ?2");
+			query_bind_int(&q, 1, p->nars[i]);
+			query_bind_int(&q, 2, p->before);
+			r = query_run(&q, err);
+		}
+		if (r >= 0)
+			r = garbage_nar(c, p->nars[i], err);
+	}
+	return r < 0 ? r : 0;
+}
+
+/* ---- Objects ---- */
+
+struct removal {
+	struct store *store;
+	int64_t mark;
+	size_t n;
+	char files[BATCH][OBJECT_FILE_MAX];
+};
+
+/* Before the row goes, the file gets a name in incoming/: should we die between the two, it is found
+ * there. */
+static void removal_note(struct removal *m, struct slice file)
+{
+	char *to = m->files[m->n], name[OBJECT_FILE_MAX];
+
+	snprintf(to, OBJECT_FILE_MAX, "%.*s", (int)file.len, (const char *)file.data);
+	snprintf(name, sizeof(name), "%s", to);
+	name[2] = '~';
+	if (linkat(m->store->objects_fd, to, m->store->incoming_fd, name, 0) == 0 ||
+	    errno == EEXIST)
+		m->n++;
+}
+
+static int object_remove(struct conn *c, struct removal *m, int64_t object, struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(&q, c, "DELETE FROM garbage WHERE object = ?1");
+	query_bind_int(&q, 1, object);
+	r = query_run(&q, err);
+	if (r >= 0)
+		r = garbage_object(c, object, err); /* listed again: still without use */
+	if (r < 0 || conn_changes(c) == 0)
+		return r;
+	query_init(&q, c, "DELETE FROM garbage WHERE object = ?1");
+	query_bind_int(&q, 1, object);
+	r = query_run(&q, err);
+	if (r < 0)
+		return r;
+	query_init(&q, c, "DELETE FROM object WHERE id = ?1 RETURNING file");
+	query_bind_int(&q, 1, object);
+	r = query_step(&q, err);
+	if (r > 0 && !query_is_null(&q, 0))
+		removal_note(m, query_bytes(&q, 0));
+	if (r > 0)
+		r = query_step(&q, err);
+	query_end(&q);
+	return r;
+}
+
+static int removal_job(struct conn *c, void *arg, struct err *err)
+{
+	struct removal *m = arg;
+	int64_t objects[BATCH];
+	size_t n = 0;
+	struct query q;
+	int r;
+
+	m->n = 0;
+	query_init(&q, c, "SELECT object FROM garbage WHERE id <= ?1 ORDER BY id LIMIT 256");
+	query_bind_int(&q, 1, m->mark);
+	while (n < BATCH && (r = query_step(&q, err)) > 0)
+		objects[n++] = query_int(&q, 0);
+	query_end(&q);
+	for (size_t i = 0; r >= 0 && i < n; i++)
+		r = object_remove(c, m, objects[i], err);
+	return r < 0 ? r : (int)n;
+}
+
+static int objects_remove(struct store *s, int64_t mark, struct err *err)
+{
+	struct removal *m = xcalloc(1, sizeof(*m));
+	int r;
+
+	m->store = s;
+	m->mark = mark;
+	do {
+		r = db_write(s->db, removal_job, m, err);
+		for (size_t i = 0; i < m->n; i++) {
+			if (r >= 0)
+				unlinkat(s->objects_fd, m->files[i], 0);
+			m->files[i][2] = '~';
+			unlinkat(s->incoming_fd, m->files[i], 0);
+		}
+	} while (r == BATCH);
+	free(m);
+	return r < 0 ? r : 0;
+}
+
+static int garbage_last(struct store *s, int64_t *ret, struct err *err)
+{
+	struct conn *c = db_reader(s->db, err);
+	struct query q;
+	int r;
+
+	if (!c)
+		return err->code;
+	query_init(&q, c, "SELECT coalesce(max(id), 0) FROM garbage");
+	r = query_step(&q, err);
+	if (r > 0)
+		*ret = query_int(&q, 0);
+	query_end(&q);
+	db_reader_done(s->db, c);
+	return r < 0 ? r : 0;
+}
+
+int garbage_collect(struct store *s, struct err *err)
+{
+	struct pending p = {.before = now_seconds() - PENDING_GRACE_S, .n = BATCH};
+	int64_t mark = 0;
+	int r = 0;
+
+	pthread_mutex_lock(&s->garbage_lock);
+	while (r >= 0 && p.n == BATCH)
+		r = db_write(s->db, pending_job, &p, err);
+	if (r >= 0 && s->garbage_mark && contents_oldest(s) > s->garbage_clock) {
+		r = objects_remove(s, s->garbage_mark, err);
+		s->garbage_mark = 0;
+	}
+	if (r >= 0 && !s->garbage_mark)
+		r = garbage_last(s, &mark, err);
+	if (r >= 0 && mark) {
+		s->garbage_mark = mark;
+		pthread_mutex_lock(&s->contents_lock);
+		s->garbage_clock = s->contents_clock;
+		pthread_mutex_unlock(&s->contents_lock);
+	}
+	pthread_mutex_unlock(&s->garbage_lock);
+	return r < 0 ? r : 0;
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What nobody needs any more; private to src/store. A row that lost its last use is found where the
+ * use is lost, so collecting takes time in proportion to the garbage. Objects go in two steps: first
+ * they are listed, and only when every content that was open then is closed, row and file are
+ * removed - unless they came into use again.
+ */
+#ifndef NACRE_STORE_GARBAGE_H
+#define NACRE_STORE_GARBAGE_H
+
+#include "store/store-internal.h"
+
+/* All inside a transaction; each does nothing while there is a use. */
+int garbage_object(struct conn *c, int64_t object, struct err *err);
+int garbage_nar(struct conn *c, int64_t nar, struct err *err);
+
+/* Names of NARs that wait for a narinfo for longer than the grace period, and objects that are
+ * listed. */
+int garbage_collect(struct store *s, struct err *err);
+
+enum { PENDING_GRACE_S = 24 * 3600 };
+
+#endif

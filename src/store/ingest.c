@@ -1,0 +1,476 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include <nacre/nar.h>
+#include <nacre/tar.h>
+
+#include "store/decode.h"
+#include "store/garbage.h"
+#include "store/ingest.h"
+#include "store/stored-content.h"
+
+enum {
+	BATCH_NARS = 64,       /* recorded in one transaction */
+	PATHS_MAX = 1 << 18,   /* of one layer */
+	NAR_MAGIC = 8,         /* bytes that tell a NAR: the length of its first token */
+	NAR_FIRST_BYTE = 0x0d, /* "nix-archive-1" has 13 */
+};
+
+/* Reads the decoded bytes of a blob. */
+struct ingest {
+	struct sink sink;
+	struct store_view *view; /* borrowed */
+	struct decode_sink decode;
+	uint8_t head[NAR_MAGIC];
+	size_t head_len;
+	enum layer_kind kind;
+	bool with_glue; /* the blob may turn out to be made of our frames */
+
+	struct tar_reader *tar;        /* owned; LAYER_STORE */
+	struct nar_decoder nar_reader; /* LAYER_NAR */
+	char store_dir[STORE_DIR_MAX + 1];
+	struct new_nar *open;              /* owned; what is being read */
+	struct new_nar *batch[BATCH_NARS]; /* owned; sealed, but not recorded */
+	size_t n_batch;
+	struct layer_paths paths; /* the last n_batch have no NAR yet */
+};
+
+void layer_paths_release(struct layer_paths *p)
+{
+	for (size_t i = 0; i < p->len; i++)
+		free(p->items[i].path);
+	free(p->items);
+	*p = (struct layer_paths){0};
+}
+
+static struct layer_path *paths_add(struct layer_paths *p, const char *path)
+{
+	array_grow(p->items, p->cap, p->len + 1);
+	p->items[p->len] = (struct layer_path){.path = xstrdup(path)};
+	return &p->items[p->len++];
+}
+
+static void new_nar_free(struct new_nar *n)
+{
+	if (n)
+		new_nar_release(n);
+	free(n);
+}
+
+/* ---- Recording ---- */
+
+static int pending_note(struct conn *c, int64_t view, int64_t nar, struct err *err)
+{
+	struct query q;
+
+	/* Should we die before somebody uses it, it is found here. */
+	query_init(&q, c, "INSERT OR IGNORE INTO pending (view, nar, added) VALUES (?1, ?2, ?3)");
+	query_bind_int(&q, 1, view);
+	query_bind_int(&q, 2, nar);
+	query_bind_int(&q, 3, now_seconds());
+	return query_run(&q, err);
+}
+
+static int batch_job(struct conn *c, void *arg, struct err *err)
+{
+	struct ingest *in = arg;
+	struct layer_path *paths = &in->paths.items[in->paths.len - in->n_batch];
+	int r = 0;
+
+	for (size_t i = 0; i < in->n_batch && r >= 0; i++) {
+		r = new_nar_record(in->batch[i], c, &paths[i].nar, err);
+		if (r >= 0)
+			r = pending_note(c, in->view->id, paths[i].nar, err);
+	}
+	return r;
+}
+
+static int batch_flush(struct ingest *in, struct err *err)
+{
+	int r = in->n_batch ? db_write(in->view->store->db, batch_job, in, err) : 0;
+
+	for (size_t i = 0; i < in->n_batch; i++) {
+		new_nar_settle(in->batch[i], r >= 0);
+		new_nar_free(in->batch[i]);
+		if (r < 0)
+			in->paths.items[in->paths.len - in->n_batch + i].nar = 0;
+	}
+	in->n_batch = 0;
+	return r;
+}
+
+/* ---- Reading ---- */
+
+static int nar_close(struct ingest *in, struct err *err)
+{
+	struct layer_path *path;
+	int r = new_nar_seal(in->open, err);
+
+	if (r < 0)
+		return r;
+	path = paths_add(&in->paths, in->open->path ? in->open->path : "");
+	path->nar_hash = in->open->object.nar.digest;
+	path->nar_size = in->open->object.nar.size;
+	in->batch[in->n_batch++] = take_ptr(in->open);
+	return in->n_batch == BATCH_NARS ? batch_flush(in, err) : 0;
+}
+
+static int path_begin(struct ingest *in, struct slice base, struct err *err)
+{
+	struct store_path path;
+
+	if (in->paths.len >= PATHS_MAX)
+		return err_set(err, E_LIMIT, "a layer may hold %d store paths at the most",
+			       PATHS_MAX);
+	if (store_path_make(&path, in->store_dir, base) < 0)
+		return err_set(err, E_INVALID, "the layer has a malformed store path");
+	in->open = xcalloc(1, sizeof(*in->open));
+	new_nar_init(in->open, in->view->store, &path, in->with_glue);
+	return 0;
+}
+
+static int tar_event(struct ingest *in, const struct tar_event *ev, struct err *err)
+{
+	int r;
+
+	switch (ev->type) {
+	case TAR_STORE_DIR:
+		if (ev->text.len > STORE_DIR_MAX)
+			return err_set(err, E_INVALID, "the store directory is too long");
+		memcpy(in->store_dir, ev->text.data, ev->text.len);
+		return 0;
+	case TAR_PATH:
+		return path_begin(in, ev->text, err);
+	case TAR_NODE:
+		r = node_sink_event(new_nar_node_sink(in->open), &ev->node, err);
+		return r >= 0 && ev->node.type == NODE_END ? nar_close(in, err) : r;
+	default:
+		return 0;
+	}
+}
+
+static int tar_feed(struct ingest *in, struct slice input, struct err *err)
+{
+	struct tar_event ev;
+	int r;
+
+	while ((r = tar_reader_step(in->tar, &input, &ev)) > 0)
+		if (tar_event(in, &ev, err) < 0)
+			return err->code;
+	return r < 0 ? err_set(err, r, "not a store layer: %s", tar_reader_expected(in->tar)) : 0;
+}
+
+static int kind_decide(struct ingest *in, struct err *err)
+{
+	struct slice head = slice_make(in->head, in->head_len);
+
+	if (in->head[0] == NAR_FIRST_BYTE && in->head[1] == 0) {
+		in->kind = LAYER_NAR;
+		in->open = xcalloc(1, sizeof(*in->open));
+		new_nar_init(in->open, in->view->store, NULL, false);
+		nar_decoder_init(&in->nar_reader, new_nar_node_sink(in->open));
+		return sink_write(&in->nar_reader.sink, head.data, head.len, err);
+	}
+	in->kind = LAYER_STORE;
+	in->with_glue = in->decode.codec == CODEC_ZSTD || in->decode.codec == CODEC_NONE;
+	in->tar = tar_reader_new();
+	return tar_feed(in, head, err);
+}
+
+static int ingest_write(struct sink *sink, const void *data, size_t len, struct err *err)
+{
+	struct ingest *in = container_of(sink, struct ingest, sink);
+	struct slice input = slice_make(data, len);
+	size_t n = NAR_MAGIC - in->head_len < len ? NAR_MAGIC - in->head_len : len;
+
+	if (n) {
+		memcpy(in->head + in->head_len, data, n);
+		in->head_len += n;
+		slice_advance(&input, n);
+		if (in->head_len < NAR_MAGIC)
+			return 0;
+		if (kind_decide(in, err) < 0)
+			return err->code;
+	}
+	return in->kind == LAYER_NAR ? sink_write(&in->nar_reader.sink, input.data, input.len, err)
+				     : tar_feed(in, input, err);
+}
+
+static int ingest_finish(struct sink *sink, struct err *err)
+{
+	struct ingest *in = container_of(sink, struct ingest, sink);
+	int r;
+
+	if (in->kind == LAYER_UNKNOWN)
+		return err_set(err, E_TRUNCATED, "too short for a layer");
+	if (in->kind == LAYER_STORE) {
+		r = in->paths.len ? tar_reader_finish(in->tar) : E_INVALID;
+		return r < 0 ? err_set(err, r, "the layer is not complete") : batch_flush(in, err);
+	}
+	r = sink_finish(&in->nar_reader.sink, err);
+	if (r >= 0)
+		r = nar_close(in, err);
+	return r < 0 ? r : batch_flush(in, err);
+}
+
+static void ingest_init(struct ingest *in, struct store_view *v)
+{
+	*in = (struct ingest){.sink = {ingest_write, ingest_finish}, .view = v};
+	decode_sink_init(&in->decode, CODEC_UNKNOWN, &in->sink, &v->store->options, "the layer");
+}
+
+static void ingest_release(struct ingest *in)
+{
+	new_nar_free(in->open);
+	while (in->n_batch)
+		new_nar_free(in->batch[--in->n_batch]);
+	tar_reader_free(in->tar);
+	nar_decoder_release(&in->nar_reader);
+	decode_sink_release(&in->decode);
+	layer_paths_release(&in->paths);
+}
+
+/* ---- What layer_path says ---- */
+
+int layer_paths_read(struct conn *c, int64_t blob, struct layer_paths *ret, struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(&q, c,
+		   "SELECT path, nar.id, nar_hash, nar_size FROM layer_path"
+		   " JOIN nar ON nar.id = layer_path.nar WHERE blob = ?1 ORDER BY position");
+	query_bind_int(&q, 1, blob);
+	while ((r = query_step(&q, err)) > 0) {
+		cleanup_free char *text = query_dup(&q, 0);
+		struct layer_path *path = paths_add(ret, text);
+
+		path->nar = query_int(&q, 1);
+		query_hash(&q, 2, &path->nar_hash);
+		path->nar_size = (uint64_t)query_int(&q, 3);
+	}
+	query_end(&q);
+	return r;
+}
+
+int layer_paths_write(struct conn *c, int64_t blob, enum layer_kind kind,
+		      const struct layer_paths *paths, struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(&q, c, "UPDATE blob SET layer = ?2 WHERE id = ?1 AND layer = 0");
+	query_bind_int(&q, 1, blob);
+	query_bind_int(&q, 2, kind);
+	r = query_run(&q, err);
+	if (r < 0 || conn_changes(c) == 0)
+		return r; /* somebody else was first, with the same result */
+	for (size_t i = 0; i < paths->len && r >= 0; i++) {
+		query_init(&q, c,
+			   "INSERT INTO layer_path (blob, position, path, nar) VALUES (?1, ?2, ?3, "
+			   "?4)");
+		query_bind_int(&q, 1, blob);
+		query_bind_int(&q, 2, (int64_t)i);
+		query_bind_str(&q, 3, paths->items[i].path);
+		query_bind_int(&q, 4, paths->items[i].nar);
+		r = query_run(&q, err);
+	}
+	return r;
+}
+
+/* ---- The verdict ---- */
+
+struct verdict {
+	struct store_view *view;
+	int64_t blob;
+	enum layer_kind kind;
+	const struct layer_paths *paths;
+	const struct splice *splice; /* NULL: the blob stays as it is */
+	enum blob_form form;
+};
+
+/* The NARs have their use now, or never will. */
+static int pending_clear(struct conn *c, const struct verdict *v, struct err *err)
+{
+	struct query q;
+	int r = 0;
+
+	for (size_t i = 0; i < v->paths->len && r >= 0; i++) {
+		int64_t nar = v->paths->items[i].nar;
+
+		if (!nar)
+			continue;
+		query_init(&q, c,
+			   "DELETE FROM pending WHERE view = ?1 AND nar = ?2 AND NOT EXISTS"
+			   " (SELECT 1 FROM nar_name WHERE nar = ?2 AND view = ?1)");
+		query_bind_int(&q, 1, v->view->id);
+		query_bind_int(&q, 2, nar);
+		r = query_run(&q, err);
+		if (r >= 0)
+			r = garbage_nar(c, nar, err);
+	}
+	return r;
+}
+
+/* Glue that was made for nothing: no layer is put together with it. */
+static int glue_drop(struct conn *c, const struct layer_path *path, struct err *err)
+{
+	int64_t glue = 0;
+	struct query q;
+	int r;
+
+	query_init(&q, c,
+		   "DELETE FROM body WHERE path = ?1 AND nar = ?2 AND NOT EXISTS"
+		   " (SELECT 1 FROM blob_part WHERE object = body.glue) RETURNING glue");
+	query_bind_str(&q, 1, path->path);
+	query_bind_int(&q, 2, path->nar);
+	r = query_step(&q, err);
+	if (r > 0) {
+		glue = query_int(&q, 0);
+		r = query_step(&q, err);
+	}
+	query_end(&q);
+	return r < 0 || !glue ? r : garbage_object(c, glue, err);
+}
+
+static int verdict_job(struct conn *c, void *arg, struct err *err)
+{
+	const struct verdict *v = arg;
+	bool kept = v->kind == LAYER_STORE || v->kind == LAYER_NAR;
+	struct layer_paths none = {0};
+	int r = layer_paths_write(c, v->blob, v->kind, kept ? v->paths : &none, err);
+
+	if (r >= 0 && v->splice)
+		r = blob_convert(c, v->blob, v->form, v->splice, err);
+	for (size_t i = 0; i < v->paths->len && r >= 0 && kept && !v->splice; i++)
+		r = glue_drop(c, &v->paths->items[i], err);
+	return r < 0 ? r : pending_clear(c, v, err);
+}
+
+/* Is the blob just what the splice says? 1 or 0. */
+static int splice_equals(struct store *s, struct splice *splice, enum blob_form form,
+			 const struct hash *digest, uint64_t size, struct err *err)
+{
+	CLEANUP(content_free) struct content *content = NULL;
+	struct splice copy;
+	struct hash got;
+	int r;
+
+	if ((form == BLOB_SPLICE ? splice->size : splice->raw_size) != size)
+		return 0;
+	content = content_new(s);
+	splice_copy(&copy, splice);
+	content_set_splice(content, form == BLOB_SPLICE ? CONTENT_SPLICE : CONTENT_DECODED, &copy);
+	r = content_hash(content, digest->algo, &got, err);
+	return r < 0 ? r : hash_equal(&got, digest);
+}
+
+static int nar_splice(struct store *s, int64_t nar, struct splice *ret, struct err *err)
+{
+	cleanup_nar struct nar n = {0};
+	struct conn *c = db_reader(s->db, err);
+	int r;
+
+	if (!c)
+		return err->code;
+	r = nar_find_id(c, nar, &n, err);
+	db_reader_done(s->db, c);
+	if (r > 0)
+		splice_nar(ret, &n.file_hash, &n.frames);
+	return r < 0 ? r : r == 0 ? err_set(err, E_NOTFOUND, "the NAR is gone") : 0;
+}
+
+/* Looks for a splice that says the blob. 1: found. */
+static int splice_search(struct ingest *in, const struct content *blob, struct splice *ret,
+			 enum blob_form *ret_form, struct err *err)
+{
+	struct store *s = in->view->store;
+	int r;
+
+	if (in->decode.codec != CODEC_ZSTD && in->decode.codec != CODEC_NONE)
+		return 0;
+	*ret_form = in->decode.codec == CODEC_ZSTD ? BLOB_SPLICE : BLOB_DECODED;
+	if (in->kind == LAYER_NAR && *ret_form == BLOB_SPLICE)
+		return 0; /* if it is made of our frames, it is the same object already */
+	r = in->kind == LAYER_NAR ? nar_splice(s, in->paths.items[0].nar, ret, err)
+				  : layer_splice(s, &in->paths, ret, err);
+	return r < 0 ? r
+		     : splice_equals(s, ret, *ret_form, content_digest(blob), content_size(blob),
+				     err);
+}
+
+/* Reads a blob; *ret_kind is what it is. < 0 only for what is not the blob's fault. */
+static int ingest_read(struct ingest *in, struct content *content, enum layer_kind *ret_kind,
+		       struct err *err)
+{
+	struct err why = ERR_INIT;
+	int r = content_copy(content, &in->decode.sink, &why);
+
+	if (r >= 0)
+		r = sink_finish(&in->decode.sink, &why);
+	*ret_kind = r >= 0 ? in->kind : LAYER_ORDINARY;
+	if (r == E_IO || r == E_NOMEM || r == E_INTERNAL || r == E_DENIED) {
+		*err = why;
+		return r;
+	}
+	return 0;
+}
+
+static int blob_ingest_content(struct ingest *in, int64_t blob, struct content *content,
+			       enum layer_kind *ret, struct err *err)
+{
+	cleanup_splice struct splice splice = {0};
+	struct verdict verdict = {.view = in->view, .blob = blob, .paths = &in->paths};
+	struct err ignored = ERR_INIT;
+	int found = 0, r = ingest_read(in, content, &verdict.kind, err);
+
+	if (r >= 0 && verdict.kind != LAYER_ORDINARY) {
+		found = splice_search(in, content, &splice, &verdict.form, err);
+		r = found;
+	}
+	verdict.splice = found > 0 ? &splice : NULL;
+	if (r < 0) {
+		/* Takes back what was recorded, and leaves the blob to be looked at again. */
+		verdict.kind = LAYER_UNKNOWN;
+		db_write(in->view->store->db, verdict_job, &verdict, &ignored);
+		return r;
+	}
+	*ret = verdict.kind;
+	return db_write(in->view->store->db, verdict_job, &verdict, err);
+}
+
+/* What is known of a blob; the content to read it by, if nothing is. */
+static int blob_look(struct store_view *v, int64_t blob, struct content *content,
+		     enum layer_kind *ret, struct err *err)
+{
+	struct conn *c = reader(v, err);
+	struct query q;
+	int r;
+
+	if (!c)
+		return err->code;
+	query_init(&q, c, "SELECT layer FROM blob WHERE id = ?1");
+	query_bind_int(&q, 1, blob);
+	r = query_step(&q, err);
+	if (r > 0)
+		*ret = (enum layer_kind)query_int(&q, 0);
+	query_end(&q);
+	if (r > 0 && *ret == LAYER_UNKNOWN)
+		r = blob_content(content, c, blob, err);
+	reader_done(v, c);
+	return r;
+}
+
+int blob_ingest(struct store_view *v, int64_t blob, enum layer_kind *ret, struct err *err)
+{
+	CLEANUP(content_free) struct content *content = content_new(v->store);
+	struct ingest in;
+	int r = blob_look(v, blob, content, ret, err);
+
+	if (r < 0 || *ret != LAYER_UNKNOWN)
+		return r < 0 ? r : 0;
+	ingest_init(&in, v);
+	r = blob_ingest_content(&in, blob, content, ret, err);
+	ingest_release(&in);
+	return r;
+}

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "store/made-internal.h"
+#include "store/stored-content.h"
+
+/* Somebody makes this; on the stack of the thread that does. */
+struct making {
+	struct making *next;
+	const struct store_view *view;
+	const char *repository, *tag; /* borrowed */
+	unsigned waiters;             /* who wait for it to end */
+	bool done;
+	int result;
+	struct err err;
+};
+
+bool made_tag_parse(const char *repository, const char *tag, struct made_tag *ret)
+{
+	struct made_tag t = {.kind = repository_made_kind(repository)};
+	const char *suffix;
+
+	if (t.kind == MADE_NONE || strlen(tag) < STORE_HASH_LEN ||
+	    store_hash_part_check(slice_make(tag, STORE_HASH_LEN)) < 0)
+		return false;
+	memcpy(t.hash_part, tag, STORE_HASH_LEN);
+	suffix = tag + STORE_HASH_LEN;
+	if (strcmp(suffix, "-tar") == 0)
+		t.compression = IMAGE_NONE;
+	else if (strcmp(suffix, "-gzip") == 0)
+		t.compression = IMAGE_GZIP;
+	else if (strcmp(suffix, "-native") == 0)
+		t.native = true;
+	else if (suffix[0])
+		return false;
+	if (t.kind == MADE_PACKAGE && suffix[0])
+		return false;
+	if (ret)
+		*ret = t;
+	return true;
+}
+
+/* ---- Package artifacts ---- */
+
+/* The layer of exactly this path or, where it cannot be one, its NAR. */
+static int package_layer(struct store_view *v, const struct closure *k, struct product_blob *layer,
+			 const char **ret_media_type, struct err *err)
+{
+	cleanup_nar struct nar n = {0};
+	struct err why = ERR_INIT;
+	struct conn *c;
+	int r = made_layer_single(v->store, k, k->root, IMAGE_ZSTD, layer, NULL, &why);
+
+	*ret_media_type = MT_OCI_LAYER_ZSTD;
+	if (r >= 0)
+		return r;
+	if (r != E_UNSUPPORTED) {
+		*err = why;
+		return r;
+	}
+	c = reader(v, err);
+	if (!c)
+		return err->code;
+	r = nar_find_id(c, k->nars[k->root], &n, err);
+	reader_done(v, c);
+	if (r <= 0)
+		return r < 0 ? r : err_set(err, E_NOTFOUND, "the NAR is gone");
+	*ret_media_type = MT_NIX_NAR_ZSTD;
+	layer->name = (struct named_bytes){n.file_hash, n.file_size};
+	layer->form = BLOB_OBJECT;
+	layer->object = n.object;
+	return 0;
+}
+
+static int package_make(struct store_view *v, const char *repository, const char *tag,
+			const struct closure *k, struct err *err)
+{
+	__attribute__((cleanup(product_release))) struct product p = {
+		.view = v,
+		.repository = repository,
+		.tag = tag,
+		.layers = xcalloc(1, sizeof(struct product_blob)),
+		.n_layers = 1,
+		.manifest = BUF_INIT(MANIFEST_BYTES_MAX),
+	};
+	const struct path_info *info = &k->set.items[k->root];
+	cleanup_buf struct buf config = BUF_INIT(MANIFEST_BYTES_MAX);
+	const char *type;
+	int r = package_layer(v, k, &p.layers[0], &type, err);
+
+	if (r >= 0 && package_config(&config, info) < 0)
+		r = err_set(err, E_LIMIT, "%s has too many references", info->path.text);
+	if (r >= 0)
+		r = product_blob_text(&p.config, v->store, buf_slice(&config), err);
+	if (r >= 0 &&
+	    package_manifest(&p.manifest, info, &p.config.name, type, &p.layers[0].name) < 0)
+		r = err_set(err, E_LIMIT, "%s has too many references", info->path.text);
+	return r < 0 ? r : product_store(&p, k, err);
+}
+
+/* ---- One at a time ---- */
+
+static int make(struct store_view *v, const char *repository, const char *tag, struct err *err)
+{
+	CLEANUP(content_free) struct content *guard = content_new(v->store);
+	cleanup_closure struct closure k = {0};
+	struct made_tag t;
+	int r;
+
+	if (!made_tag_parse(repository, tag, &t))
+		return err_set(err, E_NOTFOUND, "%s does not name a store path", tag);
+	r = closure_read(v, t.hash_part, t.kind == MADE_IMAGE, &k, err);
+	if (r < 0)
+		return r;
+	if (t.kind == MADE_PACKAGE)
+		return package_make(v, repository, tag, &k, err);
+	return made_image(v, repository, tag, &t, &k, err);
+}
+
+/* Under making_lock. */
+static struct making *making_find(struct store_view *v, const char *repository, const char *tag)
+{
+	struct making *m = v->store->making;
+
+	while (m && !(m->view == v && strcmp(m->repository, repository) == 0 &&
+		      strcmp(m->tag, tag) == 0))
+		m = m->next;
+	return m;
+}
+
+/* Under making_lock. */
+static void making_unlink(struct store *s, struct making *m)
+{
+	struct making **at = &s->making;
+
+	while (*at != m)
+		at = &(*at)->next;
+	*at = m->next;
+}
+
+static int wait_for(struct store *s, struct making *m, struct err *err)
+{
+	int r;
+
+	m->waiters++;
+	while (!m->done)
+		pthread_cond_wait(&s->making_done, &s->making_lock);
+	r = m->result;
+	if (r < 0)
+		*err = m->err;
+	if (--m->waiters == 0) /* its maker waits for us to be done with it */
+		pthread_cond_broadcast(&s->making_done);
+	return r;
+}
+
+int made_make(struct store_view *v, const char *repository, const char *tag, struct err *err)
+{
+	struct store *s = v->store;
+	struct making self = {.view = v, .repository = repository, .tag = tag};
+	struct making *other;
+	int r;
+
+	pthread_mutex_lock(&s->making_lock);
+	other = making_find(v, repository, tag);
+	if (other) {
+		r = wait_for(s, other, err);
+		pthread_mutex_unlock(&s->making_lock);
+		return r;
+	}
+	self.next = s->making;
+	s->making = &self;
+	pthread_mutex_unlock(&s->making_lock);
+	r = make(v, repository, tag, &self.err);
+	pthread_mutex_lock(&s->making_lock);
+	making_unlink(s, &self);
+	self.done = true;
+	self.result = r;
+	pthread_cond_broadcast(&s->making_done);
+	while (self.waiters)
+		pthread_cond_wait(&s->making_done, &s->making_lock);
+	pthread_mutex_unlock(&s->making_lock);
+	if (r < 0)
+		*err = self.err;
+	return r;
+}
+
+/* ---- Path infos ---- */
+
+struct made_row {
+	int64_t manifest;
+	char hash_part[STORE_HASH_LEN + 1];
+	bool whole;
+	bool current;
+};
+
+static int made_find(struct store_view *v, const char *repository, const struct hash *subject,
+		     struct made_row *ret, struct err *err)
+{
+	struct conn *c = reader(v, err);
+	struct query q;
+	int r;
+
+	if (!c)
+		return err->code;
+	query_init(&q, c,
+		   "SELECT made.manifest, hash_part, whole, made.generation = view.generation"
+		   " FROM repository JOIN view ON view.id = repository.view"
+		   " JOIN manifest ON manifest.repository = repository.id AND digest = ?3"
+		   " JOIN made ON made.manifest = manifest.id"
+		   " WHERE repository.view = ?1 AND repository.name = ?2");
+	query_bind_int(&q, 1, v->id);
+	query_bind_str(&q, 2, repository);
+	query_bind_hash(&q, 3, subject);
+	r = query_step(&q, err);
+	if (r > 0) {
+		struct slice hash = query_bytes(&q, 1);
+
+		*ret = (struct made_row){.manifest = query_int(&q, 0),
+					 .whole = query_int(&q, 2),
+					 .current = query_int(&q, 3)};
+		memcpy(ret->hash_part, hash.data,
+		       hash.len < STORE_HASH_LEN ? hash.len : STORE_HASH_LEN);
+	}
+	query_end(&q);
+	reader_done(v, c);
+	return r;
+}
+
+int made_infos_refresh(struct store_view *v, const char *repository, const struct hash *subject,
+		       struct err *err)
+{
+	cleanup_closure struct closure k = {0};
+	struct made_row row;
+	int r;
+
+	if (repository_made_kind(repository) == MADE_NONE)
+		return 0;
+	r = made_find(v, repository, subject, &row, err);
+	if (r <= 0 || row.current)
+		return r < 0 ? r : 0;
+	r = closure_read(v, row.hash_part, row.whole, &k, err);
+	return r < 0 ? r : product_infos_replace(v, repository, row.manifest, &k, err);
+}

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Putting manifests, and binding the store paths that come with them. */
+#include <stdio.h>
+#include <string.h>
+
+#include <nacre/image.h>
+#include <nacre/reference.h>
+
+#include "store/made.h"
+#include "store/manifests.h"
+
+enum { TAGS_MAX = 1000 }; /* with one manifest */
+
+struct put {
+	struct store_view *view;
+	const struct manifest_put *what;
+	struct manifest_ref ref;
+	struct manifest m;
+	struct new_manifest record;
+	int64_t *layer_blobs; /* owned */
+	struct claims claims;
+	size_t bound;
+};
+
+static void put_release(struct put *p)
+{
+	manifest_release(&p->m);
+	claims_release(&p->claims);
+	free(p->layer_blobs);
+}
+
+/* ---- What it says ---- */
+
+static int tags_check(const struct put *p, const char *repository, struct err *err)
+{
+	const struct strv *tags = p->what->tags;
+	size_t n = tags ? tags->len : 0;
+
+	if (n > TAGS_MAX)
+		return err_set(err, E_LIMIT, "%d tags may be set at once", TAGS_MAX);
+	for (size_t i = 0; i <= n; i++) {
+		const char *tag = i < n ? tags->items[i] : p->ref.tag;
+
+		if (i == n && p->ref.is_digest)
+			break;
+		if (tag_check(slice_str(tag)) < 0)
+			return err_set(err, E_INVALID, "'%.200s' is not a tag", tag);
+		if (made_tag_parse(repository, tag, NULL))
+			return err_set(
+				err, E_DENIED,
+				"%s:%s stands for a store path, and is made by the server: push to"
+				" another repository",
+				repository, tag);
+	}
+	return 0;
+}
+
+static int put_parse(struct put *p, const char *repository, struct err *err)
+{
+	const struct manifest_put *what = p->what;
+	enum hash_algo algo = HASH_SHA256;
+	int r = repository_name_check(repository, err);
+
+	if (r >= 0)
+		r = manifest_ref_parse(&p->ref, what->reference, err);
+	if (r >= 0)
+		r = tags_check(p, repository, err);
+	if (r >= 0)
+		r = manifest_parse(&p->m, what->media_type, what->bytes, err);
+	if (r < 0)
+		return r;
+	if (p->ref.is_digest)
+		algo = p->ref.digest.algo;
+	p->record =
+		(struct new_manifest){.repository = repository, .bytes = what->bytes, .m = &p->m};
+	hash_bytes(&p->record.digest, algo, what->bytes.data, what->bytes.len);
+	if (p->ref.is_digest && !hash_equal(&p->record.digest, &p->ref.digest)) {
+		char is[DIGEST_TEXT_MAX];
+
+		digest_format(is, &p->record.digest);
+		return err_set(err, E_MISMATCH, "the manifest has digest %s, not %s", is,
+			       what->reference);
+	}
+	return 0;
+}
+
+/* ---- What it names ---- */
+
+static bool may_be_missing(const struct descriptor *d)
+{
+	return d->urls.len > 0 || media_type_is_nondistributable(d->media_type);
+}
+
+static int blob_resolve(struct conn *c, const struct put *p, const struct descriptor *d,
+			int64_t *ret, struct err *err)
+{
+	char digest[DIGEST_TEXT_MAX];
+	uint64_t size;
+	int r = blob_find_in(c, p->view, p->record.repository, &d->digest, ret, &size, err);
+
+	digest_format(digest, &d->digest);
+	if (r > 0 && size != d->size)
+		return err_set(err, E_INVALID,
+			       "the manifest gives blob %s a size of %llu, it has %llu", digest,
+			       (unsigned long long)d->size, (unsigned long long)size);
+	if (r == 0 && may_be_missing(d))
+		*ret = 0;
+	else if (r == 0)
+		return err_set(err, E_NOTFOUND,
+			       "the manifest names blob %s, which %s does not have", digest,
+			       p->record.repository);
+	return r < 0 ? r : 0;
+}
+
+/* SPEC dist-1.1 end-7: what a manifest names has to be there. Members of an index, and subjects, may
+ * come later or never. */
+static int blobs_resolve(struct conn *c, struct put *p, struct err *err)
+{
+	int r = 0;
+
+	if (p->m.has_config)
+		r = blob_resolve(c, p, &p->m.config, &p->record.config_blob, err);
+	for (size_t i = 0; i < p->m.layers.len && r >= 0; i++)
+		r = blob_resolve(c, p, &p->m.layers.items[i], &p->layer_blobs[i], err);
+	return r;
+}
+
+static int put_resolve(struct put *p, struct err *err)
+{
+	struct conn *c = reader(p->view, err);
+	int r;
+
+	if (!c)
+		return err->code;
+	p->layer_blobs = xcalloc(p->m.layers.len + 1, sizeof(*p->layer_blobs));
+	p->record.layer_blobs = p->layer_blobs;
+	r = blobs_resolve(c, p, err);
+	reader_done(p->view, c);
+	return r;
+}
+
+static int put_job(struct conn *c, void *arg, struct err *err)
+{
+	struct put *p = arg;
+	const struct strv *tags = p->what->tags;
+	int64_t id;
+	/* Again: they may have been deleted meanwhile. */
+	int r = blobs_resolve(c, p, err);
+
+	if (r >= 0)
+		r = manifest_record(c, p->view, &p->record, &id, err);
+	if (r >= 0 && !p->ref.is_digest)
+		r = tag_set(c, p->view, p->record.repository, p->ref.tag, id, false, err);
+	for (size_t i = 0; tags && i < tags->len && r >= 0; i++)
+		r = tag_set(c, p->view, p->record.repository, tags->items[i], id, false, err);
+	return r < 0 ? r : claims_bind(c, p->view, &p->claims, &p->bound, err);
+}
+
+/* ---- Path infos that came before their image ---- */
+
+struct infos_job {
+	struct store_view *view;
+	struct claims *claims;
+	size_t bound;
+};
+
+static int infos_job(struct conn *c, void *arg, struct err *err)
+{
+	struct infos_job *job = arg;
+
+	return claims_bind(c, job->view, job->claims, &job->bound, err);
+}
+
+/* Reads one referrer again, now that what it speaks of is here. */
+static int referrer_apply(struct store_view *v, const char *repository, int64_t manifest,
+			  struct err *err)
+{
+	cleanup_manifest_bytes struct manifest_bytes bytes = {0};
+	__attribute__((cleanup(put_release))) struct put p = {.view = v};
+	struct infos_job job = {v, &p.claims, 0};
+	struct err ignored = ERR_INIT;
+	struct conn *c = reader(v, err);
+	int r;
+
+	if (!c)
+		return err->code;
+	r = manifest_read(c, manifest, &bytes, err);
+	reader_done(v, c);
+	if (r < 0)
+		return r;
+	p.record.repository = repository;
+	if (manifest_parse(&p.m, bytes.media_type, buf_slice(&bytes.bytes), &ignored) < 0 ||
+	    put_resolve(&p, &ignored) < 0)
+		return 0; /* its blobs are gone */
+	r = claims_collect(v, &p.m, p.record.config_blob, p.layer_blobs, &p.claims, err);
+	if (r >= 0 && p.claims.len)
+		r = db_write(v->store->db, infos_job, &job, err);
+	return r;
+}
+
+static int referrers_of(struct store_view *v, const char *repository, const struct hash *subject,
+			int64_t *ret, size_t max, size_t *ret_n, struct err *err)
+{
+	struct conn *c = reader(v, err);
+	size_t n = 0;
+	struct query q;
+	int r;
+
+	if (!c)
+		return err->code;
+	query_init(&q, c,
+		   "SELECT manifest FROM repository JOIN referrer"
+		   " ON referrer.repository = repository.id AND subject = ?3 AND artifact_type = ?4"
+		   " WHERE view = ?1 AND name = ?2");
+	query_bind_int(&q, 1, v->id);
+	query_bind_str(&q, 2, repository);
+	query_bind_hash(&q, 3, subject);
+	query_bind_str(&q, 4, MT_NIX_PATH_INFOS);
+	while ((r = query_step(&q, err)) > 0 && n < max)
+		ret[n++] = query_int(&q, 0);
+	query_end(&q);
+	reader_done(v, c);
+	*ret_n = n;
+	return r;
+}
+
+static int referrers_apply(struct store_view *v, const char *repository, const struct hash *subject,
+			   struct err *err)
+{
+	enum { APPLIED_MAX = 64 };
+	int64_t manifests[APPLIED_MAX];
+	size_t n;
+	int r = referrers_of(v, repository, subject, manifests, APPLIED_MAX, &n, err);
+
+	for (size_t i = 0; r >= 0 && i < n; i++)
+		r = referrer_apply(v, repository, manifests[i], err);
+	return r;
+}
+
+int store_manifest_put(struct store_view *v, const char *repository, const struct manifest_put *put,
+		       struct manifest_put_result *ret, struct err *err)
+{
+	__attribute__((cleanup(put_release))) struct put p = {.view = v, .what = put};
+	int r = put_parse(&p, repository, err);
+
+	if (r >= 0)
+		r = put_resolve(&p, err);
+	if (r >= 0)
+		r = claims_collect(v, &p.m, p.record.config_blob, p.layer_blobs, &p.claims, err);
+	if (r >= 0)
+		r = db_write(v->store->db, put_job, &p, err);
+	if (r >= 0 && p.bound && !p.m.has_subject)
+		r = referrers_apply(v, repository, &p.record.digest, err);
+	if (r < 0)
+		return r;
+	*ret = (struct manifest_put_result){
+		.digest = p.record.digest,
+		.has_subject = p.m.has_subject,
+		.subject = p.m.subject.digest,
+		.paths_bound = p.bound,
+		.paths_refused = p.claims.refused,
+	};
+	memcpy(ret->refusal, p.claims.refusal, sizeof(ret->refusal));
+	return 0;
+}

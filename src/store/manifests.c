@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reading and deleting manifests, and the rows that make one. */
+#include <string.h>
+
+#include <nacre/json.h>
+#include <nacre/reference.h>
+
+#include "store/made.h"
+#include "store/manifests.h"
+
+int manifest_ref_parse(struct manifest_ref *ret, const char *text, struct err *err)
+{
+	*ret = (struct manifest_ref){.is_digest = strchr(text, ':') != NULL, .tag = text};
+	if (ret->is_digest)
+		return digest_parse_err(&ret->digest, slice_str(text), err);
+	if (tag_check(slice_str(text)) < 0)
+		return err_set(err, E_INVALID, "'%.200s' is neither a tag nor a digest", text);
+	return 0;
+}
+
+int manifest_find(struct conn *c, const struct store_view *v, const char *repository,
+		  const struct manifest_ref *ref, int64_t *ret_id, struct err *err)
+{
+	struct query q;
+	int r;
+
+	if (ref->is_digest)
+		query_init(&q, c,
+			   "SELECT manifest.id FROM repository JOIN manifest"
+			   " ON manifest.repository = repository.id AND manifest.digest = ?3"
+			   " WHERE view = ?1 AND name = ?2");
+	else
+		query_init(&q, c,
+			   "SELECT tag.manifest FROM repository JOIN tag"
+			   " ON tag.repository = repository.id AND tag.name = ?3"
+			   " WHERE view = ?1 AND repository.name = ?2");
+	query_bind_int(&q, 1, v->id);
+	query_bind_str(&q, 2, repository);
+	if (ref->is_digest)
+		query_bind_hash(&q, 3, &ref->digest);
+	else
+		query_bind_str(&q, 3, ref->tag);
+	r = query_step(&q, err);
+	if (r > 0)
+		*ret_id = query_int(&q, 0);
+	query_end(&q);
+	return r;
+}
+
+/* ---- Reading ---- */
+
+int manifest_read(struct conn *c, int64_t id, struct manifest_bytes *ret, struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(&q, c, "SELECT digest, media_type, bytes FROM manifest WHERE id = ?1");
+	query_bind_int(&q, 1, id);
+	r = query_step(&q, err);
+	if (r > 0) {
+		struct slice bytes = query_bytes(&q, 2);
+
+		*ret = (struct manifest_bytes){.bytes = BUF_INIT(MANIFEST_BYTES_MAX)};
+		query_hash(&q, 0, &ret->digest);
+		ret->media_type = query_dup(&q, 1);
+		if (buf_add(&ret->bytes, bytes.data, bytes.len) < 0) {
+			manifest_bytes_release(ret);
+			r = err_set(err, E_INTERNAL, "a manifest is larger than manifests are");
+		}
+	}
+	query_end(&q);
+	return r == 0 ? err_set(err, E_NOTFOUND, "the manifest is gone") : r < 0 ? r : 0;
+}
+
+static int manifest_stat(struct conn *c, int64_t id, struct manifest_stat *ret, struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(&q, c, "SELECT digest, media_type, length(bytes) FROM manifest WHERE id = ?1");
+	query_bind_int(&q, 1, id);
+	r = query_step(&q, err);
+	if (r > 0) {
+		struct slice type = query_bytes(&q, 1);
+
+		*ret = (struct manifest_stat){.size = (uint64_t)query_int(&q, 2)};
+		query_hash(&q, 0, &ret->digest);
+		memcpy(ret->media_type, type.data,
+		       type.len < MEDIA_TYPE_MAX ? type.len : MEDIA_TYPE_MAX);
+	}
+	query_end(&q);
+	return r == 0 ? err_set(err, E_NOTFOUND, "the manifest is gone") : r < 0 ? r : 0;
+}
+
+static int manifest_unknown(struct err *err, const char *repository, const char *reference)
+{
+	return err_set(err, E_NOTFOUND, "%.300s has no manifest %.200s", repository, reference);
+}
+
+/* The one look-up behind both; `bytes` or `stat` is NULL. 1 found, 0 there is none. */
+static int manifest_look(struct store_view *v, const char *repository,
+			 const struct manifest_ref *ref, struct manifest_bytes *bytes,
+			 struct manifest_stat *stat, struct err *err)
+{
+	struct conn *c = reader(v, err);
+	int64_t id;
+	int r;
+
+	if (!c)
+		return err->code;
+	r = db_snapshot_begin(c, err);
+	if (r >= 0) {
+		r = manifest_find(c, v, repository, ref, &id, err);
+		if (r > 0 && bytes)
+			r = manifest_read(c, id, bytes, err) < 0 ? err->code : 1;
+		else if (r > 0)
+			r = manifest_stat(c, id, stat, err) < 0 ? err->code : 1;
+		db_snapshot_end(c);
+	}
+	reader_done(v, c);
+	return r;
+}
+
+static int manifest_get(struct store_view *v, const char *repository, const char *reference,
+			struct manifest_bytes *bytes, struct manifest_stat *stat, struct err *err)
+{
+	struct manifest_ref ref;
+	int r = manifest_ref_parse(&ref, reference, err);
+
+	if (r < 0)
+		return r;
+	r = manifest_look(v, repository, &ref, bytes, stat, err);
+	if (r == 0 && !ref.is_digest && made_tag_parse(repository, ref.tag, NULL)) {
+		r = made_make(v, repository, ref.tag, err);
+		if (r >= 0)
+			r = manifest_look(v, repository, &ref, bytes, stat, err);
+	}
+	return r < 0 ? r : r == 0 ? manifest_unknown(err, repository, reference) : 0;
+}
+
+int store_manifest_stat(struct store_view *v, const char *repository, const char *reference,
+			struct manifest_stat *ret, struct err *err)
+{
+	return manifest_get(v, repository, reference, NULL, ret, err);
+}
+
+int store_manifest_get(struct store_view *v, const char *repository, const char *reference,
+		       struct manifest_bytes *ret, struct err *err)
+{
+	return manifest_get(v, repository, reference, ret, NULL, err);
+}
+
+/* ---- Recording ---- */
+
+/* How a manifest is listed among the referrers of its subject (SPEC dist-1.1 end-12a). */
+static int referrer_descriptor(struct buf *ret, const struct new_manifest *n, struct err *err)
+{
+	cleanup_json json_t *d = json_object();
+	const char *type = manifest_artifact_type(n->m);
+	char digest[DIGEST_TEXT_MAX];
+	json_t *annotations;
+
+	digest_format(digest, &n->digest);
+	json_object_set_new(d, "mediaType", json_string(n->m->media_type));
+	json_object_set_new(d, "digest", json_string(digest));
+	json_object_set_new(d, "size", json_integer((json_int_t)n->bytes.len));
+	if (type[0])
+		json_object_set_new(d, "artifactType", json_string(type));
+	if (n->m->annotations.len) {
+		annotations = json_object();
+		for (size_t i = 0; i < n->m->annotations.len; i++)
+			json_object_set_new(annotations, n->m->annotations.items[i].key,
+					    json_string(n->m->annotations.items[i].value));
+		json_object_set_new(d, "annotations", annotations);
+	}
+	ret->max = 2 * MANIFEST_BYTES_MAX;
+	if (json_canonical(ret, d) < 0)
+		return err_set(err, E_INVALID, "the manifest's annotations cannot be listed");
+	return 0;
+}
+
+static int referrer_record(struct conn *c, int64_t repository, int64_t manifest,
+			   const struct new_manifest *n, struct err *err)
+{
+	cleanup_buf struct buf text = {0};
+	struct query q;
+	int r = referrer_descriptor(&text, n, err);
+
+	if (r < 0)
+		return r;
+	query_init(&q, c,
+		   "INSERT OR IGNORE INTO referrer (repository, subject, manifest, artifact_type,"
+		   " descriptor) VALUES (?1, ?2, ?3, ?4, ?5)");
+	query_bind_int(&q, 1, repository);
+	query_bind_hash(&q, 2, &n->m->subject.digest);
+	query_bind_int(&q, 3, manifest);
+	query_bind_str(&q, 4, manifest_artifact_type(n->m));
+	query_bind_text(&q, 5, buf_slice(&text));
+	return query_run(&q, err);
+}
+
+static int blob_note(struct conn *c, int64_t manifest, int64_t blob, struct err *err)
+{
+	struct query q;
+
+	query_init(&q, c, "INSERT OR IGNORE INTO manifest_blob (manifest, blob) VALUES (?1, ?2)");
+	query_bind_int(&q, 1, manifest);
+	query_bind_int(&q, 2, blob);
+	return query_run(&q, err);
+}
+
+static int member_note(struct conn *c, int64_t manifest, const struct hash *digest, struct err *err)
+{
+	struct query q;
+
+	query_init(&q, c,
+		   "INSERT OR IGNORE INTO manifest_member (manifest, digest) VALUES (?1, ?2)");
+	query_bind_int(&q, 1, manifest);
+	query_bind_hash(&q, 2, digest);
+	return query_run(&q, err);
+}
+
+static int parts_note(struct conn *c, int64_t repository, int64_t manifest,
+		      const struct new_manifest *n, struct err *err)
+{
+	int r = n->config_blob ? blob_note(c, manifest, n->config_blob, err) : 0;
+
+	for (size_t i = 0; i < n->m->layers.len && r >= 0; i++)
+		if (n->layer_blobs[i])
+			r = blob_note(c, manifest, n->layer_blobs[i], err);
+	for (size_t i = 0; i < n->m->manifests.len && r >= 0; i++)
+		r = member_note(c, manifest, &n->m->manifests.items[i].digest, err);
+	if (r >= 0 && n->m->has_subject)
+		r = referrer_record(c, repository, manifest, n, err);
+	return r;
+}
+
+int manifest_record(struct conn *c, struct store_view *v, const struct new_manifest *n,
+		    int64_t *ret_id, struct err *err)
+{
+	struct manifest_ref ref = {.is_digest = true, .digest = n->digest};
+	int64_t repository;
+	struct query q;
+	int r = repository_make(c, v, n->repository, &repository, err);
+
+	if (r >= 0)
+		r = manifest_find(c, v, n->repository, &ref, ret_id, err);
+	if (r != 0)
+		return r < 0 ? r : 0; /* the same bytes: there is nothing new in them */
+	query_init(&q, c,
+		   "INSERT INTO manifest (repository, digest, media_type, bytes, added)"
+		   " VALUES (?1, ?2, ?3, ?4, ?5)");
+	query_bind_int(&q, 1, repository);
+	query_bind_hash(&q, 2, &n->digest);
+	query_bind_str(&q, 3, n->m->media_type);
+	query_bind_blob(&q, 4, n->bytes);
+	query_bind_int(&q, 5, now_seconds());
+	r = query_run(&q, err);
+	if (r < 0)
+		return r;
+	*ret_id = conn_last_id(c);
+	return parts_note(c, repository, *ret_id, n, err);
+}
+
+int tag_set(struct conn *c, const struct store_view *v, const char *repository, const char *tag,
+	    int64_t manifest, bool made, struct err *err)
+{
+	int64_t id;
+	struct query q;
+	int r = repository_make(c, v, repository, &id, err);
+
+	if (r < 0)
+		return r;
+	query_init(&q, c,
+		   "INSERT INTO tag (repository, name, manifest, made, updated)"
+		   " VALUES (?1, ?2, ?3, ?4, ?5)"
+		   " ON CONFLICT DO UPDATE SET manifest = ?3, made = ?4, updated = ?5");
+	query_bind_int(&q, 1, id);
+	query_bind_str(&q, 2, tag);
+	query_bind_int(&q, 3, manifest);
+	query_bind_int(&q, 4, made);
+	query_bind_int(&q, 5, now_seconds());
+	return query_run(&q, err);
+}
+
+/* ---- Deleting ---- */
+
+struct delete_job {
+	struct store_view *view;
+	const char *repository, *reference;
+	struct manifest_ref ref;
+};
+
+static int delete_job(struct conn *c, void *arg, struct err *err)
+{
+	const struct delete_job *job = arg;
+	int64_t repository, manifest;
+	struct query q;
+	int r = repository_find(c, job->view, job->repository, &repository, err);
+
+	if (r > 0)
+		r = manifest_find(c, job->view, job->repository, &job->ref, &manifest, err);
+	if (r <= 0)
+		return r < 0 ? r : manifest_unknown(err, job->repository, job->reference);
+	if (job->ref.is_digest) {
+		/* Its tags, and its place among the referrers, go with it. */
+		query_init(&q, c, "DELETE FROM manifest WHERE id = ?1");
+		query_bind_int(&q, 1, manifest);
+	} else {
+		query_init(&q, c, "DELETE FROM tag WHERE repository = ?1 AND name = ?2");
+		query_bind_int(&q, 1, repository);
+		query_bind_str(&q, 2, job->ref.tag);
+	}
+	r = query_run(&q, err);
+	return r < 0 ? r : repository_tidy(c, repository, err);
+}
+
+int store_manifest_delete(struct store_view *v, const char *repository, const char *reference,
+			  struct err *err)
+{
+	struct delete_job job = {v, repository, reference, {0}};
+	int r = manifest_ref_parse(&job.ref, reference, err);
+
+	return r < 0 ? r : db_write(v->store->db, delete_job, &job, err);
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Manifests and tags; private to src/store. */
+#ifndef NACRE_STORE_MANIFESTS_H
+#define NACRE_STORE_MANIFESTS_H
+
+#include <nacre/manifest.h>
+
+#include "store/claims.h"
+#include "store/repositories.h"
+
+/* A tag or a digest, as it stands in a URL. */
+struct manifest_ref {
+	bool is_digest;
+	struct hash digest;
+	const char *tag; /* borrowed */
+};
+int manifest_ref_parse(struct manifest_ref *ret, const char *text, struct err *err);
+
+/* 1 found, 0 there is none. */
+int manifest_find(struct conn *c, const struct store_view *v, const char *repository,
+		  const struct manifest_ref *ref, int64_t *ret_id, struct err *err);
+
+/* A manifest on its way in. */
+struct new_manifest {
+	const char *repository;
+	struct hash digest;
+	struct slice bytes;
+	const struct manifest *m;
+	const int64_t *layer_blobs; /* ids by position in m->layers; 0: may be missing and is */
+	int64_t config_blob;        /* 0: none */
+};
+/* Inside a transaction: makes it one of the repository, with what it refers to. */
+int manifest_record(struct conn *c, struct store_view *v, const struct new_manifest *n,
+		    int64_t *ret_id, struct err *err);
+int tag_set(struct conn *c, const struct store_view *v, const char *repository, const char *tag,
+	    int64_t manifest, bool made, struct err *err);
+
+/* Reads a manifest by its id. */
+int manifest_read(struct conn *c, int64_t id, struct manifest_bytes *ret, struct err *err);
+
+#endif

@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdio.h>
+#include <string.h>
+
+#include "store/garbage.h"
+#include "store/nars.h"
+#include "store/stored-content.h"
+
+/* ---- Taking one in ---- */
+
+void new_nar_init(struct new_nar *n, struct store *s, const struct store_path *path,
+		  bool with_layer)
+{
+	char dir[STORE_DIR_MAX + 1] = "";
+
+	*n = (struct new_nar){.store = s, .with_layer = path && with_layer};
+	incoming_init(&n->nar, s);
+	incoming_init(&n->glue, s);
+	n->nar.hash_given = n->glue.hash_given = true; /* `absorb` hashes what it writes */
+	if (path) {
+		n->path = xstrdup(path->text);
+		memcpy(dir, path->text, path->dir_len);
+	}
+	n->absorb = absorb_new(&n->nar.sink, &n->glue.sink, n->with_layer ? dir : NULL,
+			       n->with_layer ? store_path_base(path) : NULL);
+}
+
+struct node_sink *new_nar_node_sink(struct new_nar *n)
+{
+	return absorb_node_sink(n->absorb);
+}
+
+int new_nar_seal(struct new_nar *n, struct err *err)
+{
+	struct err unlayerable = ERR_INIT;
+	int r;
+
+	absorb_nar(n->absorb, &n->object);
+	if (n->with_layer) {
+		r = absorb_layer(n->absorb, &n->layer, &unlayerable);
+		n->has_layer = r >= 0;
+		if (r < 0 && r != E_UNSUPPORTED) {
+			*err = unlayerable;
+			return r;
+		}
+	}
+	/* What the pass held in memory is not needed any more. */
+	absorb_free(take_ptr(n->absorb));
+	n->nar.sha256 = n->object.zstd.digest;
+	r = incoming_seal(&n->nar, err);
+	if (r >= 0 && n->has_layer) {
+		n->glue.sha256 = n->layer.glue.digest;
+		r = incoming_seal(&n->glue, err);
+	}
+	return r;
+}
+
+static int nar_insert(struct new_nar *n, struct conn *c, int64_t *ret_id, struct err *err)
+{
+	cleanup_buf struct buf frames = BUF_INIT(256u << 20);
+	char encoder[FRAME_ENCODER_MAX];
+	int64_t object;
+	struct query q;
+	int r = incoming_record(&n->nar, c, OBJECT_FRAMED, &object, err);
+
+	if (r < 0)
+		return r;
+	if (frames_serialize(&frames, &n->object.frames) < 0)
+		return err_set(err, E_LIMIT, "the NAR has too many frames");
+	frame_encoder_identity(encoder);
+	query_init(&q, c,
+		   "INSERT INTO nar (nar_hash, nar_size, object, frames, encoder, added)"
+		   " VALUES (?1, ?2, ?3, ?4, ?5, ?6)");
+	query_bind_hash(&q, 1, &n->object.nar.digest);
+	query_bind_int(&q, 2, (int64_t)n->object.nar.size);
+	query_bind_int(&q, 3, object);
+	query_bind_blob(&q, 4, buf_slice(&frames));
+	query_bind_str(&q, 5, encoder);
+	query_bind_int(&q, 6, now_seconds());
+	r = query_run(&q, err);
+	if (r >= 0)
+		*ret_id = conn_last_id(c);
+	return r;
+}
+
+static int body_insert(struct conn *c, int64_t nar, const char *path, struct incoming *glue,
+		       const struct layer_object *layer, struct err *err)
+{
+	cleanup_buf struct buf frames = BUF_INIT(256u << 20);
+	char encoder[FRAME_ENCODER_MAX];
+	int64_t object;
+	struct query q;
+	int r = incoming_record(glue, c, OBJECT_GLUE, &object, err);
+
+	if (r < 0)
+		return r;
+	if (frames_serialize(&frames, &layer->frames) < 0)
+		return err_set(err, E_LIMIT, "the layer has too many frames");
+	frame_encoder_identity(encoder);
+	query_init(&q, c,
+		   "INSERT INTO body (path, nar, glue, frames, tar_digest, tar_size, zstd_digest,"
+		   " zstd_size, encoder) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
+	query_bind_str(&q, 1, path);
+	query_bind_int(&q, 2, nar);
+	query_bind_int(&q, 3, object);
+	query_bind_blob(&q, 4, buf_slice(&frames));
+	query_bind_hash(&q, 5, &layer->tar.digest);
+	query_bind_int(&q, 6, (int64_t)layer->tar.size);
+	query_bind_hash(&q, 7, &layer->zstd.digest);
+	query_bind_int(&q, 8, (int64_t)layer->zstd.size);
+	query_bind_str(&q, 9, encoder);
+	return query_run(&q, err);
+}
+
+static int body_exists(struct conn *c, int64_t nar, const char *path, struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(&q, c, "SELECT 1 FROM body WHERE path = ?1 AND nar = ?2");
+	query_bind_str(&q, 1, path);
+	query_bind_int(&q, 2, nar);
+	r = query_step(&q, err);
+	query_end(&q);
+	return r;
+}
+
+int new_nar_record(struct new_nar *n, struct conn *c, int64_t *ret_id, struct err *err)
+{
+	struct query q;
+	bool same_frames = true;
+	int r;
+
+	query_init(&q, c,
+		   "SELECT nar.id, object.sha256 FROM nar JOIN object ON object.id = nar.object"
+		   " WHERE nar.nar_hash = ?1");
+	query_bind_hash(&q, 1, &n->object.nar.digest);
+	r = query_step(&q, err);
+	if (r > 0) {
+		struct hash object;
+
+		*ret_id = query_int(&q, 0);
+		query_hash(&q, 1, &object);
+		same_frames = hash_equal(&object, &n->object.zstd.digest);
+	}
+	query_end(&q);
+	if (r == 0)
+		r = nar_insert(n, c, ret_id, err);
+	/* Glue fits the frames that it was made with (another encoder made those that are kept). */
+	if (r < 0 || !n->has_layer || !same_frames)
+		return r < 0 ? r : 0;
+	r = body_exists(c, *ret_id, n->path, err);
+	return r != 0 ? (r < 0 ? r : 0)
+		      : body_insert(c, *ret_id, n->path, &n->glue, &n->layer, err);
+}
+
+void new_nar_settle(struct new_nar *n, bool committed)
+{
+	incoming_settle(&n->nar, committed);
+	incoming_settle(&n->glue, committed);
+}
+
+void new_nar_release(struct new_nar *n)
+{
+	if (!n->store)
+		return;
+	absorb_free(n->absorb);
+	incoming_release(&n->nar);
+	incoming_release(&n->glue);
+	nar_object_release(&n->object);
+	layer_object_release(&n->layer);
+	free(n->path);
+	*n = (struct new_nar){0};
+}
+
+/* ---- What is kept ---- */
+
+void nar_release(struct nar *n)
+{
+	frames_release(&n->frames);
+	*n = (struct nar){0};
+}
+
+static bool encoder_is_ours(struct slice encoder)
+{
+	char ours[FRAME_ENCODER_MAX];
+
+	frame_encoder_identity(ours);
+	return slice_equal_str(encoder, ours);
+}
+
+static int nar_load(struct query *q, struct nar *ret, struct err *err)
+{
+	struct nar n = {0};
+	int r = query_step(q, err);
+
+	if (r > 0) {
+		n.id = query_int(q, 0);
+		query_hash(q, 1, &n.nar_hash);
+		n.nar_size = (uint64_t)query_int(q, 2);
+		n.object = query_int(q, 3);
+		n.current_encoder = encoder_is_ours(query_bytes(q, 5));
+		query_hash(q, 6, &n.file_hash);
+		n.file_size = (uint64_t)query_int(q, 7);
+		if (frames_parse(&n.frames, query_bytes(q, 4)) < 0)
+			r = err_set(err, E_INTERNAL, "the frames of a NAR cannot be read");
+	}
+	query_end(q);
+	if (r > 0)
+		*ret = n;
+	return r;
+}
+
+#define NAR_COLUMNS                                                                              \
+	"SELECT nar.id, nar_hash, nar_size, object, frames, encoder, object.sha256, object.size" \
+	" FROM nar JOIN object ON object.id = nar.object"
+
+int nar_find_hash(struct conn *c, const struct hash *nar_hash, struct nar *ret, struct err *err)
+{
+	struct query q;
+
+	query_init(&q, c, NAR_COLUMNS " WHERE nar_hash = ?1");
+	query_bind_hash(&q, 1, nar_hash);
+	return nar_load(&q, ret, err);
+}
+
+int nar_find_id(struct conn *c, int64_t id, struct nar *ret, struct err *err)
+{
+	struct query q;
+
+	query_init(&q, c, NAR_COLUMNS " WHERE nar.id = ?1");
+	query_bind_int(&q, 1, id);
+	return nar_load(&q, ret, err);
+}
+
+int nar_decode(struct store *s, const struct nar *n, struct sink *out, struct err *err)
+{
+	cleanup_object struct object object = OBJECT_INIT;
+	struct conn *c = db_reader(s->db, err);
+	int r;
+
+	if (!c)
+		return err->code;
+	r = object_open(s, c, n->object, &object, err);
+	db_reader_done(s->db, c);
+	if (r >= 0)
+		r = nar_object_decode(object_reader(&object), &n->frames, out, err);
+	return r < 0 ? r : sink_finish(out, err);
+}
+
+static int name_insert(struct conn *c, int64_t view, const struct hash *h, const char *suffix,
+		       const struct nar *n, enum codec codec, struct err *err)
+{
+	char name[HASH_TEXT_MAX + 16];
+	struct query q;
+
+	hash_format_bare(name, h, HASH_NIX32);
+	snprintf(name + strlen(name), sizeof(name) - strlen(name), "%s", suffix);
+	query_init(
+		&q, c,
+		"INSERT OR IGNORE INTO nar_name (view, name, nar, codec) VALUES (?1, ?2, ?3, ?4)");
+	query_bind_int(&q, 1, view);
+	query_bind_str(&q, 2, name);
+	query_bind_int(&q, 3, n->id);
+	query_bind_int(&q, 4, codec);
+	return query_run(&q, err);
+}
+
+int nar_name_views(struct conn *c, int64_t view, const struct nar *n, struct err *err)
+{
+	int r = name_insert(c, view, &n->file_hash, ".nar.zst", n, CODEC_ZSTD, err);
+
+	return r < 0 ? r : name_insert(c, view, &n->nar_hash, ".nar", n, CODEC_NONE, err);
+}
+
+int nar_in_view(struct conn *c, int64_t view, const struct hash *nar_hash, struct err *err)
+{
+	char name[HASH_TEXT_MAX + 16];
+	struct query q;
+	int r;
+
+	hash_format_bare(name, nar_hash, HASH_NIX32);
+	snprintf(name + strlen(name), sizeof(name) - strlen(name), ".nar");
+	query_init(&q, c, "SELECT 1 FROM nar_name WHERE view = ?1 AND name = ?2");
+	query_bind_int(&q, 1, view);
+	query_bind_str(&q, 2, name);
+	r = query_step(&q, err);
+	query_end(&q);
+	return r;
+}
+
+/* ---- Layers of one path ---- */
+
+void body_release(struct body *b)
+{
+	frames_release(&b->frames);
+	*b = (struct body){0};
+}
+
+int body_find(struct conn *c, int64_t nar, const char *path, struct body *ret, struct err *err)
+{
+	struct body b = {0};
+	struct query q;
+	int r;
+
+	query_init(&q, c,
+		   "SELECT body.id, object.sha256, frames, tar_digest, tar_size, zstd_digest,"
+		   " zstd_size, encoder FROM body JOIN object ON object.id = body.glue"
+		   " WHERE path = ?1 AND nar = ?2");
+	query_bind_str(&q, 1, path);
+	query_bind_int(&q, 2, nar);
+	r = query_step(&q, err);
+	if (r > 0) {
+		b.id = query_int(&q, 0);
+		query_hash(&q, 1, &b.glue);
+		query_hash(&q, 3, &b.tar.digest);
+		b.tar.size = (uint64_t)query_int(&q, 4);
+		query_hash(&q, 5, &b.zstd.digest);
+		b.zstd.size = (uint64_t)query_int(&q, 6);
+		b.current_encoder = encoder_is_ours(query_bytes(&q, 7));
+		if (frames_parse(&b.frames, query_bytes(&q, 2)) < 0)
+			r = err_set(err, E_INTERNAL, "the frames of a layer cannot be read");
+	}
+	query_end(&q);
+	if (r > 0)
+		*ret = b;
+	return r;
+}
+
+struct body_job {
+	int64_t nar;
+	const char *path;
+	struct incoming *glue;
+	const struct layer_object *layer;
+};
+
+static int body_job(struct conn *c, void *arg, struct err *err)
+{
+	const struct body_job *job = arg;
+	int r = body_exists(c, job->nar, job->path, err);
+
+	return r != 0 ? (r < 0 ? r : 0)
+		      : body_insert(c, job->nar, job->path, job->glue, job->layer, err);
+}
+
+/* Reads the NAR once and keeps what its tar needs besides. */
+static int body_derive(struct store *s, const struct nar *n, const struct store_path *path,
+		       struct err *err)
+{
+	cleanup_object struct object object = OBJECT_INIT;
+	cleanup_incoming struct incoming glue;
+	struct layer_object layer = {0};
+	struct body_job job = {n->id, path->text, &glue, &layer};
+	char dir[STORE_DIR_MAX + 1] = "";
+	struct conn *c;
+	int r;
+
+	incoming_init(&glue, s);
+	c = db_reader(s->db, err);
+	if (!c)
+		return err->code;
+	r = object_open(s, c, n->object, &object, err);
+	db_reader_done(s->db, c);
+	if (r < 0)
+		return r;
+	memcpy(dir, path->text, path->dir_len);
+	r = derive_layer(object_reader(&object), &n->frames, dir, store_path_base(path), &glue.sink,
+			 &layer, err);
+	if (r >= 0) {
+		incoming_end(&glue);
+		r = incoming_seal(&glue, err);
+	}
+	if (r >= 0)
+		r = db_write(s->db, body_job, &job, err);
+	incoming_settle(&glue, r >= 0);
+	layer_object_release(&layer);
+	return r < 0 ? err_wrap(err, "%s", path->text) : 0;
+}
+
+static int body_look(struct store *s, int64_t nar, const char *path, struct body *ret_body,
+		     struct nar *ret_nar, struct err *err)
+{
+	struct conn *c = db_reader(s->db, err);
+	int r;
+
+	if (!c)
+		return err->code;
+	r = body_find(c, nar, path, ret_body, err);
+	if (r == 0 && ret_nar) {
+		r = nar_find_id(c, nar, ret_nar, err);
+		r = r < 0 ? r : r > 0 ? 0 : err_set(err, E_NOTFOUND, "the NAR of %s is gone", path);
+	}
+	db_reader_done(s->db, c);
+	return r;
+}
+
+int body_make(struct store *s, int64_t nar, const struct store_path *path, struct body *ret,
+	      struct err *err)
+{
+	CLEANUP(content_free) struct content *guard = content_new(s);
+	cleanup_nar struct nar n = {0};
+	int r = body_look(s, nar, path->text, ret, &n, err);
+
+	if (r != 0)
+		return r < 0 ? r : 0;
+	r = body_derive(s, &n, path, err);
+	if (r >= 0)
+		r = body_look(s, nar, path->text, ret, NULL, err);
+	if (r == 0)
+		return err_set(err, E_INTERNAL, "the layer of %s was not kept", path->text);
+	return r < 0 ? r : 0;
+}

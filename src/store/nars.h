@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * NARs: taken in as events, kept framed, once for each content; private to src/store.
+ */
+#ifndef NACRE_STORE_NARS_H
+#define NACRE_STORE_NARS_H
+
+#include <nacre/absorb.h>
+#include <nacre/splice.h>
+
+#include "store/objects.h"
+
+/* A NAR on its way in: init, events, seal, record inside a transaction, settle, release. */
+struct new_nar {
+	struct store *store; /* borrowed; NULL: all-zero, nothing */
+	struct incoming nar, glue;
+	struct absorb *absorb; /* owned */
+	char *path;            /* owned whole store path, or NULL: no name */
+	bool with_layer;       /* make the glue, too */
+	struct nar_object object;
+	bool has_layer; /* made it: it is layerable */
+	struct layer_object layer;
+};
+/* `path` may be NULL: a NAR without a name. `with_layer`: what its tar needs is made in the same pass. */
+void new_nar_init(struct new_nar *n, struct store *s, const struct store_path *path,
+		  bool with_layer);
+struct node_sink *new_nar_node_sink(struct new_nar *n);
+/* After NODE_END: hashes are known, bytes are durable. */
+int new_nar_seal(struct new_nar *n, struct err *err);
+int new_nar_record(struct new_nar *n, struct conn *c, int64_t *ret_id, struct err *err);
+void new_nar_settle(struct new_nar *n, bool committed);
+void new_nar_release(struct new_nar *n);
+#define cleanup_new_nar __attribute__((cleanup(new_nar_release)))
+
+/* A NAR that is kept. */
+struct nar {
+	int64_t id;
+	int64_t object;
+	struct hash nar_hash;
+	uint64_t nar_size;
+	struct hash file_hash; /* of the framed object */
+	uint64_t file_size;
+	struct frames frames; /* owned */
+	bool current_encoder; /* this program would make the same frames */
+};
+void nar_release(struct nar *n);
+#define cleanup_nar __attribute__((cleanup(nar_release)))
+/* 1 found, 0 there is none. */
+int nar_find_hash(struct conn *c, const struct hash *nar_hash, struct nar *ret, struct err *err);
+int nar_find_id(struct conn *c, int64_t id, struct nar *ret, struct err *err);
+/* The whole NAR, uncompressed, to a sink, which is finished. */
+int nar_decode(struct store *s, const struct nar *n, struct sink *out, struct err *err);
+
+/* Inside a transaction: the names under which a view has a NAR from now on. */
+int nar_name_views(struct conn *c, int64_t view, const struct nar *n, struct err *err);
+/* 1: the view has this NAR, under whatever name; 0. */
+int nar_in_view(struct conn *c, int64_t view, const struct hash *nar_hash, struct err *err);
+enum { NAR_NAME_MAX = 255 }; /* bytes of a name under nar/ */
+
+/* The layer of exactly one path. */
+struct body {
+	int64_t id;
+	struct hash glue;     /* digest of the glue object */
+	struct frames frames; /* owned */
+	struct named_bytes tar, zstd;
+	bool current_encoder; /* preamble and trailer of `zstd` are those of this program */
+};
+void body_release(struct body *b);
+/* 1 found, 0 there is none. */
+int body_find(struct conn *c, int64_t nar, const char *path, struct body *ret, struct err *err);
+/* Finds or derives it. E_UNSUPPORTED: not layerable, with the file's name. */
+int body_make(struct store *s, int64_t nar, const struct store_path *path, struct body *ret,
+	      struct err *err);
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of src/store share: the store itself, its views, and looking things up in them. */
+#ifndef NACRE_STORE_INTERNAL_H
+#define NACRE_STORE_INTERNAL_H
+
+#include <pthread.h>
+
+#include "base/mem.h"
+#include "store/db.h"
+#include "store/store.h"
+
+struct session; /* uploads.c */
+struct making;  /* made.c */
+
+struct store_view {
+	struct store *store; /* borrowed */
+	int64_t id;
+	struct public_key *trusted; /* owned */
+	size_t n_trusted;
+	int priority;
+	pthread_rwlock_t lock;
+	/* Empty: not known yet; never changes once set. Under the lock. */
+	char store_dir[STORE_DIR_MAX + 1];
+};
+
+struct store {
+	struct db *db;                               /* owned */
+	int dirfd, objects_fd, incoming_fd, lock_fd; /* owned */
+	struct store_options options;                /* its pointers are not valid */
+	struct store_view root;
+
+	pthread_mutex_t sessions_lock;
+	struct session **sessions; /* owned table of chains; under sessions_lock */
+	size_t n_sessions;         /* under sessions_lock */
+
+	pthread_mutex_t contents_lock;
+	struct content *contents_oldest, *contents_newest; /* under contents_lock, as the clock */
+	uint64_t contents_clock;
+
+	/* Garbage up to this row may go once no content is older than this; one thread maintains. */
+	pthread_mutex_t garbage_lock;
+	int64_t garbage_mark;
+	uint64_t garbage_clock;
+
+	/* Images that are being made: who wants the same one waits for it. */
+	pthread_mutex_t making_lock;
+	pthread_cond_t making_done;
+	struct making *making; /* borrowed; under making_lock */
+};
+
+int64_t now_seconds(void);
+
+/* The store dir of a view, copied to `ret` of STORE_DIR_MAX + 1 bytes; false: not known yet. */
+bool view_store_dir(struct store_view *v, char *ret);
+
+/* A reader of the view's store, or NULL with `err` set; give it back with reader_done(). */
+static inline struct conn *reader(struct store_view *v, struct err *err)
+{
+	return db_reader(v->store->db, err);
+}
+static inline void reader_done(struct store_view *v, struct conn *c)
+{
+	db_reader_done(v->store->db, c);
+}
+
+#endif

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening and closing a data directory. */
+#include <errno.h>
+#include <string.h>
+#include <sys/file.h>
+#include <time.h>
+
+#include "base/fs.h"
+#include "store/garbage.h"
+#include "store/objects.h"
+#include "store/uploads.h"
+
+#define VERSION_TEXT "nacre store 1\n"
+
+int64_t now_seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return now.tv_sec;
+}
+
+static int make_dir(int dirfd, const char *name, struct err *err)
+{
+	if (mkdirat(dirfd, name, 0700) < 0 && errno != EEXIST)
+		return err_errno(err, "create %s", name);
+	return 0;
+}
+
+static int open_dir(int dirfd, const char *name, int *ret, struct err *err)
+{
+	int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_errno(err, "open %s", name);
+	*ret = fd;
+	return 0;
+}
+
+/* One process at a time. The lock goes with the process, however it ends. */
+static int lock_take(struct store *s, const char *dir, struct err *err)
+{
+	s->lock_fd = openat(s->dirfd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (s->lock_fd < 0)
+		return err_errno(err, "open %s/lock", dir);
+	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	if (errno != EWOULDBLOCK)
+		return err_errno(err, "lock %s", dir);
+	return err_set(err, E_CONFLICT,
+		       "%s is in use by another process: stop it, or take another directory", dir);
+}
+
+/* 1: a directory that is empty but for the lock. */
+static int is_fresh(struct store *s, struct err *err)
+{
+	cleanup_buf struct buf text = {0};
+	int r = read_file_at(s->dirfd, "version", 256, &text, err);
+
+	if (r == E_NOTFOUND) {
+		if (faccessat(s->dirfd, "meta.sqlite", F_OK, 0) == 0)
+			return err_set(err, E_UNSUPPORTED,
+				       "the data directory has no file 'version'");
+		*err = ERR_INIT;
+		return 1;
+	}
+	if (r < 0)
+		return r;
+	if (!slice_equal_str(buf_slice(&text), VERSION_TEXT))
+		return err_set(err, E_UNSUPPORTED,
+			       "the data directory was written by another version of nacre (%.*s)",
+			       (int)strcspn((char *)text.data, "\n"), (char *)text.data);
+	return 0;
+}
+
+static int layout_make(struct store *s, struct err *err)
+{
+	int r = make_dir(s->dirfd, "objects", err);
+
+	if (r >= 0)
+		r = make_dir(s->dirfd, "incoming", err);
+	if (r >= 0)
+		r = open_dir(s->dirfd, "objects", &s->objects_fd, err);
+	if (r >= 0)
+		r = open_dir(s->dirfd, "incoming", &s->incoming_fd, err);
+	return r;
+}
+
+static int database_open(struct store *s, const char *dir, struct err *err)
+{
+	cleanup_free char *path = xasprintf("%s/meta.sqlite", dir);
+
+	return db_open(&s->db, path, err);
+}
+
+static int view_open_job(struct conn *c, void *arg, struct err *err)
+{
+	struct store_view *v = arg;
+	struct query q;
+	int r;
+
+	query_init(&q, c, "INSERT OR IGNORE INTO view (name) VALUES ('')");
+	r = query_run(&q, err);
+	if (r < 0)
+		return r;
+	if (v->store_dir[0]) {
+		query_init(&q, c,
+			   "UPDATE view SET store_dir = ?1 WHERE name = '' AND store_dir IS NULL");
+		query_bind_str(&q, 1, v->store_dir);
+		r = query_run(&q, err);
+	}
+	return r;
+}
+
+static int view_read(struct store_view *v, struct err *err)
+{
+	struct conn *c = reader(v, err);
+	struct query q;
+	int r;
+
+	if (!c)
+		return err->code;
+	query_init(&q, c, "SELECT id, coalesce(store_dir, '') FROM view WHERE name = ''");
+	r = query_step(&q, err);
+	if (r > 0) {
+		struct slice dir = query_bytes(&q, 1);
+
+		v->id = query_int(&q, 0);
+		if (v->store_dir[0] && !slice_equal_str(dir, v->store_dir))
+			r = err_set(err, E_CONFLICT, "this store holds paths of %.*s, not of %s",
+				    (int)dir.len, (const char *)dir.data, v->store_dir);
+		else if (dir.len <= STORE_DIR_MAX)
+			memcpy(v->store_dir, dir.data, dir.len);
+	}
+	query_end(&q);
+	reader_done(v, c);
+	return r < 0 ? r : 0;
+}
+
+static int root_open(struct store *s, const struct store_options *options, struct err *err)
+{
+	struct store_view *v = &s->root;
+	int r;
+
+	v->priority = options->priority;
+	v->n_trusted = options->n_trusted;
+	if (v->n_trusted)
+		v->trusted = xmemdup(options->trusted, v->n_trusted * sizeof(*v->trusted));
+	if (options->store_dir) {
+		if (store_dir_check(slice_str(options->store_dir)) < 0)
+			return err_set(err, E_INVALID, "'%s' is not a store directory",
+				       options->store_dir);
+		memcpy(v->store_dir, options->store_dir, strlen(options->store_dir));
+	}
+	r = db_write(s->db, view_open_job, v, err);
+	return r < 0 ? r : view_read(v, err);
+}
+
+bool view_store_dir(struct store_view *v, char *ret)
+{
+	pthread_rwlock_rdlock(&v->lock);
+	memcpy(ret, v->store_dir, sizeof(v->store_dir));
+	pthread_rwlock_unlock(&v->lock);
+	return ret[0] != '\0';
+}
+
+static struct store *store_alloc(const struct store_options *options)
+{
+	struct store *s = xcalloc(1, sizeof(*s));
+
+	s->dirfd = s->objects_fd = s->incoming_fd = s->lock_fd = -1;
+	s->options = *options;
+	s->options.store_dir = NULL;
+	s->options.trusted = NULL;
+	s->options.architecture = options->architecture ? xstrdup(options->architecture) : NULL;
+	s->sessions = xcalloc(SESSION_SLOTS, sizeof(*s->sessions));
+	s->root.store = s;
+	pthread_rwlock_init(&s->root.lock, NULL);
+	pthread_mutex_init(&s->sessions_lock, NULL);
+	pthread_mutex_init(&s->contents_lock, NULL);
+	pthread_mutex_init(&s->garbage_lock, NULL);
+	pthread_mutex_init(&s->making_lock, NULL);
+	pthread_cond_init(&s->making_done, NULL);
+	return s;
+}
+
+static int store_start(struct store *s, const char *dir, const struct store_options *options,
+		       struct err *err)
+{
+	int fresh, r = open_dir(AT_FDCWD, dir, &s->dirfd, err);
+
+	if (r >= 0)
+		r = lock_take(s, dir, err);
+	fresh = r >= 0 ? is_fresh(s, err) : r;
+	r = fresh;
+	if (r >= 0)
+		r = layout_make(s, err);
+	if (r >= 0 && fresh)
+		r = objects_prepare(s, err);
+	/* The version comes before the database: what has a database has a version. */
+	if (r >= 0 && fresh)
+		r = write_file_at(s->dirfd, "version", VERSION_TEXT, strlen(VERSION_TEXT), true,
+				  err);
+	if (r >= 0)
+		r = database_open(s, dir, err);
+	if (r >= 0)
+		r = incoming_recover(s, err);
+	return r < 0 ? r : root_open(s, options, err);
+}
+
+int store_open(struct store **ret, const char *dir, const struct store_options *options,
+	       struct err *err)
+{
+	struct store *s;
+	int r = make_dir(AT_FDCWD, dir, err);
+
+	if (r < 0)
+		return r;
+	s = store_alloc(options);
+	r = store_start(s, dir, options, err);
+	if (r < 0) {
+		store_close(s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+void store_close(struct store *s)
+{
+	if (!s)
+		return;
+	sessions_expire(s, INT64_MAX);
+	db_close(s->db);
+	pthread_rwlock_destroy(&s->root.lock);
+	pthread_mutex_destroy(&s->sessions_lock);
+	pthread_mutex_destroy(&s->contents_lock);
+	pthread_mutex_destroy(&s->garbage_lock);
+	pthread_mutex_destroy(&s->making_lock);
+	pthread_cond_destroy(&s->making_done);
+	free(s->sessions);
+	free((char *)(uintptr_t)s->options.architecture);
+	free(s->root.trusted);
+	close_fd(&s->incoming_fd);
+	close_fd(&s->objects_fd);
+	close_fd(&s->lock_fd);
+	close_fd(&s->dirfd);
+	free(s);
+}
+
+struct store_view *store_root(struct store *s)
+{
+	return &s->root;
+}
+
+int store_maintain(struct store *s, struct err *err)
+{
+	sessions_expire(s, now_seconds() - s->options.upload_idle_s);
+	return garbage_collect(s, err);
+}
