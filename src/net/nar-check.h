@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A sink that proves a NAR against NarHash and NarSize of its path info while it passes. finish() checks, and does not finish `next`. */
+/* A sink that proves a NAR against NarHash and NarSize of its path info while it passes: the
+ * last bytes go on only if all is right. finish() checks the size, and does not finish `next`. */
 #ifndef NACRE_NET_NAR_CHECK_H
 #define NACRE_NET_NAR_CHECK_H
 

@@ -257,6 +257,8 @@ int main(int argc, char **argv)
 	}
 	if (argc > 1 && strncmp(argv[1], "registry-", 9) == 0)
 		r = registry_command(&w, argv[1] + 9, &err);
+	else if (argc > 1 && strncmp(argv[1], "cache-", 6) == 0)
+		r = cache_command(&w, argv[1] + 6, &err);
 	else
 		err_set(&err, E_USAGE, "no such command");
 	for (size_t i = 0; argc > 1 && i < ARRAY_LEN(commands); i++) {

@@ -25,5 +25,7 @@ int open_output(const char *file, struct fd_sink *ret, struct err *err);
 
 /* registry-NAME WORD… */
 int registry_command(const struct words *w, const char *name, struct err *err);
+/* cache-NAME WORD… */
+int cache_command(const struct words *w, const char *name, struct err *err);
 
 #endif

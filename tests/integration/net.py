@@ -7,8 +7,10 @@
 
 import base64
 import email.utils
+import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -298,6 +300,19 @@ def test_http_tls():
     check("tls: redirect from http to https, without authorization", r.body == "none", r)
 
 
+def test_http():
+    s, other = net_server.Server(), net_server.Server()
+    test_http_plain(s)
+    test_http_limits(s)
+    test_http_retry(s)
+    test_http_resume(s)
+    test_http_encodings(s)
+    test_http_redirects(s, other)
+    test_http_uploads(s)
+    test_http_parallel(s)
+    test_http_tls()
+
+
 # ---- registries ------------------------------------------------------------------------------------
 
 
@@ -544,24 +559,332 @@ def test_docker_registry():
         process.wait()
 
 
+# ---- binary caches -------------------------------------------------------------------------------
+
+NIX_CONFIG = """build-users-group =
+sandbox = false
+substituters =
+require-sigs = false
+fsync-metadata = false
+experimental-features = nix-command
+"""
+
+PACKAGES = """
+let make = name: text: derivation {
+      inherit name; system = builtins.currentSystem; PATH = "/usr/bin:/bin";
+      builder = "/bin/sh"; args = [ "-c" text ]; };
+    a = make "a" "mkdir -p $out/bin; echo a > $out/bin/a; head -c 3000000 /dev/zero > $out/zeros; echo $out > $out/self";
+    b = make "b" "mkdir $out; echo ${a} > $out/a; seq 1 200000 > $out/seq; ln -s ${c} $out/c";
+    c = make "c" "echo nothing > $out";
+in make "d" "mkdir $out; ln -s ${b} $out/b; echo ${a} > $out/a"
+"""
+
+
+class Nix:
+    """A store of our own, with store paths below T."""
+
+    def __init__(self):
+        self.dir = os.path.join(T, "nix")
+        self.env = dict(ENV, NIX_CONFIG=NIX_CONFIG, NIX_STORE_DIR=self.dir + "/store", NIX_STATE_DIR=self.dir + "/var",
+                        NIX_LOG_DIR=self.dir + "/log", NIX_CONF_DIR=self.dir + "/etc")
+        self.store = self.dir + "/store"
+        self.root = self.run("nix-build", "--no-out-link", scratch("packages.nix", PACKAGES.encode())).strip()
+        self.closure = sorted(self.run("nix-store", "-qR", self.root).split())
+        self.run("nix-store", "--generate-binary-cache-key", "test-1", scratch("sk"), scratch("pk"))
+        self.secret, self.public = (content(scratch(n)).decode().strip() for n in ("sk", "pk"))
+
+    def run(self, *argv, **more):
+        r = subprocess.run(argv, env=dict(self.env, **more), capture_output=True, text=True)
+        if r.returncode:
+            raise RuntimeError("%s: %s" % (argv, r.stderr))
+        return r.stdout
+
+    def cache(self, name, compression, sign=False):
+        """A cache made by Nix: its folder."""
+        folder = scratch("cache-" + name)
+        key = "&secret-key=" + scratch("sk") if sign else ""
+        self.run("nix", "copy", "--to", "file://%s?compression=%s%s" % (folder, compression, key), self.root)
+        return folder
+
+    def dump(self, path):
+        return subprocess.run(["nix-store", "--dump", path], env=self.env, capture_output=True, check=True).stdout
+
+    def accepts(self, url, name):
+        """Can Nix substitute all from there into an empty store, and is it sound?"""
+        other = "local?root=" + scratch("second-" + name)
+        try:
+            self.run("nix", "copy", "--no-check-sigs", "--from", url, "--to", other, self.root)
+            self.run("nix", "store", "verify", "--no-trust", "--store", other, "--all")
+            return True
+        except RuntimeError as e:
+            return str(e)
+
+
+def hash_part(path):
+    return os.path.basename(path)[:32]
+
+
+def narinfo_of(folder, path):
+    return os.path.join(folder, hash_part(path) + ".narinfo")
+
+
+def edit(path, change):
+    data = content(path)
+    with open(path, "wb") as file:
+        file.write(change(data))
+
+
+def same_nars(nix, where, *options):
+    """Every NAR out of the cache is what Nix dumps."""
+    out = scratch("nar")
+    for path in nix.closure:
+        r = drive("cache-nar", where, hash_part(path), out, *options)
+        if r.code or content(out) != nix.dump(path):
+            return "%s\n%s" % (path, r)
+    return True
+
+
+def test_cache_read(nix):
+    plain = nix.cache("none", "none")
+    s = net_server.Server(handler=net_server.Cache)
+    s.state.folder = plain
+    for compression in ("none", "gzip", "zstd", "xz", "bzip2", "br", "lz4", "lzip"):
+        folder = plain if compression == "none" else nix.cache(compression, compression)
+        good = same_nars(nix, "file://" + folder)
+        check("cache: NARs with compression %s by file://" % compression, good is True, good)
+        s.state.folder = folder
+        good = same_nars(nix, s.url + "/x")
+        check("cache: NARs with compression %s by http://" % compression, good is True, good)
+    s.state.folder = plain
+    for how in ("zipped", "absolute", "query"):
+        good = same_nars(nix, s.url + "/" + how + "/")
+        check("cache: NARs, %s" % how, good is True, good)
+    for where in ("file://" + plain, s.url + "/x", s.url + "/zipped"):
+        r = drive("cache-closure", where, nix.root)
+        paths = [line[5:] for line in r.lines if line.startswith("path ")]
+        check("cache: closure by " + where.split(":")[0], paths == nix.closure, r)
+    r = drive("cache-info", "file://" + plain)
+    check("cache: store dir from nix-cache-info", r.fields.get("store") == nix.store, r)
+    fails("cache: another store dir", drive("cache-info", "file://" + plain, "store=/nix/store"), "mismatch", nix.store)
+    check("cache: percent in file://", drive("cache-info", "file://" + plain.replace("cache", "%63ache")).code == 0)
+    fails("cache: no cache", drive("cache-info", "file://" + scratch("..")), "not-found", "not a binary cache")
+    fails("cache: no directory", drive("cache-info", "file:///nowhere"), "not-found")
+    fails("cache: no address", drive("cache-info", "ssh://host"), "usage")
+    nothing = "0" * 32
+    for where in ("file://" + plain, s.url + "/x", s.url + "/s3"):
+        fails("cache: no such path by " + where.split(":")[0], drive("cache-narinfo", where, nothing), "not-found", nothing)
+    fails("cache: no hash part", drive("cache-narinfo", "file://" + plain, "../../etc/passwd"), "usage")
+    hole = [path for path in nix.closure if path.endswith("-c")][0]
+    os.rename(narinfo_of(plain, hole), scratch("away"))
+    base = os.path.basename(hole)
+    for where in ("file://" + plain, s.url + "/x"):
+        r = drive("cache-closure", where, nix.root)
+        fails("cache: a closure with a hole", r, "not-found", base + ", which ")
+    os.rename(scratch("away"), narinfo_of(plain, hole))
+
+
+def test_cache_lies(nix):
+    def bad(name, change, error, text="", path=None, compression="none"):
+        folder = scratch("lies")
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(scratch("cache-" + compression), folder)
+        change(folder, narinfo_of(folder, path or nix.root))
+        s.state.folder = folder
+        for where in ("file://" + folder, s.url + "/x"):
+            r = drive("cache-nar", where, hash_part(path or nix.root), scratch("nar"))
+            fails("cache: %s, by %s" % (name, where.split(":")[0]), r, error, text)
+
+    def nar_file(folder, info):
+        url = [line[5:] for line in content(info).decode().splitlines() if line.startswith("URL: ")][0]
+        return os.path.join(folder, url)
+
+    def in_nar(change):
+        return lambda folder, info: edit(nar_file(folder, info), change)
+
+    def in_info(old, new):
+        return lambda folder, info: edit(info, lambda data: re.sub(old, new, data))
+
+    s = net_server.Server(handler=net_server.Cache)
+    flip = in_nar(lambda data: data[:-9] + bytes([data[-9] ^ 1]) + data[-8:])
+    bad("changed NAR", flip, "mismatch")
+    bad("changed NAR without FileHash", lambda f, i: (flip(f, i), in_info(rb"File(Hash|Size): .*\n", b"")(f, i)),
+        "mismatch", "NarHash is sha256:")
+    bad("short NAR", in_nar(lambda data: data[:-8]), "mismatch")
+    bad("long NAR", in_nar(lambda data: data + bytes(8)), "limit")
+    bad("wrong FileHash", in_info(rb"FileHash: sha256:.{52}", b"FileHash: sha256:" + b"0" * 52), "mismatch")
+    bad("wrong NarHash", in_info(rb"NarHash: sha256:.{52}", b"NarHash: sha256:" + b"0" * 52), "mismatch", "NarHash is")
+    bad("NarSize too small", in_info(rb"(NarSize: .*)\d\n", rb"\1\n"), "limit")
+    bad("NarSize too large", in_info(rb"NarSize: ", b"NarSize: 1"), "mismatch", "NarSize is 1")
+    bad("another compression", in_info(rb"Compression: none", b"Compression: xz"), "invalid", "xz: wrong magic")
+    bad("unknown compression", in_info(rb"Compression: none", b"Compression: rot13"), "invalid")
+    bad("narinfo of another path", lambda f, i: shutil.copy(narinfo_of(f, nix.closure[0]), i)
+        if nix.closure[0] != nix.root else shutil.copy(narinfo_of(f, nix.closure[1]), i), "mismatch", "is about")
+    bad("narinfo that is none", lambda f, i: edit(i, lambda data: b"hello"), "invalid", "line 1")
+    bad("narinfo that is too large", lambda f, i: edit(i, lambda data: data * 30000), "limit")
+    bad("NAR that is missing", lambda f, i: os.unlink(nar_file(f, i)), "not-found")
+    a = [p for p in nix.closure if p.endswith("-a")][0]
+    for compression in ("gzip", "zstd", "xz", "bzip2", "br", "lz4", "lzip"):
+        bad("bomb in " + compression, in_info(rb"NarSize: .*", b"NarSize: 1000"), "limit", "1000 bytes allowed", a, compression)
+        bad("truncated " + compression, lambda f, i: (in_nar(lambda data: data[:-20])(f, i),
+            in_info(rb"File(Hash|Size): .*\n", b"")(f, i)), "truncated", "", a, compression)
+    for name, url in (("leads out of a file:// cache", b"../../etc/passwd"), ("is absolute in a file:// cache", b"/etc/passwd"),
+                      ("is elsewhere", b"file:///etc/passwd")):
+        folder = scratch("lies")
+        edit(narinfo_of(folder, a), lambda data: re.sub(rb"URL: .*", b"URL: " + url, data))
+        r = drive("cache-nar", "file://" + folder, hash_part(a), scratch("nar"))
+        check("cache: a NAR that " + name, clean(r) and r.error in ("invalid", "unsupported"), r)
+    s.state.folder = scratch("cache-none")
+    r = drive("cache-nar", s.url + "/file", hash_part(nix.root), scratch("nar"))
+    fails("cache: file:// out of an http:// cache", r, "invalid", "not an http address")
+
+
+def test_cache_trust(nix):
+    signed, unsigned = nix.cache("signed", "zstd", sign=True), scratch("cache-zstd")
+    trust = "trust=" + nix.public
+    r = drive("cache-closure", "file://" + signed, nix.root, trust)
+    check("cache: signed paths", r.fields.get("paths") == str(len(nix.closure)), r)
+    fails("cache: unsigned paths", drive("cache-closure", "file://" + unsigned, nix.root, trust), "denied", "not signed")
+    other = "trust=test-1:" + base64.b64encode(bytes(range(32))).decode()
+    fails("cache: another key", drive("cache-closure", "file://" + signed, nix.root, other), "denied", "not signed")
+    edit(narinfo_of(signed, nix.root), lambda data: re.sub(rb"References: \S+ ", b"References: ", data))
+    fails("cache: a changed narinfo", drive("cache-narinfo", "file://" + signed, hash_part(nix.root), trust), "denied")
+    fixed = nix.run("nix-store", "--add", scratch("added", b"content")).strip()
+    folder = scratch("cache-ca")
+    nix.run("nix", "copy", "--to", "file://%s?compression=xz" % folder, fixed)
+    r = drive("cache-nar", "file://" + folder, hash_part(fixed), scratch("nar"), trust)
+    check("cache: a content address counts", r.code == 0 and content(scratch("nar")) == nix.dump(fixed), r)
+    nar = nix.dump(nix.closure[0])
+    with open(os.path.join(folder, "forged.nar"), "wb") as file:
+        file.write(nar)
+    edit(narinfo_of(folder, fixed), lambda data: re.sub(rb"File(Hash|Size): .*\n", b"", data)
+         .replace(b"Compression: xz", b"Compression: none"))
+    edit(narinfo_of(folder, fixed), lambda data: re.sub(rb"URL: .*", b"URL: forged.nar", data))
+    edit(narinfo_of(folder, fixed), lambda data: re.sub(rb"NarHash: .*", b"NarHash: sha256:" + hashlib.sha256(nar).hexdigest().encode(), data))
+    edit(narinfo_of(folder, fixed), lambda data: re.sub(rb"NarSize: .*", b"NarSize: %d" % len(nar), data))
+    r = drive("cache-nar", "file://" + folder, hash_part(fixed), scratch("nar"), trust)
+    fails("cache: if the content has it", r, "mismatch", "content address")
+
+
+def test_cache_auth(nix):
+    s, other = net_server.Server(handler=net_server.Cache), net_server.Server(handler=net_server.Cache)
+    s.state.folder = other.state.folder = scratch("cache-none")
+    s.state.elsewhere = other.url
+    private, where = s.url + "/private", "machine 127.0.0.1\nlogin u\npassword p\n"
+    netrc = scratch("netrc", where.encode())
+    fails("cache: nobody", drive("cache-info", private), "denied", "401")
+    check("cache: password in the URL", drive("cache-info", private.replace("//", "//u:p@")).code == 0)
+    check("cache: not in its name", "p@" not in drive("cache-info", private.replace("//", "//u:p@")).text)
+    check("cache: netrc", drive("cache-closure", private, nix.root, "netrc=" + netrc).code == 0)
+    check("cache: everything is sent with it at once", all("Authorization" in e[2] for e in s.state.log[-6:]))
+    os.makedirs(T + "/nix-conf", exist_ok=True)
+    scratch("nix-conf/netrc", where.encode())
+    check("cache: netrc of Nix", drive("cache-info", private, env={"NIX_CONF_DIR": T + "/nix-conf"}).code == 0)
+    r = drive("cache-nar", s.url + "/elsewhere", hash_part(nix.root), scratch("nar"), "netrc=" + netrc)
+    sent = other.state.log[-1]
+    fails("cache: a NAR elsewhere gets no password", r, "denied", "401")
+    check("cache: indeed", "Authorization" not in sent[2], sent)
+
+
+def test_cache_write(nix):
+    source = "file://" + scratch("cache-xz")
+    s = net_server.Server(handler=net_server.Cache)
+    for compression in ("none", "gzip", "zstd", "xz", "bzip2", "br"):
+        for kind in ("file", "http"):
+            folder = scratch("out-%s-%s" % (kind, compression))
+            os.makedirs(folder) if kind == "http" else None
+            s.state.folder = folder
+            to = "file://" + folder if kind == "file" else s.url + "/x"
+            r = drive("cache-copy", source, to, nix.root, "compression=" + compression, "level=1", "sign=" + nix.secret)
+            check("cache: put with %s by %s" % (compression, kind), r.code == 0 and r.text.count("put ") == 4, r)
+            good = same_nars(nix, "file://" + folder, "trust=" + nix.public)
+            check("cache: and get it back, signed", good is True, good)
+            good = nix.accepts("file://" + folder, "%s-%s" % (kind, compression))
+            check("cache: and Nix accepts it", good is True, good)
+    put = [e[1] for e in s.state.log if e[0] == "PUT" and e[1].endswith(".narinfo")][:4]
+    order = [hash_part(line[4:]) for line in drive("cache-copy", source, "file://" + scratch("order"), nix.root).lines
+             if line.startswith("put ")]
+    check("cache: references first", [p[3:35] for p in put] == order and order[-1] == hash_part(nix.root) and
+          order.index(hash_part([p for p in nix.closure if p.endswith("-b")][0])) == 2, (put, order))
+    r = drive("cache-copy", source, s.url + "/x", nix.root, "compression=br")
+    check("cache: what is there is skipped", r.text.count("present ") == 4 and "calls 0" in r.lines, r)
+    count = len([e for e in s.state.log if e[0] == "PUT"])
+    r = drive("cache-copy", source, s.url + "/x", nix.root, "compression=br", "level=1", "replace=1")
+    puts = [e[1] for e in s.state.log if e[0] == "PUT"][count:]
+    check("cache: or only its narinfo replaced", r.code == 0 and len(puts) == 4 and "narinfo" in puts[0], puts)
+    for compression in ("none", "zstd"):
+        s.state.folder = scratch("flaky-" + compression)
+        os.makedirs(s.state.folder)
+        r = drive("cache-copy", source, s.url + "/flaky", nix.root, "compression=" + compression)
+        good = same_nars(nix, "file://" + s.state.folder)
+        check("cache: uploads that break off, " + compression, good is True, "%s\n%s" % (good, r))
+    s.state.folder = scratch("readonly")
+    os.makedirs(s.state.folder)
+    scratch("readonly/nix-cache-info", b"StoreDir: " + nix.store.encode() + b"\n")
+    r = drive("cache-copy", source, s.url + "/readonly", nix.root)
+    fails("cache: a cache that takes nothing", r, "unsupported", "405")
+    for kind, to in (("file", "file://" + scratch("corrupt")), ("http", s.url + "/x")):
+        for compression in ("none", "zstd"):
+            s.state.folder = scratch("corrupt-" + compression)
+            os.makedirs(s.state.folder, exist_ok=True)
+            r = drive("cache-copy", source, to, nix.root, "corrupt=1", "compression=" + compression)
+            seen = scratch("corrupt") if kind == "file" else s.state.folder
+            fails("cache: a producer that lies, %s by %s" % (compression, kind), r, "mismatch", "NarHash is")
+            left = [f for _, _, files in os.walk(seen) for f in files if f != "nix-cache-info"]
+            check("cache: leaves nothing", left == [], left)
+
+
+def test_cache_many(nix):
+    """A wide and deep graph of narinfos, without NARs."""
+    folder, count = scratch("many"), 3000
+    os.makedirs(folder)
+    scratch("many/nix-cache-info", b"StoreDir: /nix/store\n")
+    letters = "0123456789abcdfghijklmnpqrsvwxyz"
+
+    def base(i):
+        return "".join(letters[i // 32 ** k % 32] for k in range(32)) + "-p%d" % i
+
+    for i in range(count):
+        references = " ".join(base(j) for j in {i, 2 * i + 1, 2 * i + 2} if j < count)
+        text = "StorePath: /nix/store/%s\nURL: nar/x.nar\nCompression: none\nNarHash: sha256:%s\nNarSize: 1\nReferences: %s\n"
+        scratch("many/%s.narinfo" % base(i)[:32], (text % (base(i), "0" * 52, references)).encode())
+    s = net_server.Server(handler=net_server.Cache)
+    s.state.folder = folder
+    for where in ("file://" + folder, s.url + "/x"):
+        start = time.time()
+        r = drive("cache-closure", where, "/nix/store/" + base(0))
+        check("cache: a closure of %d paths by %s (%.1f s)" % (count, where.split(":")[0], time.time() - start),
+              r.fields.get("paths") == str(count), r)
+    start = time.time()
+    small = drive("cache-closure", s.url + "/slow", "/nix/store/" + base(count // 64))
+    took, n = time.time() - start, int(small.fields.get("paths", 0))
+    check("cache: narinfos are asked for at the same time (%d in %.1f s)" % (n, took), n > 50 and took < n * 0.05, small)
+    fails("cache: gives up at the first failure", drive("cache-closure", s.url + "/x", "/nix/store/" + "0" * 32 + "-other"),
+          "mismatch", "is about")
+
+
+def test_caches():
+    if not shutil.which("nix"):
+        skip("cache", "needs nix")
+        return
+    nix = Nix()
+    test_cache_read(nix)
+    test_cache_lies(nix)
+    test_cache_trust(nix)
+    test_cache_auth(nix)
+    test_cache_write(nix)
+    test_cache_many(nix)
+
+
 def main():
     if not os.access(DRIVER, os.X_OK):
         skip("net", "no driver at " + DRIVER)
         return 0
-    s, other = net_server.Server(), net_server.Server()
-    test_http_plain(s)
-    test_http_limits(s)
-    test_http_retry(s)
-    test_http_resume(s)
-    test_http_encodings(s)
-    test_http_redirects(s, other)
-    test_http_uploads(s)
-    test_http_parallel(s)
-    test_http_tls()
+    test_http()
     test_registry_client()
     test_registry_uploads()
     test_registry_auth()
     test_docker_registry()
+    test_caches()
     shutil.rmtree(T, ignore_errors=True)
     return 1 if failed else 0
 

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import http.server
 import json
+import os
 import ssl
 import subprocess
 import threading
@@ -79,7 +80,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 if not size:
                     return body
                 body += chunk
-        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        length = int(self.headers.get("Content-Length", 0))
+        body = self.rfile.read(length)
+        if len(body) < length:
+            raise ConnectionError("the client went away")
+        return body
 
     # -- reading
 
@@ -370,6 +375,58 @@ class Registry(Handler):
             return self.answer(200, MANIFEST, [("Content-Type", OCI_MANIFEST)])
         index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry, other]}
         self.answer(200, json.dumps(index).encode(), [("Content-Type", OCI_INDEX)])
+
+
+class Cache(Handler):
+    """The files of a folder, as a web server serves a cache; PUT writes. The first path component says how: see serve()."""
+
+    def handle_any(self):
+        with self.server.lock:
+            self.state.log.append((self.command, self.path, dict(self.headers)))
+        how, _, name = self.path.strip("/").partition("/")
+        name = name.split("?")[0]
+        if how == "private" and self.headers.get("Authorization") != "Basic " + base64.b64encode(b"u:p").decode():
+            self.read_body()
+            return self.answer(401)
+        path = os.path.join(self.state.folder, name)
+        if self.command == "PUT":
+            return self.put(how, path)
+        if not os.path.isfile(path):
+            return self.answer(403 if how == "s3" else 404)
+        with open(path, "rb") as file:
+            self.serve(how, name, file.read())
+
+    do_GET = do_HEAD = do_PUT = handle_any
+
+    def serve(self, how, name, data):
+        info, headers = name.endswith(".narinfo"), []
+        if how == "zipped" and "gzip" in self.headers.get("Accept-Encoding", ""):
+            data, headers = gzip.compress(data), [("Content-Encoding", "gzip")]
+        if how == "absolute" and info:
+            data = data.replace(b"URL: ", b"URL: " + self.server.url.encode() + b"/x/")
+        if how == "elsewhere" and info:
+            data = data.replace(b"URL: ", b"URL: " + self.state.elsewhere.encode() + b"/private/")
+        if how == "query" and info:
+            data = data.replace(b".nar", b".nar?a=b", 1)
+        if how == "file" and info:
+            data = data.replace(b"URL: ", b"URL: file:///")
+        if how == "slow" and info:
+            time.sleep(0.05)
+        self.answer(200, data, headers)
+
+    def put(self, how, path):
+        n = self.count("put " + path)
+        if how == "readonly":
+            self.read_body()
+            return self.answer(405)
+        if how == "flaky" and n == 1:
+            self.rfile.read(100)
+            return self.cut()
+        body = self.read_body()
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(body)
+        self.answer(200)
 
 
 class State:
