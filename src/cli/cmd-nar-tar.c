@@ -2,6 +2,7 @@
 /* `nacre nar to-tar` and `nacre nar from-tar`: NARs as a store layer, and back. SPEC nacre 2 */
 #include <inttypes.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include <nacre/nar.h>
 #include <nacre/storepath.h>
@@ -124,6 +125,7 @@ struct from_tar {
 	struct fd_sink file_sink;
 	struct buffer_sink buffer;
 	char name[STORE_BASE_MAX + 1];
+	struct strv written; /* files that are complete */
 };
 
 static int malformed(const struct from_tar *t, int code, struct err *err)
@@ -176,7 +178,17 @@ static int end_path(struct from_tar *t, struct err *err)
 		return err->code;
 	buffer_sink_release(&t->buffer);
 	snprintf(file_name, sizeof(file_name), "%s.nar", t->name);
-	return temp_file_commit(&t->file, t->dir, file_name, false, false, err);
+	if (temp_file_commit(&t->file, t->dir, file_name, false, false, err) < 0)
+		return err->code;
+	strv_add(&t->written, file_name);
+	return 0;
+}
+
+/* Whether the layer is canonical shows at its end: until then nothing of it may stay. */
+static void remove_written(const struct from_tar *t)
+{
+	for (size_t i = 0; i < t->written.len; i++)
+		unlinkat(t->dir, t->written.items[i], 0);
 }
 
 static int take_event(struct from_tar *t, const struct tar_event *ev, struct err *err)
@@ -254,6 +266,9 @@ static int from_tar(const char *file, const char *path, const char *dir, struct 
 		nar_writer_free(t.writer);
 	buffer_sink_release(&t.buffer);
 	temp_file_release(&t.file);
+	if (r < 0)
+		remove_written(&t);
+	strv_release(&t.written);
 	return r < 0 ? r : sink_finish(&out.buffer.sink, err);
 }
 
