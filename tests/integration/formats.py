@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""`nacre nar` against the reference writer and Nix: every path of every fixture, every vector."""
+"""`nacre nar` and `nacre build` against the reference writer and Nix: every path of every fixture, every
+vector, every image."""
 
 import hashlib
 import json
@@ -12,6 +13,9 @@ import tempfile
 SRC = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
 sys.path.insert(0, os.path.join(SRC, "tests/reference"))
 
+import frames
+import grouping
+import image
 import nar
 import storepath
 import tar
@@ -53,10 +57,14 @@ def fixture(name):
         return file.read().strip()
 
 
-def closure(root):
-    done = subprocess.run(["nix-store", "--store", FIXTURES, "--query", "--requisites", root], check=True, capture_output=True,
+def query(*arguments):
+    done = subprocess.run(["nix-store", "--store", FIXTURES, "--query", *arguments], check=True, capture_output=True,
                           env=dict(os.environ, NIX_CONFIG="build-users-group =\n"))
-    return sorted(done.stdout.decode().split())
+    return done.stdout.decode().split()
+
+
+def closure(root):
+    return sorted(query("--requisites", root))
 
 
 def same(problems, what, wanted, got):
@@ -117,13 +125,39 @@ def check_group(name, nodes, files, folder):
     result(f"{name}: {len(nodes)} paths in one layer, there and back", problems)
 
 
-def check_fixture(name):
+def info_of(path, node):
+    data = nar.write(node)
+    return grouping.Info(path, hashlib.sha256(data).digest(), len(data), tuple(query("--references", path)))
+
+
+def check_images(name, root, nodes, zstd):
+    """The digest covers every byte of the image: layers, config, annotations."""
+    problems = []
+    infos = [info_of(path, node) for path, node in nodes.items()]
+    for compression, max_layers in (("zstd", 100), ("zstd", 10), ("none", 100), ("none", 0)):
+        manifest, _ = image.image(STORE, infos, nodes, [root], "amd64", compression, max_layers, zstd)
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+            status, _, error = nacre("build", "--from", FIXTURES, root, "-o", f"oci:{folder}/image:it", "--compression", compression,
+                                     "--max-layers", str(max_layers), "--platform", "linux/amd64")
+            if status != 0:
+                problems.append(f"{compression}, {max_layers} layers: {error}")
+                continue
+            with open(f"{folder}/image/index.json", encoding="utf-8") as file:
+                digest = json.load(file)["manifests"][0]["digest"]
+            if digest != image.digest(manifest):
+                problems.append(f"{compression}, {max_layers} layers: {digest} for {image.digest(manifest)}")
+    result(f"{name}: the images have the digests of the reference", problems)
+
+
+def check_fixture(name, zstd):
     problems, nodes, files = [], {}, {}
+    root = fixture(name)
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
-        for path in closure(fixture(name)):
+        for path in closure(root):
             nodes[path], files[path] = check_path(path, folder, problems)
         result(f"{name}: dump, restore, to-tar and from-tar of {len(nodes)} paths agree with the reference", problems)
         check_group(name, nodes, files, folder)
+    check_images(name, root, nodes, zstd)
 
 
 def check_whiteout():
@@ -193,8 +227,9 @@ def check_vectors():
 def main():
     check_vectors()
     check_whiteout()
+    zstd = frames.Zstd()
     for name in NAMES:
-        check_fixture(name)
+        check_fixture(name, zstd)
     sys.exit(1 if failed else 0)
 
 
