@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The server as an HTTP server, and what it does when its store fails or its clients misbehave. Drives fake-server (a
-store in memory that fails on demand; tests/unit/serve). Prints `ok - …`, `not ok - …`, `skip - … # reason`.
+store in memory that fails on demand: server-fake.c). Prints `ok - …`, `not ok - …`, `skip - … # reason`.
 
     server-http.py [FAKE_SERVER]     default: $FAKE_SERVER, else what is built beside $NACRE
 """
@@ -19,7 +19,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import server_wire as w  # noqa: E402
 from server_wire import check, check_eq, chunked  # noqa: E402
 
-BESIDE = os.path.join(os.path.dirname(w.NACRE), "../../tests/unit/serve/fake-server")
+BESIDE = os.path.join(os.path.dirname(w.NACRE), "../../tests/integration/fake-server")
 FAKE = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("FAKE_SERVER", BESIDE)
 
 
