@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include <nacre/encode.h>
+#include <nacre/json.h>
 
 #include "base/mem.h"
 #include "cli/cli.h"
@@ -30,8 +31,8 @@ static const char help[] =
 	"                             content-addressed; may be given again\n"
 	"      --name NAME            name of the image in an archive (docker-archive)\n"
 	"      --tag TAG              tag of the image\n"
-	"      --entrypoint WORD      entry point; give it again for each word\n"
-	"      --cmd WORD             command; give it again for each word\n"
+	"      --entrypoint WORD      entry point; give it again for each word, or a JSON array\n"
+	"      --cmd WORD             command; give it again for each word, or a JSON array\n"
 	"      --env NAME=VALUE       environment (PATH=/bin is there)\n"
 	"      --workdir DIR          working directory\n"
 	"      --user USER[:GROUP]    user\n"
@@ -148,6 +149,27 @@ static int set_max_layers(struct build_request *r, const char *value)
 	return 0;
 }
 
+/* One word, or a JSON array of words as in a Dockerfile. */
+static int add_words(struct strv *list, bool *set, const char *option, const char *value)
+{
+	cleanup_json json_t *array = value[0] == '[' ? json_loads(value, 0, NULL) : NULL;
+	const json_t *word;
+	size_t i;
+
+	*set = true;
+	if (!json_is_array(array)) {
+		if (*value)
+			strv_add(list, value);
+		return 0;
+	}
+	json_array_foreach (array, i, word) {
+		if (!json_is_string(word))
+			return cli_usage("%s '%s': wanted a JSON array of strings", option, value);
+		strv_add(list, json_string_value(word));
+	}
+	return 0;
+}
+
 static int add_label(struct build_request *r, const char *value)
 {
 	const char *equals = strchr(value, '=');
@@ -211,15 +233,9 @@ static int take_config_option(struct build_request *r, int option, const char *v
 {
 	switch (option) {
 	case OPT_ENTRYPOINT:
-		r->build.has_entrypoint = true;
-		if (*value)
-			strv_add(&r->entrypoint, value);
-		return 0;
+		return add_words(&r->entrypoint, &r->build.has_entrypoint, "--entrypoint", value);
 	case OPT_CMD:
-		r->build.has_cmd = true;
-		if (*value)
-			strv_add(&r->cmd, value);
-		return 0;
+		return add_words(&r->cmd, &r->build.has_cmd, "--cmd", value);
 	case OPT_ENV:
 		return add_env(r, value);
 	case OPT_WORKDIR:

@@ -63,19 +63,25 @@ static int proof_event(struct node_sink *self, const struct node_event *ev, stru
 	return node_sink_event(p->out, ev, err);
 }
 
-static int local_dump(struct path_source *self, const struct path_info *info, struct node_sink *out,
-		      struct err *err)
+int proven_dump(int dirfd, const struct path_info *info, struct node_sink *out, struct err *err)
 {
-	struct local_source *s = container_of(self, struct local_source, source);
 	struct proof p = {.node_sink = {proof_event}, .out = out, .info = info};
 	int r;
 
 	hash_sink_init(&p.hash, HASH_SHA256, NULL);
 	p.nar = nar_writer_new(&p.hash.sink);
-	r = tree_dump(nix_store_dirfd(s->store), store_path_base(&info->path), &p.node_sink, err);
+	r = tree_dump(dirfd, store_path_base(&info->path), &p.node_sink, err);
 	nar_writer_free(p.nar);
 	hash_sink_release(&p.hash);
 	return r;
+}
+
+static int local_dump(struct path_source *self, const struct path_info *info, struct node_sink *out,
+		      struct err *err)
+{
+	struct local_source *s = container_of(self, struct local_source, source);
+
+	return proven_dump(nix_store_dirfd(s->store), info, out, err);
 }
 
 static void local_free(struct path_source *self)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/mem.h"
 #include "net/path-source-internal.h"
@@ -13,15 +14,19 @@ static bool is_url(const char *where)
 int path_source_open(struct path_source **ret, const char *where,
 		     const struct path_source_options *options, struct err *err)
 {
+	struct stat st;
+
 	if (!where)
 		where = "/";
 	if (is_url(where))
 		return cache_source_open(ret, where, options, err);
 	if (strstr(where, "://"))
-		return err_set(
-			err, E_USAGE,
-			"'%s': wanted the root of a Nix store, or http://, https:// or file://",
-			where);
+		return err_set(err, E_USAGE,
+			       "'%s': wanted the root of a Nix store, a registration file, or "
+			       "http://, https:// or file://",
+			       where);
+	if (stat(where, &st) == 0 && S_ISREG(st.st_mode))
+		return registration_source_open(ret, where, options->store_dir, err);
 	return local_source_open(ret, where, options->store_dir, err);
 }
 

@@ -34,7 +34,8 @@ struct path_source_options {
 };
 
 /* `where`: a URL (http://, https://, file://), or the root directory of a Nix store ("/", or that
- * of `nix --store DIR`). NULL is "/". */
+ * of `nix --store DIR`), or a file with a registration text (closureInfo, exportReferencesGraph) about
+ * paths of this machine. NULL is "/". */
 int path_source_open(struct path_source **ret, const char *where,
 		     const struct path_source_options *options, struct err *err);
 static inline void path_source_free(struct path_source *s)

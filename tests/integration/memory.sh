@@ -42,8 +42,8 @@ mkfifo "$T/pipe"
 "$NACRE" nar dump "$STORE$P" >"$T/pipe" &
 small "nar restore" "$NACRE" nar restore --file "$T/pipe" "$T/restored"
 wait $!
-check "what was restored is the same" cmp "$STORE$P" "$T/restored"
-rm -f "$T/restored"
+check "what was restored is the same" diff -r "$STORE$P" "$T/restored"
+rm -rf "$T/restored"
 small "build" "$NACRE" build --from "$STORE" "$P" --platform linux/amd64 -o "oci:$T/image:big"
 
 start_nacre "$T/data"
