@@ -128,7 +128,7 @@ static int read_entry(struct credentials *ret, const json_t *entry, const char *
 }
 
 /* "credHelpers": {"host": "name"}. */
-static int find_helper(char **ret_helper, char **ret_server, const json_t *root, const char *name,
+static int find_helper(struct auth_answer *ret, const json_t *root, const char *name,
 		       struct err *err)
 {
 	json_t *helpers = NULL;
@@ -143,13 +143,21 @@ static int find_helper(char **ret_helper, char **ret_server, const json_t *root,
 	helper = json_string_value(json_object_get(helpers, key));
 	if (!helper)
 		return err_set(err, E_INVALID, "credHelpers[\"%s\"] is not a text", key);
-	*ret_helper = xstrdup(helper);
-	*ret_server = xstrdup(key);
+	ret->helper = xstrdup(helper);
+	ret->server = xstrdup(key);
 	return 1;
 }
 
-int auth_json_find(struct credentials *ret, char **ret_helper, char **ret_server, struct slice text,
-		   const char *host, const char *repository, struct err *err)
+void auth_answer_release(struct auth_answer *a)
+{
+	credentials_release(&a->credentials);
+	free(a->helper);
+	free(a->server);
+	*a = (struct auth_answer){0};
+}
+
+int auth_json_find(struct auth_answer *ret, struct slice text, const char *host,
+		   const char *repository, struct err *err)
 {
 	const char *canonical = canonical_host(host);
 	cleanup_free char *name =
@@ -162,21 +170,21 @@ int auth_json_find(struct credentials *ret, char **ret_helper, char **ret_server
 	if (r == 0 && !json_is_object(root))
 		r = err_set(err, E_INVALID, "not a JSON object");
 	if (r == 0)
-		r = find_helper(ret_helper, ret_server, root, name, err);
+		r = find_helper(ret, root, name, err);
 	if (r != 0)
 		return r;
 	r = json_get_object(root, "", "auths", false, &auths, err);
 	key = r > 0 ? best_key(auths, name) : NULL;
 	if (key)
-		r = read_entry(ret, json_object_get(auths, key), key, err);
+		r = read_entry(&ret->credentials, json_object_get(auths, key), key, err);
 	if (r < 0 || (key && r > 0))
 		return r;
 	r = json_get_text(root, "", "credsStore", false, &store, err);
 	if (r <= 0 || !store[0])
 		return r < 0 ? r : 0;
-	*ret_helper = xstrdup(store);
+	ret->helper = xstrdup(store);
 	/* docker asks for its hub by the name of its first API */
-	*ret_server =
+	ret->server =
 		xstrdup(strcmp(canonical, "docker.io") == 0 ? "https://index.docker.io/v1/" : host);
 	return 1;
 }

@@ -43,7 +43,7 @@ int cache_http_get(struct cache *c, const char *name, size_t max, struct buf *re
 	return r < 0 ? err_set(err, (enum err_code)r, "%s is too large", name) : 0;
 }
 
-int cache_http_stream(struct cache *c, const char *ref, uint64_t max_bytes, bool accept_encoded,
+int cache_http_stream(struct cache *c, const char *url, uint64_t max_bytes, bool accept_encoded,
 		      struct sink *out, struct err *err)
 {
 	cleanup_http_response struct http_response resp = {0};
@@ -51,17 +51,17 @@ int cache_http_stream(struct cache *c, const char *ref, uint64_t max_bytes, bool
 				   .sink = out,
 				   .max_body = max_bytes,
 				   .accept_encoded = accept_encoded};
-	cleanup_free char *url = NULL;
-	int r = url_resolve(&url, c->base, slice_str(ref));
+	cleanup_free char *whole = NULL;
+	int r = url_resolve(&whole, c->base, slice_str(url));
 
 	if (r < 0)
 		return err_set(err, E_INVALID, "the URL of the NAR, %s, is not an http address",
-			       ref);
-	if (url_downgrades(c->base, url))
+			       url);
+	if (url_downgrades(c->base, whole))
 		return err_set(err, E_DENIED, "the URL of the NAR, %s, leads from https to http",
-			       ref);
-	req.url = url;
-	req.authorization = url_same_origin(c->base, url) ? c->authorization : NULL;
+			       url);
+	req.url = whole;
+	req.authorization = url_same_origin(c->base, whole) ? c->authorization : NULL;
 	r = http_perform(c->http, &req, &resp, err);
 	if (r < 0)
 		return r;

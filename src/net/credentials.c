@@ -92,20 +92,21 @@ static int find_in_auth_file(struct credentials *ret, const char *file, bool req
 			     const char *host, const char *repository, struct err *err)
 {
 	cleanup_wipe struct buf text = BUF_INIT(AUTH_FILE_MAX);
-	cleanup_free char *helper = NULL, *server = NULL;
+	cleanup_auth_answer struct auth_answer answer = {0};
 	int r = read_if_there(file, required, &text, err);
 
 	if (r <= 0 || !text.len)
 		return r < 0 ? r : 0;
-	r = auth_json_find(ret, &helper, &server, buf_slice(&text), host, repository, err);
+	r = auth_json_find(&answer, buf_slice(&text), host, repository, err);
 	if (r < 0)
 		return err_wrap(err, "%s", file);
-	if (helper) {
-		r = credential_helper_get(ret, helper, server, err);
-		if (r < 0)
-			return err_wrap(err, "credential helper of %s", file);
+	if (!answer.helper) {
+		*ret = answer.credentials;
+		answer.credentials = (struct credentials){0};
+		return r;
 	}
-	return r;
+	r = credential_helper_get(ret, answer.helper, answer.server, err);
+	return r < 0 ? err_wrap(err, "credential helper of %s", file) : r;
 }
 
 int credentials_for_registry(struct credentials *ret, const char *auth_file, const char *host,

@@ -44,10 +44,17 @@ int credentials_for_cache(struct credentials *ret, const char *netrc_file, const
 /* "Basic …" for the Authorization header; owned. E_INVALID: no user and password, or a ':' in the user. */
 int credentials_basic(char **ret, const struct credentials *c);
 
-/* One file's text. `ret_helper` is the helper to ask instead: an owned text, with *ret_server what it is to be asked for (owned). 1 found (in
- * one or the other), 0 none, < 0. Without I/O. */
-int auth_json_find(struct credentials *ret, char **ret_helper, char **ret_server, struct slice text,
-		   const char *host, const char *repository, struct err *err);
+/* What one file says: who to be, or whom to ask. All-zero: nothing. */
+struct auth_answer {
+	struct credentials credentials;
+	char *helper; /* owned; NULL: none. Then it is to be asked, and `credentials` is empty */
+	char *server; /* owned; what the helper is to be asked for */
+};
+void auth_answer_release(struct auth_answer *a);
+#define cleanup_auth_answer __attribute__((cleanup(auth_answer_release)))
+/* Reads one file's text. 1 found, 0 none, < 0. Without I/O. */
+int auth_json_find(struct auth_answer *ret, struct slice text, const char *host,
+		   const char *repository, struct err *err);
 /* Runs `docker-credential-<name> get` for `server`. 1 found, 0 the helper has none, < 0. Blocks up to HELPER_TIMEOUT_MS. */
 int credential_helper_get(struct credentials *ret, const char *name, const char *server,
 			  struct err *err);

@@ -280,14 +280,20 @@ def test_http_parallel(s):
     fails("http: a callback gives up the whole run", r, "limit", "given up")
 
 
-def test_http_tls():
-    if not shutil.which("openssl"):
-        skip("http: TLS", "needs openssl")
-        return
+def make_certificate():
+    """A certificate for 127.0.0.1 that nobody knows, and its key."""
     key, cert = scratch("key.pem"), scratch("cert.pem")
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
                     "-keyout", key, "-out", cert, "-days", "2", "-subj", "/CN=127.0.0.1",
                     "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+    return cert, key
+
+
+def test_http_tls():
+    if not shutil.which("openssl"):
+        skip("http: TLS", "needs openssl")
+        return
+    cert, key = make_certificate()
     s, plain = net_server.Server((cert, key)), net_server.Server()
     fails("tls: an unknown certificate", drive("http-get", s.url + "/ok", "attempts=2"), "network", "certificate")
     check("tls: by ca file", drive("http-get", s.url + "/ok", "ca=" + cert).body == "hello")
@@ -464,7 +470,7 @@ def test_registry_auth():
     fails("auth: a scheme that is not ours", reg("get-manifest", h + "/a:t", authfile=basic), "denied", "no way")
 
 
-def start_docker_registry(name, auth=None):
+def start_docker_registry(name, auth=None, tls=None):
     """host:port and the process of a docker-registry of our own."""
     folder = scratch(name)
     os.makedirs(folder)
@@ -475,6 +481,8 @@ def start_docker_registry(name, auth=None):
               "storage: {filesystem: {rootdirectory: %s}, delete: {enabled: true}}\nhttp: {addr: '%s'}\n" % (folder, where))
     if auth:
         config += "auth: {htpasswd: {realm: r, path: %s}}\n" % auth
+    if tls:
+        config = config.replace("addr: '%s'" % where, "addr: '%s', tls: {certificate: %s, key: %s}" % (where, *tls))
     log = open(scratch(name + ".log"), "wb")
     process = subprocess.Popen(["docker-registry", "serve", scratch(name + ".yml", config.encode())], stdout=log, stderr=log)
     for _ in range(100):
@@ -542,6 +550,16 @@ def test_docker_registry():
     finally:
         process.terminate()
         process.wait()
+    if shutil.which("openssl"):
+        cert, key = make_certificate()
+        h, process = start_docker_registry("encrypted", tls=(cert, key))
+        try:
+            use_docker_registry(h, "docker-registry by HTTP/2", https=1, ca=cert)
+            fails("docker-registry by HTTP/2: an unknown certificate", reg("ping", h + "/a", https=1, attempts=1), "network")
+            check("docker-registry by HTTP/2: unverified", reg("ping", h + "/a", https=1, insecure=1).code == 0)
+        finally:
+            process.terminate()
+            process.wait()
     if not shutil.which("htpasswd"):
         skip("docker-registry with htpasswd", "needs htpasswd")
         return

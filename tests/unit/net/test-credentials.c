@@ -57,17 +57,16 @@ static void test_auth_json(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		cleanup_credentials struct credentials c = {0};
-		cleanup_free char *helper = NULL, *server = NULL;
+		cleanup_auth_answer struct auth_answer a = {0};
 		struct err err = ERR_INIT;
 
-		if (auth_json_find(&c, &helper, &server, slice_str(auths), cases[i].host,
-				   cases[i].repository, &err) != cases[i].want)
+		if (auth_json_find(&a, slice_str(auths), cases[i].host, cases[i].repository,
+				   &err) != cases[i].want)
 			fail_msg("%s/%s: %s", cases[i].host, cases[i].repository, err.text);
-		assert_null(helper);
-		same_text(c.user, cases[i].user);
-		same_text(c.password, cases[i].password);
-		same_text(c.identity_token, cases[i].token);
+		assert_null(a.helper);
+		same_text(a.credentials.user, cases[i].user);
+		same_text(a.credentials.password, cases[i].password);
+		same_text(a.credentials.identity_token, cases[i].token);
 	}
 }
 
@@ -85,16 +84,14 @@ static void test_auth_json_helpers(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		cleanup_credentials struct credentials c = {0};
-		cleanup_free char *helper = NULL, *server = NULL;
+		cleanup_auth_answer struct auth_answer a = {0};
 		struct err err = ERR_INIT;
 
-		assert_int_equal(auth_json_find(&c, &helper, &server, slice_str(cases[i].text),
-						cases[i].host, "r", &err),
-				 1);
-		assert_null(c.user);
-		assert_string_equal(helper, cases[i].helper);
-		assert_string_equal(server, cases[i].server);
+		assert_int_equal(
+			auth_json_find(&a, slice_str(cases[i].text), cases[i].host, "r", &err), 1);
+		assert_null(a.credentials.user);
+		assert_string_equal(a.helper, cases[i].helper);
+		assert_string_equal(a.server, cases[i].server);
 	}
 }
 
@@ -116,15 +113,14 @@ static void test_auth_json_refuses(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		cleanup_credentials struct credentials c = {0};
-		cleanup_free char *helper = NULL, *server = NULL;
+		cleanup_auth_answer struct auth_answer a = {0};
 		struct err err = ERR_INIT;
 
-		if (auth_json_find(&c, &helper, &server, slice_str(cases[i]), "h", "", &err) >= 0)
+		if (auth_json_find(&a, slice_str(cases[i]), "h", "", &err) >= 0)
 			fail_msg("accepted: %s", cases[i]);
 		assert_non_null(strchr(err.text, ' '));
-		assert_null(helper);
-		assert_null(c.user);
+		assert_null(a.helper);
+		assert_null(a.credentials.user);
 	}
 }
 
