@@ -53,6 +53,7 @@ static enum MHD_Result send_response(struct request *req)
 	return r;
 }
 
+/* libmicrohttpd's signature. NOLINTNEXTLINE(readability-function-size) */
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const char *url,
 				  const char *method, const char *version, const char *data,
 				  size_t *data_len, void **state)
