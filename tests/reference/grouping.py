@@ -35,13 +35,16 @@ def bin_of(path, bins):
 def heights(infos):
     """0 for a path that refers to none but itself. Without recursion: chains can be long."""
     by_path = {info.path: info for info in infos}
-    height = {}
+    height, begun = {}, set()
     todo = list(by_path)
     while todo:
         path = todo[-1]
         needed = [ref for ref in by_path[path].references if ref != path and ref in by_path]
         missing = [ref for ref in needed if ref not in height]
         if missing:
+            if path in begun:
+                raise ValueError("references in a circle at " + path)
+            begun.add(path)
             todo += missing
             continue
         todo.pop()

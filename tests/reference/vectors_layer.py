@@ -158,6 +158,14 @@ def grouping_cases():
     return cases
 
 
+def refuses(infos, max_layers):
+    try:
+        grouping.group(infos, max_layers, True)
+    except ValueError:
+        return True
+    return False
+
+
 def generate_grouping(out):
     rows = []
     for name, infos, max_layers, root in grouping_cases():
@@ -171,7 +179,14 @@ def generate_grouping(out):
                       for i in infos],
             "layers": [[index[path] for path in group] for group in groups],
         })
-    bad = [{"name": "no-room", "maxLayers": 1, "rootLayer": True}]
+    bad = []
+    for name, references, max_layers in (("no-room", [[]], 1), ("circle-of-two", [[1], [0]], 100),
+                                         ("circle-of-three", [[1], [2], [0], [0]], 100)):
+        paths = sorted(path_of(f"bad-{i}") for i in range(len(references)))
+        infos = [Info(path, bytes(32), 1000, tuple(paths[j] for j in row)) for path, row in zip(paths, references)]
+        assert refuses(infos, max_layers)
+        bad.append({"name": name, "maxLayers": max_layers, "rootLayer": True,
+                    "paths": [{"path": p, "narSize": 1000, "references": row} for p, row in zip(paths, references)]})
     out.json("grouping.json", {
         "pnames": [{"name": name, "pname": grouping.pname(name)} for name in PNAMES],
         "bins": [{"name": n, "bins": b, "bin": grouping.bin_of(path_of(n), b)} for n in PNAMES[:6] for b in (1, 5, 16)],
