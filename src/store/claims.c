@@ -5,31 +5,9 @@
 #include <nacre/closure.h>
 #include <nacre/image.h>
 
-#include "store/claims.h"
-#include "store/ingest.h"
+#include "store/claims-internal.h"
 #include "store/parallel.h"
 #include "store/stored-content.h"
-
-enum {
-	CONFIG_MAX = 4 << 20,
-	PATH_INFOS_MAX = 64 << 20, /* bytes of the narinfos of a closure */
-};
-
-/* One path while its claim is put together. */
-struct claim {
-	struct path_info info;
-	int64_t nar;
-	bool has_references;
-	enum attestation attested;
-};
-
-struct collection {
-	struct store_view *view;
-	char store_dir[STORE_DIR_MAX + 1];
-	struct claim *items; /* owned */
-	size_t len, cap;
-	struct claims *claims; /* borrowed: where refusals are counted */
-};
 
 void claims_release(struct claims *c)
 {
@@ -46,11 +24,10 @@ static void collection_release(struct collection *k)
 	for (size_t i = 0; i < k->len; i++)
 		path_info_release(&k->items[i].info);
 	free(k->items);
+	layer_paths_release(&k->subject);
 }
 
-static void refuse(struct claims *c, size_t n, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
-static void refuse(struct claims *c, size_t n, const char *fmt, ...)
+void claims_refuse(struct claims *c, size_t n, const char *fmt, ...)
 {
 	struct err text = ERR_INIT;
 	va_list ap;
@@ -63,7 +40,7 @@ static void refuse(struct claims *c, size_t n, const char *fmt, ...)
 	c->refused += n;
 }
 
-static struct claim *claim_add(struct collection *k, const struct layer_path *path)
+struct claim *claim_add(struct collection *k, const struct layer_path *path)
 {
 	struct claim *claim;
 
@@ -78,29 +55,7 @@ static struct claim *claim_add(struct collection *k, const struct layer_path *pa
 
 /* ---- Blobs ---- */
 
-static int blob_bytes(struct store_view *v, int64_t blob, size_t max, struct buf *ret,
-		      struct err *err)
-{
-	CLEANUP(content_free) struct content *content = content_new(v->store);
-	struct conn *c = reader(v, err);
-	struct buf_sink sink;
-	int r;
-
-	if (!c)
-		return err->code;
-	r = blob_content(content, c, blob, err);
-	reader_done(v, c);
-	if (r < 0)
-		return r;
-	ret->max = max;
-	if (content_size(content) > max)
-		return err_set(err, E_LIMIT, "a document of %llu bytes, %zu are the limit",
-			       (unsigned long long)content_size(content), max);
-	buf_sink_init(&sink, ret);
-	return content_copy(content, &sink.sink, err);
-}
-
-static int paths_of(struct store_view *v, int64_t blob, enum layer_kind *ret_kind,
+int claims_paths_of(struct store_view *v, int64_t blob, enum layer_kind *ret_kind,
 		    struct layer_paths *ret, struct err *err)
 {
 	int r = blob_ingest(v, blob, ret_kind, err);
@@ -163,156 +118,27 @@ static int image_layer(struct collection *k, const struct descriptor *layer, int
 	cleanup_path_infos struct path_infos claimed = {0};
 	enum layer_kind kind;
 	bool has_references = false;
-	int r = paths_of(k->view, blob, &kind, &paths, err);
+	int r = claims_paths_of(k->view, blob, &kind, &paths, err);
 
 	if (r < 0 || kind != LAYER_STORE)
 		return r < 0 ? r : 0;
 	if (!in_store_dir(k, &paths)) {
-		refuse(k->claims, paths.len,
-		       "a layer holds paths of another store directory than %s", k->store_dir);
+		claims_refuse(k->claims, paths.len,
+			      "a layer holds paths of another store directory than %s",
+			      k->store_dir);
 		return 0;
 	}
 	r = image_layer_claims(&claimed, &has_references, &layer->annotations);
 	if (r == E_INVALID || (r >= 0 && !claims_agree(&claimed, &paths))) {
-		refuse(k->claims, paths.len,
-		       "the annotations of a layer contradict its content: it is taken as an "
-		       "ordinary"
-		       " layer");
+		claims_refuse(
+			k->claims, paths.len,
+			"the annotations of a layer contradict its content: it is taken as an "
+			"ordinary"
+			" layer");
 		return 0;
 	}
 	layer_take(k, &paths, &claimed, r >= 0 && has_references);
 	return 0;
-}
-
-/* ---- Package artifacts ---- */
-
-static int package(struct collection *k, const struct manifest *m, int64_t config_blob,
-		   const int64_t *layer_blobs, struct err *err)
-{
-	cleanup_layer_paths struct layer_paths paths = {0};
-	cleanup_path_info struct path_info info = {0};
-	cleanup_buf struct buf config = {0};
-	struct err why = ERR_INIT;
-	enum layer_kind kind;
-	struct claim *claim;
-	int r;
-
-	if (!config_blob || m->layers.len != 1 || !layer_blobs[0])
-		return 0;
-	r = paths_of(k->view, layer_blobs[0], &kind, &paths, err);
-	if (r < 0)
-		return r;
-	r = blob_bytes(k->view, config_blob, CONFIG_MAX, &config, &why);
-	if (r >= 0)
-		r = package_config_parse(&info, buf_slice(&config), &why);
-	if (r < 0 || store_path_parse(&info.path, k->store_dir, slice_str(info.path.text)) < 0) {
-		refuse(k->claims, 1, "package: %s", r < 0 ? why.text : "another store directory");
-		return r == E_IO || r == E_INTERNAL ? (*err = why, r) : 0;
-	}
-	if (paths.len != 1 ||
-	    (kind == LAYER_STORE && strcmp(paths.items[0].path, info.path.text)) ||
-	    !hash_equal(&paths.items[0].nar_hash, &info.nar_hash) ||
-	    paths.items[0].nar_size != info.nar_size) {
-		refuse(k->claims, 1, "package: the layer is not %s as the configuration says",
-		       info.path.text);
-		return 0;
-	}
-	claim = claim_add(k, &paths.items[0]);
-	path_info_copy(&claim->info, &info);
-	claim->has_references = true;
-	return 0;
-}
-
-/* ---- Path infos ---- */
-
-/* A NAR of this hash that the view has, for a path that is bound to it. */
-static int bound_nar(struct collection *k, const struct path_info *info, struct nar *ret,
-		     struct err *err)
-{
-	cleanup_binding struct binding b = {0};
-	struct conn *c = reader(k->view, err);
-	int r;
-
-	if (!c)
-		return err->code;
-	r = binding_find(c, k->view, k->store_dir, store_path_hash_part(&info->path), &b, err);
-	if (r > 0 &&
-	    (strcmp(b.info.path.text, info->path.text) != 0 ||
-	     !hash_equal(&b.info.nar_hash, &info->nar_hash) || b.info.nar_size != info->nar_size))
-		r = 0;
-	if (r > 0)
-		r = nar_find_id(c, b.nar, ret, err);
-	reader_done(k->view, c);
-	return r;
-}
-
-/* Does the content address verify? Forgets one that does not. */
-static int ca_check(struct collection *k, struct claim *claim, const struct nar *n, struct err *err)
-{
-	struct err why = ERR_INIT;
-	struct content_address ca;
-	struct ca_verifier *verifier = NULL;
-	int r = 0;
-
-	if (path_info_ca_matches(&claim->info) > 0 &&
-	    content_address_parse(&ca, slice_str(claim->info.ca)) >= 0)
-		verifier = ca_verifier_new(&claim->info, &ca);
-	if (verifier) {
-		r = nar_decode(k->view->store, n, ca_verifier_sink(verifier), &why);
-		if (r >= 0)
-			r = ca_verifier_result(verifier, &why);
-		ca_verifier_free(verifier);
-	}
-	if (r == E_IO || r == E_INTERNAL) {
-		*err = why;
-		return r;
-	}
-	if (r > 0)
-		claim->attested = ATTEST_CONTENT;
-	else
-		free(take_ptr(claim->info.ca));
-	return 0;
-}
-
-/* Signatures count over what is here: same path, NarHash and NarSize. */
-static int path_info_claim(struct collection *k, const struct path_info *info, struct err *err)
-{
-	struct layer_path path = {.nar_hash = info->nar_hash, .nar_size = info->nar_size};
-	cleanup_nar struct nar n = {0};
-	struct claim *claim;
-	int r = bound_nar(k, info, &n, err);
-
-	if (r <= 0)
-		return r; /* nothing here that it speaks of */
-	path.nar = n.id;
-	claim = claim_add(k, &path);
-	path_info_copy(&claim->info, info);
-	claim->has_references = true;
-	claim->attested = ATTEST_WRITER;
-	return info->ca ? ca_check(k, claim, &n, err) : 0;
-}
-
-static int path_infos(struct collection *k, const struct manifest *m, const int64_t *layer_blobs,
-		      struct err *err)
-{
-	cleanup_path_infos struct path_infos set = {0};
-	cleanup_buf struct buf text = {0};
-	struct err why = ERR_INIT;
-	int r;
-
-	if (m->layers.len != 1 || !layer_blobs[0] ||
-	    strcmp(m->layers.items[0].media_type, MT_NIX_NARINFO) != 0)
-		return 0;
-	r = blob_bytes(k->view, layer_blobs[0], PATH_INFOS_MAX, &text, &why);
-	if (r >= 0)
-		r = path_infos_parse(&set, k->store_dir, buf_slice(&text), &why);
-	if (r < 0) {
-		refuse(k->claims, 1, "path infos: %s", why.text);
-		return r == E_IO || r == E_INTERNAL ? (*err = why, r) : 0;
-	}
-	for (size_t i = 0; i < set.len && r >= 0; i++)
-		r = path_info_claim(k, &set.items[i], err);
-	return r < 0 ? r : 0;
 }
 
 /* ---- References that nobody told ---- */
@@ -401,8 +227,9 @@ static void collection_end(struct collection *k, struct claims *ret)
 
 		if (i > 0 && claim_compare(claim, claim - 1) == 0) {
 			if (claim->nar != claim[-1].nar)
-				refuse(ret, 1, "%s is in the image twice, with different content",
-				       claim->info.path.text);
+				claims_refuse(ret, 1,
+					      "%s is in the image twice, with different content",
+					      claim->info.path.text);
 			claim->nar = claim[-1].nar;
 			continue;
 		}
@@ -414,12 +241,6 @@ static void collection_end(struct collection *k, struct claims *ret)
 	}
 }
 
-struct ingest_all {
-	struct store_view *view;
-	const struct manifest *m;
-	const int64_t *blobs;
-};
-
 static bool is_of_interest(const struct descriptor *d)
 {
 	return media_type_is_layer(d->media_type) ||
@@ -428,44 +249,43 @@ static bool is_of_interest(const struct descriptor *d)
 
 static int ingest_one(void *arg, size_t i, struct err *err)
 {
-	const struct ingest_all *all = arg;
+	const struct collection *k = arg;
 	enum layer_kind kind;
 
-	if (!all->blobs[i] || !is_of_interest(&all->m->layers.items[i]))
+	if (!k->parts->layer_blobs[i] || !is_of_interest(&k->parts->m->layers.items[i]))
 		return 0;
-	return blob_ingest(all->view, all->blobs[i], &kind, err);
+	return blob_ingest(k->view, k->parts->layer_blobs[i], &kind, err);
 }
 
-static int collect(struct collection *k, const struct manifest *m, int64_t config_blob,
-		   const int64_t *layer_blobs, struct err *err)
+static int collect(struct collection *k, struct err *err)
 {
-	const char *type = manifest_artifact_type(m);
+	const struct manifest_parts *p = k->parts;
+	const char *type = manifest_artifact_type(p->m);
 	int r = 0;
 
-	if (m->has_subject && strcmp(type, MT_NIX_PATH_INFOS) == 0)
-		return path_infos(k, m, layer_blobs, err);
+	if (p->m->has_subject && strcmp(type, MT_NIX_PATH_INFOS) == 0)
+		return claims_of_path_infos(k, err);
 	if (strcmp(type, MT_NIX_PACKAGE) == 0)
-		return package(k, m, config_blob, layer_blobs, err);
-	for (size_t i = 0; i < m->layers.len && r >= 0; i++)
-		if (layer_blobs[i] && media_type_is_layer(m->layers.items[i].media_type))
-			r = image_layer(k, &m->layers.items[i], layer_blobs[i], err);
+		return claims_of_package(k, err);
+	for (size_t i = 0; i < p->m->layers.len && r >= 0; i++)
+		if (p->layer_blobs[i] && media_type_is_layer(p->m->layers.items[i].media_type))
+			r = image_layer(k, &p->m->layers.items[i], p->layer_blobs[i], err);
 	return r < 0 ? r : references_scan(k, err);
 }
 
-int claims_collect(struct store_view *v, const struct manifest *m, int64_t config_blob,
-		   const int64_t *layer_blobs, struct claims *ret, struct err *err)
+int claims_collect(struct store_view *v, const struct manifest_parts *parts, struct claims *ret,
+		   struct err *err)
 {
 	CLEANUP(content_free) struct content *guard = content_new(v->store);
-	__attribute__((cleanup(collection_release))) struct collection k = {.view = v,
-									    .claims = ret};
-	struct ingest_all all = {v, m, layer_blobs};
+	__attribute__((cleanup(collection_release))) struct collection k = {
+		.view = v, .parts = parts, .claims = ret};
 	int r;
 
-	if (m->kind != MANIFEST_IMAGE || !view_store_dir(v, k.store_dir))
+	if (parts->m->kind != MANIFEST_IMAGE || !view_store_dir(v, k.store_dir))
 		return 0;
-	r = parallel_run(v->store->options.threads, m->layers.len, ingest_one, &all, err);
+	r = parallel_run(v->store->options.threads, parts->m->layers.len, ingest_one, &k, err);
 	if (r >= 0)
-		r = collect(&k, m, config_blob, layer_blobs, err);
+		r = collect(&k, err);
 	if (r >= 0 && k.len)
 		collection_end(&k, ret);
 	return r < 0 ? r : 0;
@@ -529,7 +349,7 @@ int claims_bind(struct conn *c, struct store_view *v, struct claims *claims, siz
 		if (r >= 0) {
 			bound++;
 		} else if (r == E_CONFLICT || r == E_NOTFOUND || r == E_LIMIT) {
-			refuse(claims, 1, "%s", why.text);
+			claims_refuse(claims, 1, "%s", why.text);
 		} else {
 			*err = why;
 			return r;

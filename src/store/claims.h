@@ -24,10 +24,17 @@ struct claims {
 void claims_release(struct claims *c);
 #define cleanup_claims __attribute__((cleanup(claims_release)))
 
-/* Looks at the layers of an image or package artifact, of which `layer_blobs` are the ids (0: is not there),
- * or at path infos that refer to one. Takes layers in that were never looked at. */
-int claims_collect(struct store_view *v, const struct manifest *m, int64_t config_blob,
-		   const int64_t *layer_blobs, struct claims *ret, struct err *err);
+/* A manifest with the ids of the blobs that it names. */
+struct manifest_parts {
+	const char *repository;
+	const struct manifest *m;
+	int64_t config_blob;        /* 0: none */
+	const int64_t *layer_blobs; /* by position in m->layers; 0: may be missing, and is */
+};
+/* Looks at the layers of an image or package artifact, or at path infos that refer to one. Takes
+ * layers in that were never looked at. */
+int claims_collect(struct store_view *v, const struct manifest_parts *parts, struct claims *ret,
+		   struct err *err);
 /* Inside a transaction: binds what can be bound; what cannot is counted. < 0 only for a failure that
  * is not a path's. */
 int claims_bind(struct conn *c, struct store_view *v, struct claims *claims, size_t *ret_bound,

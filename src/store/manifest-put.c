@@ -71,8 +71,8 @@ static int put_parse(struct put *p, const char *repository, struct err *err)
 		return r;
 	if (p->ref.is_digest)
 		algo = p->ref.digest.algo;
-	p->record =
-		(struct new_manifest){.repository = repository, .bytes = what->bytes, .m = &p->m};
+	p->record = (struct new_manifest){.parts = {.repository = repository, .m = &p->m},
+					  .bytes = what->bytes};
 	hash_bytes(&p->record.digest, algo, what->bytes.data, what->bytes.len);
 	if (p->ref.is_digest && !hash_equal(&p->record.digest, &p->ref.digest)) {
 		char is[DIGEST_TEXT_MAX];
@@ -96,7 +96,7 @@ static int blob_resolve(struct conn *c, const struct put *p, const struct descri
 {
 	char digest[DIGEST_TEXT_MAX];
 	uint64_t size;
-	int r = blob_find_in(c, p->view, p->record.repository, &d->digest, ret, &size, err);
+	int r = blob_find_in(c, p->view, p->record.parts.repository, &d->digest, ret, &size, err);
 
 	digest_format(digest, &d->digest);
 	if (r > 0 && size != d->size)
@@ -108,7 +108,7 @@ static int blob_resolve(struct conn *c, const struct put *p, const struct descri
 	else if (r == 0)
 		return err_set(err, E_NOTFOUND,
 			       "the manifest names blob %s, which %s does not have", digest,
-			       p->record.repository);
+			       p->record.parts.repository);
 	return r < 0 ? r : 0;
 }
 
@@ -119,7 +119,7 @@ static int blobs_resolve(struct conn *c, struct put *p, struct err *err)
 	int r = 0;
 
 	if (p->m.has_config)
-		r = blob_resolve(c, p, &p->m.config, &p->record.config_blob, err);
+		r = blob_resolve(c, p, &p->m.config, &p->record.parts.config_blob, err);
 	for (size_t i = 0; i < p->m.layers.len && r >= 0; i++)
 		r = blob_resolve(c, p, &p->m.layers.items[i], &p->layer_blobs[i], err);
 	return r;
@@ -133,7 +133,7 @@ static int put_resolve(struct put *p, struct err *err)
 	if (!c)
 		return err->code;
 	p->layer_blobs = xcalloc(p->m.layers.len + 1, sizeof(*p->layer_blobs));
-	p->record.layer_blobs = p->layer_blobs;
+	p->record.parts.layer_blobs = p->layer_blobs;
 	r = blobs_resolve(c, p, err);
 	reader_done(p->view, c);
 	return r;
@@ -150,9 +150,9 @@ static int put_job(struct conn *c, void *arg, struct err *err)
 	if (r >= 0)
 		r = manifest_record(c, p->view, &p->record, &id, err);
 	if (r >= 0 && !p->ref.is_digest)
-		r = tag_set(c, p->view, p->record.repository, p->ref.tag, id, false, err);
+		r = tag_set(c, p->view, p->record.parts.repository, p->ref.tag, id, false, err);
 	for (size_t i = 0; tags && i < tags->len && r >= 0; i++)
-		r = tag_set(c, p->view, p->record.repository, tags->items[i], id, false, err);
+		r = tag_set(c, p->view, p->record.parts.repository, tags->items[i], id, false, err);
 	return r < 0 ? r : claims_bind(c, p->view, &p->claims, &p->bound, err);
 }
 
@@ -188,11 +188,11 @@ static int referrer_apply(struct store_view *v, const char *repository, int64_t 
 	reader_done(v, c);
 	if (r < 0)
 		return r;
-	p.record.repository = repository;
+	p.record.parts = (struct manifest_parts){.repository = repository, .m = &p.m};
 	if (manifest_parse(&p.m, bytes.media_type, buf_slice(&bytes.bytes), &ignored) < 0 ||
 	    put_resolve(&p, &ignored) < 0)
 		return 0; /* its blobs are gone */
-	r = claims_collect(v, &p.m, p.record.config_blob, p.layer_blobs, &p.claims, err);
+	r = claims_collect(v, &p.record.parts, &p.claims, err);
 	if (r >= 0 && p.claims.len)
 		r = db_write(v->store->db, infos_job, &job, err);
 	return r;
@@ -246,7 +246,7 @@ int store_manifest_put(struct store_view *v, const char *repository, const struc
 	if (r >= 0)
 		r = put_resolve(&p, err);
 	if (r >= 0)
-		r = claims_collect(v, &p.m, p.record.config_blob, p.layer_blobs, &p.claims, err);
+		r = claims_collect(v, &p.record.parts, &p.claims, err);
 	if (r >= 0)
 		r = db_write(v->store->db, put_job, &p, err);
 	if (r >= 0 && p.bound && !p.m.has_subject)

@@ -156,21 +156,21 @@ int store_manifest_get(struct store_view *v, const char *repository, const char 
 static int referrer_descriptor(struct buf *ret, const struct new_manifest *n, struct err *err)
 {
 	cleanup_json json_t *d = json_object();
-	const char *type = manifest_artifact_type(n->m);
+	const char *type = manifest_artifact_type(n->parts.m);
 	char digest[DIGEST_TEXT_MAX];
 	json_t *annotations;
 
 	digest_format(digest, &n->digest);
-	json_object_set_new(d, "mediaType", json_string(n->m->media_type));
+	json_object_set_new(d, "mediaType", json_string(n->parts.m->media_type));
 	json_object_set_new(d, "digest", json_string(digest));
 	json_object_set_new(d, "size", json_integer((json_int_t)n->bytes.len));
 	if (type[0])
 		json_object_set_new(d, "artifactType", json_string(type));
-	if (n->m->annotations.len) {
+	if (n->parts.m->annotations.len) {
 		annotations = json_object();
-		for (size_t i = 0; i < n->m->annotations.len; i++)
-			json_object_set_new(annotations, n->m->annotations.items[i].key,
-					    json_string(n->m->annotations.items[i].value));
+		for (size_t i = 0; i < n->parts.m->annotations.len; i++)
+			json_object_set_new(annotations, n->parts.m->annotations.items[i].key,
+					    json_string(n->parts.m->annotations.items[i].value));
 		json_object_set_new(d, "annotations", annotations);
 	}
 	ret->max = 2 * MANIFEST_BYTES_MAX;
@@ -192,9 +192,9 @@ static int referrer_record(struct conn *c, int64_t repository, int64_t manifest,
 		   "INSERT OR IGNORE INTO referrer (repository, subject, manifest, artifact_type,"
 		   " descriptor) VALUES (?1, ?2, ?3, ?4, ?5)");
 	query_bind_int(&q, 1, repository);
-	query_bind_hash(&q, 2, &n->m->subject.digest);
+	query_bind_hash(&q, 2, &n->parts.m->subject.digest);
 	query_bind_int(&q, 3, manifest);
-	query_bind_str(&q, 4, manifest_artifact_type(n->m));
+	query_bind_str(&q, 4, manifest_artifact_type(n->parts.m));
 	query_bind_text(&q, 5, buf_slice(&text));
 	return query_run(&q, err);
 }
@@ -223,14 +223,14 @@ static int member_note(struct conn *c, int64_t manifest, const struct hash *dige
 static int parts_note(struct conn *c, int64_t repository, int64_t manifest,
 		      const struct new_manifest *n, struct err *err)
 {
-	int r = n->config_blob ? blob_note(c, manifest, n->config_blob, err) : 0;
+	int r = n->parts.config_blob ? blob_note(c, manifest, n->parts.config_blob, err) : 0;
 
-	for (size_t i = 0; i < n->m->layers.len && r >= 0; i++)
-		if (n->layer_blobs[i])
-			r = blob_note(c, manifest, n->layer_blobs[i], err);
-	for (size_t i = 0; i < n->m->manifests.len && r >= 0; i++)
-		r = member_note(c, manifest, &n->m->manifests.items[i].digest, err);
-	if (r >= 0 && n->m->has_subject)
+	for (size_t i = 0; i < n->parts.m->layers.len && r >= 0; i++)
+		if (n->parts.layer_blobs[i])
+			r = blob_note(c, manifest, n->parts.layer_blobs[i], err);
+	for (size_t i = 0; i < n->parts.m->manifests.len && r >= 0; i++)
+		r = member_note(c, manifest, &n->parts.m->manifests.items[i].digest, err);
+	if (r >= 0 && n->parts.m->has_subject)
 		r = referrer_record(c, repository, manifest, n, err);
 	return r;
 }
@@ -241,10 +241,10 @@ int manifest_record(struct conn *c, struct store_view *v, const struct new_manif
 	struct manifest_ref ref = {.is_digest = true, .digest = n->digest};
 	int64_t repository;
 	struct query q;
-	int r = repository_make(c, v, n->repository, &repository, err);
+	int r = repository_make(c, v, n->parts.repository, &repository, err);
 
 	if (r >= 0)
-		r = manifest_find(c, v, n->repository, &ref, ret_id, err);
+		r = manifest_find(c, v, n->parts.repository, &ref, ret_id, err);
 	if (r != 0)
 		return r < 0 ? r : 0; /* the same bytes: there is nothing new in them */
 	query_init(&q, c,
@@ -252,7 +252,7 @@ int manifest_record(struct conn *c, struct store_view *v, const struct new_manif
 		   " VALUES (?1, ?2, ?3, ?4, ?5)");
 	query_bind_int(&q, 1, repository);
 	query_bind_hash(&q, 2, &n->digest);
-	query_bind_str(&q, 3, n->m->media_type);
+	query_bind_str(&q, 3, n->parts.m->media_type);
 	query_bind_blob(&q, 4, n->bytes);
 	query_bind_int(&q, 5, now_seconds());
 	r = query_run(&q, err);

@@ -22,12 +22,9 @@ int manifest_find(struct conn *c, const struct store_view *v, const char *reposi
 
 /* A manifest on its way in. */
 struct new_manifest {
-	const char *repository;
+	struct manifest_parts parts;
 	struct hash digest;
 	struct slice bytes;
-	const struct manifest *m;
-	const int64_t *layer_blobs; /* ids by position in m->layers; 0: may be missing and is */
-	int64_t config_blob;        /* 0: none */
 };
 /* Inside a transaction: makes it one of the repository, with what it refers to. */
 int manifest_record(struct conn *c, struct store_view *v, const struct new_manifest *n,

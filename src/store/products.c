@@ -71,11 +71,11 @@ static int manifest_make(struct conn *c, struct store_view *v, const char *repos
 {
 	cleanup_manifest struct manifest m = {0};
 	struct new_manifest n = {
-		.repository = repository,
+		.parts = {.repository = repository,
+			  .m = &m,
+			  .layer_blobs = layer_blobs,
+			  .config_blob = config->id},
 		.bytes = buf_slice(bytes),
-		.m = &m,
-		.layer_blobs = layer_blobs,
-		.config_blob = config->id,
 	};
 	int r = manifest_parse(&m, NULL, n.bytes, err);
 

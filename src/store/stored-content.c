@@ -336,7 +336,7 @@ int content_read(struct content *c, uint64_t offset, void *buf, size_t len, size
 		else if (len > c->size - offset)
 			len = (size_t)(c->size - offset);
 	}
-	if (c->form == CONTENT_OBJECT) {
+	if (c->form == CONTENT_OBJECT && len) {
 		r = object_pread(&c->object, offset, buf, len, err);
 		got = len;
 	}
