@@ -34,15 +34,13 @@ static size_t seen_place(const struct transfer *t, const struct hash *digest, bo
 	return low;
 }
 
-/* 1: was seen before; 0: is new, and noted. Without this, ten small indexes that name each other
- * twice would be a thousand. */
+/* Notes a manifest that was not seen. Without this, ten small indexes that name each other twice
+ * would be a thousand. */
 static int note_manifest(struct transfer *t, const struct hash *digest, struct err *err)
 {
 	bool found;
 	size_t i = seen_place(t, digest, &found);
 
-	if (found)
-		return 1;
 	if (t->n_seen == TRANSFER_MANIFESTS_MAX)
 		return err_set(err, E_LIMIT, "%s: more than %d manifests", t->from->name,
 			       TRANSFER_MANIFESTS_MAX);
@@ -210,8 +208,8 @@ static int copy_manifest(struct transfer *t, const struct manifest_bytes *bytes,
 	cleanup_manifest struct manifest m = {0};
 	int r = note_manifest(t, &bytes->digest, err);
 
-	if (r != 0)
-		return r < 0 ? r : 0;
+	if (r < 0)
+		return r;
 	if (depth > TRANSFER_DEPTH_MAX)
 		return err_set(err, E_LIMIT, "%s: manifests are nested deeper than %d",
 			       t->from->name, TRANSFER_DEPTH_MAX);

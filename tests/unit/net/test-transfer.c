@@ -621,6 +621,17 @@ static void test_said(void **state)
 	referrer.artifact_type = strdup(MT_NIX_PATH_INFOS);
 	m.subject = image.digest;
 	descriptors_take(&m.referrers, &referrer);
+	/* Another that tells other references of A: its signature is for something else. */
+	cleanup_buf struct buf others = {0};
+	strv_add(&said.items[0].references, BASE_A);
+	strv_sort_unique(&said.items[0].references);
+	said.items[0].signatures.items[0][0] = 'o';
+	assert_int_equal(path_infos_format(&others, &said), 0);
+	descriptor_release(&r.layers.items[0]);
+	r.layers.items[0] = describe(add_thing(&m, buf_slice(&others), NULL, NULL), MT_NIX_NARINFO);
+	add_manifest(&m, &r, NULL, &referrer);
+	referrer.artifact_type = strdup(MT_NIX_PATH_INFOS);
+	descriptors_take(&m.referrers, &referrer);
 	/* And one that is malformed: it adds nothing. */
 	referrer =
 		describe(add_thing(&m, slice_str("{ }"), MT_OCI_MANIFEST, NULL), MT_OCI_MANIFEST);
@@ -632,6 +643,7 @@ static void test_said(void **state)
 	assert_int_equal(set.items[0].references.len, 1);
 	assert_string_equal(set.items[0].references.items[0], BASE_B);
 	assert_int_equal(set.items[0].signatures.len, 1);
+	assert_int_equal(set.items[0].signatures.items[0][0], 'k');
 	assert_int_equal(set.items[1].references.len, 0);
 	assert_int_equal(set.items[1].signatures.len, 0);
 	annotations_release(&notes[0]);

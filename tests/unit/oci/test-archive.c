@@ -153,6 +153,22 @@ static void test_oci_bad_blobs(void **state)
 	assert_ok(image_dest_finish(d, &err), err);
 	assert_ok(image_archive_source(&s, file, NULL, &err), err);
 	test_image_check(&t, s, NULL);
+	image_source_free(take_ptr(s));
+	image_dest_free(take_ptr(d));
+
+	/* Nor in a byte. */
+	cleanup_buf struct buf plain = {0}, after = {0};
+	struct failing_producer failing = {{produce_and_fail}, "some"};
+
+	write_oci(&t, "tag");
+	read_all(file, &plain);
+	assert_ok(image_archive_dest(&d, file, &err), err);
+	assert_int_equal(
+		image_put_blob(d, &t.parsed.layers.items[1], &failing.producer, NULL, &err), E_NET);
+	assert_ok(test_image_put(&t, d, "tag", &err), err);
+	assert_ok(image_dest_finish(d, &err), err);
+	read_all(file, &after);
+	assert_true(slice_equal(buf_slice(&plain), buf_slice(&after)));
 	test_image_release(&t);
 }
 

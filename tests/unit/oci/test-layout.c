@@ -39,6 +39,15 @@ static struct image_source *open_source(const char *tag)
 	return s;
 }
 
+static void write_at(const char *path, const char *text)
+{
+	int fd = openat(dirfd_, path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write_full(fd, text, strlen(text)), 0);
+	close(fd);
+}
+
 static void test_round_trip(void **state)
 {
 	struct test_image a, b;
@@ -92,6 +101,11 @@ static void test_untagged(void **state)
 	assert_ok(layout_index_parse(&x, buf_slice(&text), &err), err);
 	assert_int_equal(x.entries.len, 1);
 	put_one(&a, NULL); /* is listed already */
+	layout_index_release(&x);
+	buf_reset(&text);
+	assert_ok(read_file_at(dirfd_, "index.json", 1 << 20, &text, &err), err);
+	assert_ok(layout_index_parse(&x, buf_slice(&text), &err), err);
+	assert_int_equal(x.entries.len, 1);
 	put_one(&a, "another");
 	layout_index_release(&x);
 	buf_reset(&text);
@@ -144,6 +158,26 @@ static void test_bad_blobs(void **state)
 
 	assert_ok(image_layout_dest(&d, dir, &err), err);
 	check_bad_blobs(d);
+}
+
+/* What is there in another size is not there. */
+static void test_wrong_size(void **state)
+{
+	struct test_image a;
+	cleanup_image_dest struct image_dest *d = NULL;
+	struct err err = ERR_INIT;
+	char path[LAYOUT_PATH_MAX];
+
+	test_image_make(&a, "a", CODEC_NONE);
+	put_one(&a, "t");
+	layout_blob_path(path, &a.parsed.layers.items[0].digest);
+	write_at(path, "short");
+	assert_ok(image_layout_dest(&d, dir, &err), err);
+	assert_int_equal(image_has_blob(d, &a.parsed.layers.items[0], &err), 0);
+	assert_int_equal(image_has_blob(d, &a.parsed.layers.items[1], &err), 1);
+	assert_ok(test_image_put(&a, d, "t", &err), err);
+	assert_int_equal(image_has_blob(d, &a.parsed.layers.items[0], &err), 1);
+	test_image_release(&a);
 }
 
 /* An index over two images, one of them with a referrer: the members are not listed, the rest is. */
@@ -235,15 +269,6 @@ static void test_fallback_tag(void **state)
 	manifest_release(&list);
 	manifest_release(&referrer);
 	test_image_release(&a);
-}
-
-static void write_at(const char *path, const char *text)
-{
-	int fd = openat(dirfd_, path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
-
-	assert_true(fd >= 0);
-	assert_int_equal(write_full(fd, text, strlen(text)), 0);
-	close(fd);
 }
 
 static void test_damaged_blobs(void **state)
@@ -375,6 +400,26 @@ static void test_secondary(void **state)
 	assert_ok(layout_index_find(&x, NULL, &d, &err), err);
 	assert_int_equal(d->digest.bytes[0], 0x22); /* the tagged one */
 	assert_ok(layout_index_find(&x, "docker.io/library/x:y", &d, &err), err);
+	json_array_remove(json_object_get(x.doc, "manifests"), 1);
+	descriptor_release(&x.entries.items[1]);
+	x.entries.items[1] = x.entries.items[2];
+	x.entries.len = 2;
+	assert_ok(layout_index_find(&x, NULL, &d, &err), err);
+	assert_int_equal(d->digest.bytes[0], 0x33); /* not the referrer */
+}
+
+static void test_other_tag(void **state)
+{
+	static const char text[] =
+		"{\"manifests\":[{\"mediaType\":\"a/"
+		"b\",\"size\":1,\"annotations\":{\"" ANNOTATION_REF_NAME
+		"\":\"docker.io/library/x:y\"},\"digest\":"
+		"\"sha256:2222222222222222222222222222222222222222222222222222222222222222\"}]}";
+	cleanup_layout_index struct layout_index x = {0};
+	const struct descriptor *d;
+	struct err err = ERR_INIT;
+
+	assert_ok(layout_index_parse(&x, slice_str(text), &err), err);
 	assert_int_equal(layout_index_find(&x, "y", &d, &err), E_NOTFOUND);
 	assert_non_null(strstr(err.text, "it has: docker.io/library/x:y"));
 }
@@ -393,7 +438,9 @@ int main(void)
 		CASE(test_damaged_blobs),
 		CASE(test_bad_layouts),
 		CASE(test_bad_destinations),
+		CASE(test_wrong_size),
 		cmocka_unit_test(test_secondary),
+		cmocka_unit_test(test_other_tag),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
