@@ -135,7 +135,7 @@ int nar_find(int fd, const char *path, struct nar_member *ret, struct err *err)
 	CLEANUP(nar_reader_free) struct nar_reader *reader = nar_reader_new();
 	cleanup_free struct scan *s = xcalloc(1, sizeof(*s));
 	struct node_path at;
-	struct node_event ev;
+	struct node_event ev = {0};
 	int r = 0;
 
 	if (node_path_init(&at, path, err) < 0 || scan_begin(s, fd, reader, err) < 0)

@@ -202,7 +202,7 @@ static const char *find_token(const struct row *row, const struct literal *lit, 
 static int fail_row(struct nar_reader *r, struct slice input, unsigned viable)
 {
 	const struct row *row = &rows[r->state];
-	const struct literal *best = NULL;
+	const struct literal *best = &row->alt[0];
 	size_t best_at = 0, start;
 	const char *expected;
 
@@ -216,7 +216,7 @@ static int fail_row(struct nar_reader *r, struct slice input, unsigned viable)
 		for (const uint8_t *p = input.data; at < lit->len && (uint8_t)lit->bytes[at] == *p;
 		     p++)
 			at++;
-		if (!best || at > best_at) {
+		if (at >= best_at) {
 			best = lit;
 			best_at = at;
 		}
