@@ -152,7 +152,6 @@ static int move_up(struct removal *rm, const char *name, struct err *err)
 		if (errno != EEXIST)
 			return fail_errno(rm, "move", name, err);
 	}
-	rm->levels[0]->removed = true; /* there is something new in it */
 	rm->levels[rm->depth - 1]->removed = true;
 	return 0;
 }
