@@ -68,15 +68,17 @@ struct fd_object_reader {
 };
 NACRE_API void fd_object_reader_init(struct fd_object_reader *r, int fd);
 
-/* Writes the NAR, uncompressed, of a framed object to a sink. E_INVALID when the object is not what its
- * frames say. */
-NACRE_API int nar_object_decode(struct object_reader *object, const struct frames *frames,
-				struct sink *out, struct err *err);
+/* A framed NAR that is stored; both borrowed. */
+struct framed_nar {
+	struct object_reader *object;
+	const struct frames *frames;
+};
+/* Writes the NAR, uncompressed, to a sink. E_INVALID when the object is not what its frames say. */
+NACRE_API int nar_object_decode(const struct framed_nar *nar, struct sink *out, struct err *err);
 /* The name for a stored NAR: one pass over the object, the glue to `glue_out`. E_UNSUPPORTED: not
  * layerable. */
-NACRE_API int derive_layer(struct object_reader *object, const struct frames *frames,
-			   const char *store_dir, const char *base, struct sink *glue_out,
-			   struct layer_object *ret, struct err *err);
+NACRE_API int derive_layer(const struct framed_nar *nar, const struct store_path *path,
+			   struct sink *glue_out, struct layer_object *ret, struct err *err);
 
 /* The frames of the preamble and of the trailer, uncompressed and compressed (appended). */
 NACRE_API void layer_preamble(struct buf *raw, struct buf *stored, const char *store_dir);

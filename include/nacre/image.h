@@ -37,13 +37,19 @@ struct image_layer {
 	const size_t *paths; /* borrowed: indices into the set */
 	size_t n_paths;
 };
+/* What an image consists of, beside its config; all borrowed. */
+struct image_parts {
+	const struct path_infos *set;
+	const struct image_layer *layers;
+	size_t n_layers;
+	enum image_compression compression;
+};
 /* Fills the config's rootfs and history from the layers (the rest is the caller's) and builds config
  * and manifest. References are annotated for all paths or, where the manifest would pass 4 MiB with
  * them, for none. *ret_config, *ret_manifest: canonical JSON. */
 NACRE_API int image_assemble(struct buf *ret_config, struct buf *ret_manifest,
-			     struct image_config *config, const struct path_infos *set,
-			     const struct image_layer *layers, size_t n_layers,
-			     enum image_compression compression, struct err *err);
+			     struct image_config *config, const struct image_parts *parts,
+			     struct err *err);
 
 #define IMAGE_CREATED_DEFAULT "1970-01-01T00:00:01Z"
 /* RFC 3339 text of SOURCE_DATE_EPOCH where it is set, else the default. Owned by the caller. */

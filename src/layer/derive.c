@@ -48,17 +48,17 @@ static int read_frame(struct object_reader *object, const struct frame *f, uint6
 	return 0;
 }
 
-static int visit_frames(struct object_reader *object, const struct frames *frames,
-			struct frame_visitor *visitor, struct err *err)
+static int visit_frames(const struct framed_nar *nar, struct frame_visitor *visitor,
+			struct err *err)
 {
 	struct buffers b = {xmalloc(FRAME_RAW_MAX), xmalloc(FRAME_STORED_MAX), frame_decoder_new()};
 	uint64_t offset = 0;
 	int r = 0;
 
-	for (size_t i = 0; r >= 0 && i < frames->len; i++) {
-		const struct frame *f = &frames->items[i];
+	for (size_t i = 0; r >= 0 && i < nar->frames->len; i++) {
+		const struct frame *f = &nar->frames->items[i];
 
-		r = read_frame(object, f, offset, &b, err);
+		r = read_frame(nar->object, f, offset, &b, err);
 		if (r >= 0)
 			r = visitor->frame(visitor, f, slice_make(b.raw, f->raw_size),
 					   slice_make(b.stored, f->stored_size), err);
@@ -84,12 +84,11 @@ static int copy_frame(struct frame_visitor *self, const struct frame *f, struct 
 	return sink_write(v->out, raw.data, raw.len, err);
 }
 
-int nar_object_decode(struct object_reader *object, const struct frames *frames, struct sink *out,
-		      struct err *err)
+int nar_object_decode(const struct framed_nar *nar, struct sink *out, struct err *err)
 {
 	struct copy_visitor v = {{copy_frame}, out};
 
-	return visit_frames(object, frames, &v.visitor, err);
+	return visit_frames(nar, &v.visitor, err);
 }
 
 struct derivation {
@@ -119,18 +118,17 @@ static int derive_frame(struct frame_visitor *self, const struct frame *f, struc
 	return 0;
 }
 
-int derive_layer(struct object_reader *object, const struct frames *frames, const char *store_dir,
-		 const char *base, struct sink *glue_out, struct layer_object *ret, struct err *err)
+int derive_layer(const struct framed_nar *nar, const struct store_path *path, struct sink *glue_out,
+		 struct layer_object *ret, struct err *err)
 {
-	struct derivation d = {
-		.visitor = {derive_frame},
-		.node_sink = {derive_event},
-		.layer = layer_digest_new(glue_out, store_dir, base),
-	};
+	struct derivation d = {.visitor = {derive_frame}, .node_sink = {derive_event}};
+	char store_dir[STORE_DIR_MAX + 1];
 	int r;
 
+	snprintf(store_dir, sizeof(store_dir), "%.*s", (int)path->dir_len, path->text);
+	d.layer = layer_digest_new(glue_out, store_dir, store_path_base(path));
 	nar_decoder_init(&d.decoder, &d.node_sink);
-	r = visit_frames(object, frames, &d.visitor, err);
+	r = visit_frames(nar, &d.visitor, err);
 	if (r >= 0)
 		r = sink_finish(&d.decoder.sink, err);
 	if (r >= 0)

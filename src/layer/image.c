@@ -34,37 +34,35 @@ char *image_created(void)
 	return xstrdup(text);
 }
 
-static void describe_layers(struct image_config *config, const struct image_layer *layers, size_t n)
+static void describe_layers(struct image_config *config, const struct image_parts *parts)
 {
 	cleanup_free char *created =
 		xstrdup(config->created ? config->created : IMAGE_CREATED_DEFAULT);
 	char by[] = "nacre";
 	struct image_history history = {.created = created, .created_by = by};
 
-	for (size_t i = 0; i < n; i++) {
-		image_config_add_diff_id(config, &layers[i].diff_id);
+	for (size_t i = 0; i < parts->n_layers; i++) {
+		image_config_add_diff_id(config, &parts->layers[i].diff_id);
 		image_config_add_history(config, &history);
 	}
 }
 
-static void add_layers(struct manifest *m, const struct path_infos *set,
-		       const struct image_layer *layers, size_t n,
-		       enum image_compression compression, bool with_references)
+static void add_layers(struct manifest *m, const struct image_parts *parts, bool with_references)
 {
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < parts->n_layers; i++) {
+		const struct image_layer *layer = &parts->layers[i];
 		struct descriptor d;
 
-		descriptor_make(&d, image_layer_media_type(compression), &layers[i].blob.digest,
-				layers[i].blob.size);
-		image_annotate_layer(&d.annotations, set, layers[i].paths, layers[i].n_paths,
+		descriptor_make(&d, image_layer_media_type(parts->compression), &layer->blob.digest,
+				layer->blob.size);
+		image_annotate_layer(&d.annotations, parts->set, layer->paths, layer->n_paths,
 				     with_references);
 		descriptors_take(&m->layers, &d);
 	}
 }
 
-static int build_manifest(struct buf *ret, const struct buf *config, const struct path_infos *set,
-			  const struct image_layer *layers, size_t n,
-			  enum image_compression compression, bool with_references)
+static int build_manifest(struct buf *ret, const struct buf *config,
+			  const struct image_parts *parts, bool with_references)
 {
 	cleanup_manifest struct manifest m = {
 		.kind = MANIFEST_IMAGE,
@@ -75,28 +73,26 @@ static int build_manifest(struct buf *ret, const struct buf *config, const struc
 
 	hash_bytes(&digest, HASH_SHA256, config->data, config->len);
 	descriptor_make(&m.config, MT_OCI_CONFIG, &digest, config->len);
-	add_layers(&m, set, layers, n, compression, with_references);
+	add_layers(&m, parts, with_references);
 	return manifest_build(ret, &m);
 }
 
 int image_assemble(struct buf *ret_config, struct buf *ret_manifest, struct image_config *config,
-		   const struct path_infos *set, const struct image_layer *layers, size_t n_layers,
-		   enum image_compression compression, struct err *err)
+		   const struct image_parts *parts, struct err *err)
 {
 	cleanup_buf struct buf with = BUF_INIT(MANIFEST_WITH_REFERENCES_MAX);
 	int r;
 
-	describe_layers(config, layers, n_layers);
+	describe_layers(config, parts);
 	r = image_config_build(ret_config, config);
 	if (r < 0)
 		return err_set(
 			err, r,
 			"the image's configuration is too large, or has text that is not UTF-8");
-	r = build_manifest(&with, ret_config, set, layers, n_layers, compression, true);
+	r = build_manifest(&with, ret_config, parts, true);
 	if (r == 0)
 		r = buf_add(ret_manifest, with.data, with.len);
 	else if (r == E_LIMIT)
-		r = build_manifest(ret_manifest, ret_config, set, layers, n_layers, compression,
-				   false);
+		r = build_manifest(ret_manifest, ret_config, parts, false);
 	return r < 0 ? err_set(err, r, "the image has too many paths for one manifest") : 0;
 }

@@ -299,11 +299,12 @@ static int config_make(struct image *im, struct image_config *config, struct roo
 static int assemble(struct image *im, struct image_config *config, struct err *err)
 {
 	cleanup_buf struct buf json = BUF_INIT(IMAGE_CONFIG_BYTES_MAX);
+	struct image_parts parts = {&im->closure->set, im->layers, im->product.n_layers,
+				    im->tag->compression};
 	int r;
 
 	im->product.manifest = BUF_INIT(MANIFEST_BYTES_MAX);
-	r = image_assemble(&json, &im->product.manifest, config, &im->closure->set, im->layers,
-			   im->product.n_layers, im->tag->compression, err);
+	r = image_assemble(&json, &im->product.manifest, config, &parts, err);
 	return r < 0 ? r
 		     : product_blob_text(&im->product.config, im->view->store, buf_slice(&json),
 					 err);

@@ -19,7 +19,6 @@ void new_nar_init(struct new_nar *n, struct store *s, const struct store_path *p
 	n->nar.hash_given = n->glue.hash_given = true; /* `absorb` hashes what it writes */
 	if (path) {
 		n->path = xstrdup(path->text);
-		memcpy(dir, path->text, path->dir_len);
 	}
 	n->absorb = absorb_new(&n->nar.sink, &n->glue.sink, n->with_layer ? dir : NULL,
 			       n->with_layer ? store_path_base(path) : NULL);
@@ -244,7 +243,8 @@ int nar_decode(struct store *s, const struct nar *n, struct sink *out, struct er
 	r = object_open(s, c, n->object, &object, err);
 	db_reader_done(s->db, c);
 	if (r >= 0)
-		r = nar_object_decode(object_reader(&object), &n->frames, out, err);
+		r = nar_object_decode(&(struct framed_nar){object_reader(&object), &n->frames}, out,
+				      err);
 	return r < 0 ? r : sink_finish(out, err);
 }
 
@@ -351,7 +351,7 @@ static int body_derive(struct store *s, const struct nar *n, const struct store_
 	cleanup_incoming struct incoming glue;
 	struct layer_object layer = {0};
 	struct body_job job = {n->id, path->text, &glue, &layer};
-	char dir[STORE_DIR_MAX + 1] = "";
+	struct framed_nar nar;
 	struct conn *c;
 	int r;
 
@@ -363,9 +363,8 @@ static int body_derive(struct store *s, const struct nar *n, const struct store_
 	db_reader_done(s->db, c);
 	if (r < 0)
 		return r;
-	memcpy(dir, path->text, path->dir_len);
-	r = derive_layer(object_reader(&object), &n->frames, dir, store_path_base(path), &glue.sink,
-			 &layer, err);
+	nar = (struct framed_nar){object_reader(&object), &n->frames};
+	r = derive_layer(&nar, path, &glue.sink, &layer, err);
 	if (r >= 0) {
 		incoming_end(&glue);
 		r = incoming_seal(&glue, err);

@@ -161,6 +161,8 @@ static void test_one_pass(void **state)
 	cleanup_layer_object struct layer_object l = {0}, derived = {0};
 	cleanup_splice struct splice s = {0}, parsed = {0};
 	struct memory_object object = {{memory_read}, &nar_object};
+	struct framed_nar framed = {&object.reader, &n.frames};
+	struct store_path a_path;
 	struct buf_sink nar_sink, glue_sink, glue2_sink;
 	struct err err = ERR_INIT;
 	struct splice_path path;
@@ -186,9 +188,8 @@ static void test_one_pass(void **state)
 	assert_int_equal(l.body_size, tar.len - 2 * 512 - TAR_TRAILER_SIZE);
 
 	buf_sink_init(&glue2_sink, &glue2);
-	assert_ok(derive_layer(&object.reader, &n.frames, "/nix/store", BASE_A, &glue2_sink.sink,
-			       &derived, &err),
-		  err);
+	assert_int_equal(store_path_make(&a_path, "/nix/store", slice_str(BASE_A)), 0);
+	assert_ok(derive_layer(&framed, &a_path, &glue2_sink.sink, &derived, &err), err);
 	assert_true(hash_equal(&derived.tar.digest, &l.tar.digest));
 	assert_true(hash_equal(&derived.zstd.digest, &l.zstd.digest));
 	assert_true(hash_equal(&derived.glue.digest, &l.glue.digest));
