@@ -191,9 +191,7 @@ int registry_put_blob(struct registry *r, const char *repository, const struct h
 	digest_format(text, digest);
 	what = xasprintf("put the blob %s of %s", text, repository);
 	result = registry_upload_begin(r, repository, digest, NULL, &location, err);
-	if (result == 0 && !location)
-		result = err_set(err, E_INTERNAL, "an upload has no address");
-	if (result < 0)
+	if (result != 0 || !location)
 		return err_wrap(err, "%s", what);
 	url = registry_upload_end_url(location, digest);
 	strv_add(&headers, "Content-Type: application/octet-stream");

@@ -408,7 +408,7 @@ def test_registry_uploads():
     r = reg("put-blob", h + "/a", body, known=1, stop=200000)
     fails("registry: producer that fails", r, "io", "the producer stops")
     check("registry: is not asked again", "calls 1" in r.lines, r)
-    check("registry: and the upload is cancelled", s.state.log[-1][0] == "DELETE", s.state.log[-1])
+    check("registry: and the upload is cancelled", any(e[0] == "DELETE" for e in s.state.log), s.state.log)
     for repository in ("cuts", "refuses", "expires"):
         r = reg("put-blob", h + "/" + repository, body, known=1)
         check("registry: upload that %s begins again" % repository, "calls 2" in r.lines and s.state.stored == net_server.BIG, r)
