@@ -19,6 +19,7 @@ void new_nar_init(struct new_nar *n, struct store *s, const struct store_path *p
 	n->nar.hash_given = n->glue.hash_given = true; /* `absorb` hashes what it writes */
 	if (path) {
 		n->path = xstrdup(path->text);
+		memcpy(dir, path->text, path->dir_len);
 	}
 	n->absorb = absorb_new(&n->nar.sink, &n->glue.sink, n->with_layer ? dir : NULL,
 			       n->with_layer ? store_path_base(path) : NULL);
