@@ -121,10 +121,11 @@ int docker_images_find(const struct docker_images *list, const char *name,
 		       const struct docker_image **ret, struct err *err)
 {
 	cleanup_buf struct buf what = {0};
-	const struct docker_image *found = name ? find_by_name(list, name) : list->items;
+	const struct docker_image *found;
 
-	if (!list->len)
+	if (!list->items || !list->len)
 		return err_set(err, E_NOTFOUND, "there is no image in it");
+	found = name ? find_by_name(list, name) : list->items;
 	if (!found || (!name && list->len > 1))
 		list_images(list, &what);
 	if (!found)

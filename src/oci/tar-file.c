@@ -160,9 +160,11 @@ static void drop_duplicates(struct tar_file *t)
 	if (t->n_members)
 		qsort(t->members, t->n_members, sizeof(*t->members), compare_members);
 	for (size_t i = 0; i < t->n_members; i++) {
-		if (kept && strcmp(t->members[kept - 1].name, t->members[i].name) == 0)
-			release_member(&t->members[--kept]);
-		t->members[kept++] = t->members[i];
+		if (i + 1 < t->n_members &&
+		    strcmp(t->members[i].name, t->members[i + 1].name) == 0)
+			release_member(&t->members[i]);
+		else
+			t->members[kept++] = t->members[i];
 	}
 	t->n_members = kept;
 }
