@@ -89,14 +89,20 @@ static void test_modes(void **state)
 	assert_stat(d->fd, "u/d/f", S_IFLNK | 0777, false);
 	assert_stat(d->fd, "u/empty", S_IFREG | 0644, false);
 	/* Store modes whatever the umask; else x stays x. */
-	umask(0177);
+	umask(077);
 	assert_ok(restore(EVERYTHING, d->fd, "v", &canonical, &err), err);
 	assert_stat(d->fd, "v/d", S_IFDIR | 0555, true);
 	assert_stat(d->fd, "v/d/e", S_IFREG | 0555, true);
 	assert_stat(d->fd, "v/empty", S_IFREG | 0444, true);
 	assert_ok(restore(EVERYTHING, d->fd, "w", &plain, &err), err);
+	assert_stat(d->fd, "w/d", S_IFDIR | 0700, false);
 	assert_stat(d->fd, "w/d/e", S_IFREG | 0711, false);
 	assert_stat(d->fd, "w/empty", S_IFREG | 0600, false);
+	umask(0177);
+	assert_ok(restore(NIX_HEAD "regular executable %empty contents x )", d->fd, "x", &plain,
+			  &err),
+		  err);
+	assert_stat(d->fd, "x", S_IFREG | 0711, false);
 	umask(old);
 }
 
