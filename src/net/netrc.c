@@ -132,7 +132,7 @@ static int netrc_scan_for(struct netrc_scan *s, const char *host, struct credent
 		else if (is_keyword(s, "password"))
 			place = &c->password;
 		else if (!is_keyword(s, "account"))
-			return E_INVALID;
+			continue; /* a word of another program: as curl, take no notice */
 		if (take_word(s) <= 0)
 			return E_INVALID;
 		if (in_entry && place && !*place)

@@ -153,8 +153,8 @@ static void test_netrc(void **state)
 		{"machine", "h", E_INVALID, NULL, NULL},
 		{"machine h login", "h", E_INVALID, NULL, NULL},
 		{"machine h login u password \"p", "h", E_INVALID, NULL, NULL},
-		{"hello world", "h", E_INVALID, NULL, NULL},
-		{"machine h\nlogin u\nsecret p", "h", E_INVALID, NULL, NULL},
+		{"hello world", "h", 0, NULL, NULL},
+		{"machine h port 21 login u password p", "h", 1, "u", "p"},
 	};
 
 	(void)state;
@@ -173,7 +173,7 @@ static void test_netrc(void **state)
 
 		assert_int_equal(netrc_find(&c, slice_make("machine \0", 9), "h", &err), E_INVALID);
 		assert_int_equal(
-			netrc_find(&c, slice_str("machine h\nlogin u\nsecret p"), "x", &err),
+			netrc_find(&c, slice_str("machine h\nlogin u\npassword"), "x", &err),
 			E_INVALID);
 		assert_non_null(strstr(err.text, "line 3"));
 	}
