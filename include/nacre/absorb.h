@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Takes store paths in, in one pass over their bytes: what a server stores of a path, and what names
- * it has (SPEC nacre 3).
+ * Takes store paths in, in one pass over their bytes: what a server stores of a path, and what
+ * names it has (SPEC nacre 3).
  *
- *	nar object	the framed NAR; it is also, whole, the NAR+zstd
- *	glue object	the tar glue of one (store dir, base name, NAR), stored besides
+ * 	nar object	the framed NAR; it is also, whole, the NAR+zstd
+ * 	glue object	the tar glue of one (store dir, base name, NAR), stored besides
  *
  * Three ways: events with a name (absorb_path: from a tar layer, a tree), a NAR without one
  * (absorb_nar), and later the name for a NAR that is stored (derive_layer).
@@ -31,8 +31,9 @@ struct nar_object {
 NACRE_API void nar_object_release(struct nar_object *o);
 #define cleanup_nar_object __attribute__((cleanup(nar_object_release)))
 
-/* The layer of exactly one path. Its frames are those of the body alone: glue frames lie one after
- * another in the glue object, bulk frames are the bulk frames of the NAR object in the same order. */
+/* The layer of exactly one path. Its frames are those of the body alone: glue frames lie one
+ * after another in the glue object, bulk frames are the bulk frames of the NAR object in the
+ * same order. */
 struct layer_object {
 	struct named_bytes tar;  /* uncompressed: the diffID */
 	struct named_bytes zstd; /* framed */

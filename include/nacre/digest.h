@@ -25,10 +25,11 @@ NACRE_API int digest_parse_err(struct hash *ret, struct slice text, struct err *
 
 enum { DIGEST_SIZE_UNKNOWN = -1 };
 
-/* A sink that proves what passes against a digest and a size and hands it on to `next` (borrowed;
- * may be NULL). With a digest of HASH_NONE it computes sha256: `digest` has it after finish(). A byte too many is E_MISMATCH at once; finish() gives E_MISMATCH for too few bytes
- * or another digest and, if all is right, finishes `next`. Whatever `next` made of the bytes must
- * not be used before finish() succeeded. */
+/* A sink that proves what passes against a digest and a size and hands it on to `next`
+ * (borrowed; may be NULL). With a digest of HASH_NONE it computes sha256: `digest` has it after
+ * finish(). A byte too many is E_MISMATCH at once; finish() gives E_MISMATCH for too few bytes
+ * or another digest and, if all is right, finishes `next`. Whatever `next` made of the bytes
+ * must not be used before finish() succeeded. */
 struct verify_sink {
 	struct sink sink;
 	struct sink *next;

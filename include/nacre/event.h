@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A file system object as a sequence of events: what a NAR says, without its bytes. Every format is
- * read into these and written from these, in one place each: tree, NAR and canonical tar are event
- * sources and event sinks.
+ * A file system object as a sequence of events: what a NAR says, without its bytes. Every format
+ * is read into these and written from these, in one place each: tree, NAR and canonical tar are
+ * event sources and event sinks.
  *
  * 	root  = file | symlink | dir
  * 	file  = NODE_REGULAR (name, executable, size)  NODE_CONTENT*  NODE_REGULAR_END
@@ -10,11 +10,11 @@
  * 	dir   = NODE_DIRECTORY (name)  (file | symlink | dir)*  NODE_DIRECTORY_END
  * 	whole = root NODE_END
  *
- * The root has the empty name. Children come in strictly increasing bytewise order of their names
- * (memcmp), so there are no duplicates; names are 1..255 bytes without '/' and NUL, not "." or "..".
- * The content events of a file add up to its size. A directory is never deeper than NODE_DEPTH_MAX.
- * A source promises this; a sink may rely on it only if it was told so by its header. All slices are
- * borrowed until the event handler or the next step returns.
+ * The root has the empty name. Children come in strictly increasing bytewise order of their
+ * names (memcmp), so there are no duplicates; names are 1..255 bytes without '/' and NUL, not
+ * "." or "..". The content events of a file add up to its size. A directory is never deeper than
+ * NODE_DEPTH_MAX. A source promises this; a sink may rely on it only if it was told so by its
+ * header. All slices are borrowed until the event handler or the next step returns.
  */
 #ifndef NACRE_EVENT_H
 #define NACRE_EVENT_H

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Framed compression (SPEC nacre 3): a stream of independent zstd frames, cut at places that depend
- * on the content alone, so that a NAR and every tar that holds the path share their large frames.
+ * Framed compression (SPEC nacre 3): a stream of independent zstd frames, cut at places that
+ * depend on the content alone, so that a NAR and every tar that holds the path share their large
+ * frames.
  *
- *	bulk	content of a regular file of FRAME_BULK_MIN bytes and more, in chunks of FRAME_RAW_MAX
- *	glue	what lies between two bulk runs, cut at FRAME_RAW_MAX
+ * 	bulk	content of a regular file of FRAME_BULK_MIN bytes and more, in chunks of FRAME_RAW_MAX
+ * 	glue	what lies between two bulk runs, cut at FRAME_RAW_MAX
  *
- * Each frame is what one ZSTD_compress2() gives at level 3 with the content size and no checksum.
+ * Each frame is what one ZSTD_compress2() gives at level 3 with the content size and no
+ * checksum.
  */
 #ifndef NACRE_FRAME_H
 #define NACRE_FRAME_H
@@ -46,8 +48,8 @@ struct frame_sink {
 		     struct slice stored, struct err *err);
 };
 
-/* Cuts a stream of bytes into frames. The bytes written to framer_sink() are of the kind set last (first:
- * glue); a change of kind ends the run. */
+/* Cuts a stream of bytes into frames. The bytes written to framer_sink() are of the kind set
+ * last (first: glue); a change of kind ends the run. */
 struct framer;
 /* `compress_bulk` false: bulk frames are reported without being compressed. `out` is borrowed. */
 NACRE_API struct framer *framer_new(struct frame_sink *out, bool compress_bulk);

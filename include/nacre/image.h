@@ -13,19 +13,22 @@
 #define ANNOTATION_PATH_PREFIX       "containerd.io/snapshot/nacre.path."
 #define ANNOTATION_REFERENCES_PREFIX "dev.nacre.references."
 
-/* ---- Annotations of a store layer -------------------------------------------------------------- */
+/* ---- Annotations of a store layer
+ * -------------------------------------------------------------- */
 
-/* Adds the annotations of the paths `indices` of `set`; with_references decides about the second kind. */
+/* Adds the annotations of the paths `indices` of `set`; with_references decides about the second
+ * kind. */
 NACRE_API void image_annotate_layer(struct annotations *a, const struct path_infos *set,
 				    const size_t *indices, size_t n, bool with_references);
 
-/* What the annotations of a layer claim: path, NarHash, NarSize, and references where they are there
- * (has_references). Hints: the caller compares with the content. E_NOTFOUND: names no path;
- * E_INVALID: malformed, not numbered 0, 1, …, a path twice, not sorted, another store dir. */
+/* What the annotations of a layer claim: path, NarHash, NarSize, and references where they are
+ * there (has_references). Hints: the caller compares with the content. E_NOTFOUND: names no
+ * path; E_INVALID: malformed, not numbered 0, 1, …, a path twice, not sorted, another store dir. */
 NACRE_API int image_layer_claims(struct path_infos *ret, bool *ret_has_references,
 				 const struct annotations *a);
 
-/* ---- Image config and manifest ----------------------------------------------------------------- */
+/* ---- Image config and manifest
+ * ----------------------------------------------------------------- */
 
 enum image_compression { IMAGE_ZSTD, IMAGE_NONE, IMAGE_GZIP };
 NACRE_API const char *image_layer_media_type(enum image_compression c);
@@ -44,9 +47,9 @@ struct image_parts {
 	size_t n_layers;
 	enum image_compression compression;
 };
-/* Fills the config's rootfs and history from the layers (the rest is the caller's) and builds config
- * and manifest. References are annotated for all paths or, where the manifest would pass 4 MiB with
- * them, for none. *ret_config, *ret_manifest: canonical JSON. */
+/* Fills the config's rootfs and history from the layers (the rest is the caller's) and builds
+ * config and manifest. References are annotated for all paths or, where the manifest would pass
+ * 4 MiB with them, for none. *ret_config, *ret_manifest: canonical JSON. */
 NACRE_API int image_assemble(struct buf *ret_config, struct buf *ret_manifest,
 			     struct image_config *config, const struct image_parts *parts,
 			     struct err *err);
@@ -55,7 +58,8 @@ NACRE_API int image_assemble(struct buf *ret_config, struct buf *ret_manifest,
 /* RFC 3339 text of SOURCE_DATE_EPOCH where it is set, else the default. Owned by the caller. */
 NACRE_API char *image_created(void);
 
-/* ---- Path infos with an image ------------------------------------------------------------------ */
+/* ---- Path infos with an image
+ * ------------------------------------------------------------------ */
 
 /* Appends the narinfos of a set as they travel with an image: sorted, URL nar/<NarHash>.nar,
  * Compression none. */
@@ -67,7 +71,8 @@ NACRE_API int path_infos_parse(struct path_infos *ret, const char *store_dir, st
 NACRE_API int path_infos_manifest(struct buf *ret, const struct descriptor *subject,
 				  const struct named_bytes *layer);
 
-/* ---- Package artifacts ------------------------------------------------------------------------- */
+/* ---- Package artifacts
+ * ------------------------------------------------------------------------- */
 
 NACRE_API int package_config(struct buf *ret, const struct path_info *info);
 /* The artifact's manifest; `layer` is the store layer of exactly this path. */
@@ -77,7 +82,8 @@ NACRE_API int package_manifest(struct buf *ret, const struct path_info *info,
 /* Parses a package config: path, NarHash, NarSize, references. */
 NACRE_API int package_config_parse(struct path_info *ret, struct slice json, struct err *err);
 
-/* ---- The root layer ---------------------------------------------------------------------------- */
+/* ---- The root layer
+ * ---------------------------------------------------------------------------- */
 
 /* What is not a store path: directories, files, symlinks with their modes. Entries may be added in
  * any order; parents are added with mode 0755. The first entry of a name wins. */
@@ -92,7 +98,8 @@ NACRE_API bool root_layer_empty(const struct root_layer *r);
 NACRE_API void root_layer_add_defaults(struct root_layer *r);
 NACRE_API void root_layer_free(struct root_layer *r);
 
-/* ---- What an image needs to know of its paths ---------------------------------------------------- */
+/* ---- What an image needs to know of its paths
+ * ---------------------------------------------------- */
 
 /* Looks at a path while its events pass: what is in some of its directories, and the ELF machine of
  * its files. */
@@ -117,7 +124,8 @@ NACRE_API void path_survey_add_dir(struct path_survey *s, const char *dir);
 NACRE_API void path_survey_release(struct path_survey *s);
 /* Go's name of an architecture ("amd64") or NULL; *ret_variant may be set ("v7"). Constants. */
 NACRE_API const char *elf_architecture(uint16_t e_machine, const char **ret_variant);
-/* SPEC nacre 4.2: the main program of a path: the only one, else bin/<pname>, else NULL. Borrowed. */
+/* SPEC nacre 4.2: the main program of a path: the only one, else bin/<pname>, else NULL.
+ * Borrowed. */
 NACRE_API const char *path_survey_main_program(const struct path_survey *s, const char *name);
 
 /* A path that the image is made for; all borrowed. */
@@ -130,14 +138,15 @@ struct image_root {
 };
 
 /* SPEC nacre 4.2: what an image of these roots looks like unless somebody says otherwise. Sets
- * created, os, architecture and variant (unless they are set), env and cmd in `config`, and adds the
- * directories, files and links to `root`. `closure_machine` is that of all paths, 0 where they have
- * none or disagree. E_USAGE when the architecture is not set and cannot be known. */
+ * created, os, architecture and variant (unless they are set), env and cmd in `config`, and adds
+ * the directories, files and links to `root`. `closure_machine` is that of all paths, 0 where
+ * they have none or disagree. E_USAGE when the architecture is not set and cannot be known. */
 NACRE_API int image_defaults(struct image_config *config, struct root_layer *root,
 			     const struct image_root *roots, size_t n_roots,
 			     uint16_t closure_machine, struct err *err);
 
-/* ---- Writing a layer ----------------------------------------------------------------------------- */
+/* ---- Writing a layer
+ * ----------------------------------------------------------------------------- */
 
 /* Writes the layer of any number of paths to a sink in one pass, in the compression wanted. */
 struct layer_writer;

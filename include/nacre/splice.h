@@ -3,9 +3,9 @@
  * A splice (SPEC nacre 3): a blob that is put together from pieces of stored objects and inline
  * bytes, without copying. It is a value; what serves it does not know what it is.
  *
- * Each segment is one frame or a run of them; for a framed stream it also says how many uncompressed
- * bytes it stands for, so that the uncompressed blob can be served from the same splice by decoding
- * only the frames that a range touches.
+ * Each segment is one frame or a run of them; for a framed stream it also says how many
+ * uncompressed bytes it stands for, so that the uncompressed blob can be served from the same
+ * splice by decoding only the frames that a range touches.
  */
 #ifndef NACRE_SPLICE_H
 #define NACRE_SPLICE_H
@@ -54,8 +54,8 @@ NACRE_API void splice_nar(struct splice *ret, const struct hash *nar_object,
 NACRE_API int splice_layer(struct splice *ret, const char *store_dir,
 			   const struct splice_path *paths, size_t n);
 
-/* The first segment that holds the byte at `offset` of the blob (or, `raw`, of what it decodes to) and
- * where that segment begins. n_segments past the end. O(log n) after splice_index(). */
+/* The first segment that holds the byte at `offset` of the blob (or, `raw`, of what it decodes
+ * to) and where that segment begins. n_segments past the end. O(log n) after splice_index(). */
 struct splice_index {
 	uint64_t *stored, *raw; /* owned: where each segment begins */
 	size_t len;

@@ -2,11 +2,12 @@
 /*
  * The canonical tar of a store layer, read and written as events (SPEC nacre 2):
  *
- *	layer    = preamble body(P1) … body(Pn) trailer     P1..Pn distinct, one store dir, sorted
+ * 	layer    = preamble body(P1) … body(Pn) trailer     P1..Pn distinct, one store dir, sorted
  *
- * The writer is driven piece by piece, so that a body can be had alone. The reader is a step machine
- * without I/O and of constant memory; whatever it reports was, byte for byte, what the writer would
- * have written: each header is written again from what was read of it, and compared.
+ * The writer is driven piece by piece, so that a body can be had alone. The reader is a step
+ * machine without I/O and of constant memory; whatever it reports was, byte for byte, what the
+ * writer would have written: each header is written again from what was read of it, and
+ * compared.
  */
 #ifndef NACRE_TAR_H
 #define NACRE_TAR_H

@@ -32,14 +32,14 @@ struct image_source {
 	 * With a digest the bytes have it; at most MANIFEST_BYTES_MAX of them. */
 	int (*get_manifest)(struct image_source *self, const char *ref, struct manifest_bytes *ret,
 			    struct err *err);
-	/* Writes the blob to `out` and finishes it, after the last byte was proven: on E_MISMATCH `out`
-	 * was written to but not finished. Uses blob->digest and blob->size, tries blob->urls where
-	 * the source does so. E_NOTFOUND. */
+	/* Writes the blob to `out` and finishes it, after the last byte was proven: on
+	 * E_MISMATCH `out` was written to but not finished. Uses blob->digest and blob->size,
+	 * tries blob->urls where the source does so. E_NOTFOUND. */
 	int (*get_blob)(struct image_source *self, const struct descriptor *blob, struct sink *out,
 			struct err *err);
-	/* Adds the descriptors of the manifests whose subject is `subject`, those of one artifact type
-	 * if `artifact_type` is not NULL; none is no error. A registry without the referrers API is
-	 * asked for the fallback tag. May be NULL: has none. */
+	/* Adds the descriptors of the manifests whose subject is `subject`, those of one
+	 * artifact type if `artifact_type` is not NULL; none is no error. A registry without the
+	 * referrers API is asked for the fallback tag. May be NULL: has none. */
 	int (*get_referrers)(struct image_source *self, const struct hash *subject,
 			     const char *artifact_type, struct descriptors *ret, struct err *err);
 	void (*free)(struct image_source *self);
@@ -63,15 +63,15 @@ struct image_dest {
 	bool images_only;
 	/* 1: the blob is there and need not be put; 0; < 0 error. A registry may mount it here. */
 	int (*has_blob)(struct image_dest *self, const struct descriptor *blob, struct err *err);
-	/* Puts what `from` writes. `want` gives the media type; where its digest is known, the bytes
-	 * are proven against digest and size (E_MISMATCH); HASH_NONE: not known yet, sha256 is
-	 * computed. *ret (may be NULL) is what was put. */
+	/* Puts what `from` writes. `want` gives the media type; where its digest is known, the
+	 * bytes are proven against digest and size (E_MISMATCH); HASH_NONE: not known yet,
+	 * sha256 is computed. *ret (may be NULL) is what was put. */
 	int (*put_blob)(struct image_dest *self, const struct descriptor *want,
 			struct blob_producer *from, struct blob_id *ret, struct err *err);
-	/* After everything that it names. `digest` is that of the bytes. `tag`: a tag, or NULL: none
-	 * (member of an index, referrer, or the destination's own reference has a digest). A registry that
-	 * does not answer OCI-Subject to a manifest with a subject gets the fallback tag updated
-	 * here; a layout lists what no other manifest names. */
+	/* After everything that it names. `digest` is that of the bytes. `tag`: a tag, or NULL:
+	 * none (member of an index, referrer, or the destination's own reference has a digest).
+	 * A registry that does not answer OCI-Subject to a manifest with a subject gets the
+	 * fallback tag updated here; a layout lists what no other manifest names. */
 	int (*put_manifest)(struct image_dest *self, const struct manifest_bytes *manifest,
 			    const char *tag, struct err *err);
 	/* Makes it all visible and durable; once, on success only. */

@@ -36,15 +36,15 @@ struct cli_command {
 #include "cli/commands.h"
 #undef COMMAND
 
-/* Chooses among subcommands (`nacre nar dump`): `table` ends with a NULL name. `help` is the text of
- * `nacre NAME --help`. */
+/* Chooses among subcommands (`nacre nar dump`): `table` ends with a NULL name. `help` is the
+ * text of `nacre NAME --help`. */
 int cli_dispatch(const struct cli_command *table, const char *help, int argc, char **argv);
 
 /* getopt_long() that handles --help (prints `help` on stdout, ends the program with 0) and wrong
- * options (says what is wrong, ends with 2). `options` end with a zero entry and need not name help;
- * values of long options without a letter begin at CLI_OPT. Returns the option, or -1 at the end;
- * optind then points to the first operand. Options and operands may be mixed, unless `letters` begin
- * with '+'. */
+ * options (says what is wrong, ends with 2). `options` end with a zero entry and need not name
+ * help; values of long options without a letter begin at CLI_OPT. Returns the option, or -1 at
+ * the end; optind then points to the first operand. Options and operands may be mixed, unless
+ * `letters` begin with '+'. */
 enum { CLI_OPT = 256 };
 int cli_getopt(int argc, char **argv, const char *letters, const struct option *options,
 	       const char *help);
@@ -68,8 +68,8 @@ int cli_finish(int code);
 /* E_USAGE when stdout is a terminal: binary does not belong there. */
 int cli_check_binary_stdout(struct err *err);
 
-/* Progress of long work on stderr: only on a terminal, only after half a second, at most ten times a
- * second; `total` 0 is unknown. All-zero is inactive. */
+/* Progress of long work on stderr: only on a terminal, only after half a second, at most ten
+ * times a second; `total` 0 is unknown. All-zero is inactive. */
 struct progress {
 	const char *label; /* borrowed */
 	uint64_t total, done;

@@ -60,8 +60,8 @@ static int absorb_event(struct node_sink *self, const struct node_event *ev, str
 	struct absorb *a = container_of(self, struct absorb, node_sink);
 	enum frame_kind kind = frame_kind_of(ev);
 
-	/* Both runs end before bytes of the new kind: the bulk that ends is the NAR's, the glue that
-	 * ends the layer's. */
+	/* Both runs end before bytes of the new kind: the bulk that ends is the NAR's, the glue
+	 * that ends the layer's. */
 	if (framer_set_kind(a->nar.framer, kind, err) < 0)
 		return err->code;
 	if (layer_event(a, ev, err) < 0)
@@ -90,12 +90,6 @@ struct absorb *absorb_new(struct sink *nar_out, struct sink *glue_out, const cha
 struct node_sink *absorb_node_sink(struct absorb *a)
 {
 	return &a->node_sink;
-}
-
-void named_bytes_of(struct hash_sink *s, struct named_bytes *ret)
-{
-	ret->size = s->bytes;
-	hash_sink_final(s, &ret->digest);
 }
 
 void absorb_nar(struct absorb *a, struct nar_object *ret)

@@ -86,7 +86,8 @@ int path_infos_manifest(struct buf *ret, const struct descriptor *subject,
 	};
 
 	set_empty_config(&m);
-	/* Only what says which manifest it is: the subject's own annotations are not ours to repeat. */
+	/* Only what says which manifest it is: the subject's own annotations are not ours to
+	 * repeat. */
 	descriptor_make(&m.subject, subject->media_type, &subject->digest, subject->size);
 	add_layer(&m, MT_NIX_NARINFO, layer);
 	return manifest_build(ret, &m);

@@ -86,6 +86,12 @@ void layer_digest_bulk(struct layer_digest *l, size_t raw_size, struct slice sto
 	sink_write(&l->stored.sink, stored.data, stored.len, &none);
 }
 
+void named_bytes_of(struct hash_sink *s, struct named_bytes *ret)
+{
+	ret->size = s->bytes;
+	hash_sink_final(s, &ret->digest);
+}
+
 int layer_digest_finish(struct layer_digest *l, struct layer_object *ret, struct err *err)
 {
 	cleanup_buf struct buf raw = {0};

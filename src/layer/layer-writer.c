@@ -91,7 +91,7 @@ static int writer_new(struct layer_writer **ret, struct sink *out,
 int layer_writer_new(struct layer_writer **ret, struct sink *out, const char *store_dir,
 		     enum image_compression compression, struct err *err)
 {
-	struct layer_writer *w;
+	struct layer_writer *w = NULL;
 
 	if (writer_new(&w, out, compression, err) < 0)
 		return err->code;

@@ -69,8 +69,8 @@ static size_t find_position(const struct root_layer *r, const char *path)
 	return low;
 }
 
-/* The first entry of a name wins, but a directory that was only there as a parent takes a mode that is
- * given for it. */
+/* The first entry of a name wins, but a directory that was only there as a parent takes a mode
+ * that is given for it. */
 static void add_entry(struct root_layer *r, const char *path, enum tar_entry_type type,
 		      unsigned mode, const char *text)
 {

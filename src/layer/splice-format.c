@@ -2,11 +2,12 @@
 /*
  * How splices and tables of frames are stored. Numbers are LEB128 without superfluous groups.
  *
- *	frames = "NFR1" count ( raw_size * 2 + bulk, stored_size )*
- *	splice = "NSP1" n_objects ( 32 bytes )* n_bytes bytes
- *	         n_segments ( object + 1 or 0 for inline, offset - expected, stored_size, raw_size )*
+ * 	frames = "NFR1" count ( raw_size * 2 + bulk, stored_size )*
+ * 	splice = "NSP1" n_objects ( 32 bytes )* n_bytes bytes
+ * 	         n_segments ( object + 1 or 0 for inline, offset - expected, stored_size, raw_size )*
  *
- * `expected` is where the last segment of the same object (or of the inline bytes) ended, so that runs take few bytes.
+ * `expected` is where the last segment of the same object (or of the inline bytes) ended, so
+ * that runs take few bytes.
  */
 #include <nacre/splice.h>
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* SPEC nacre 4.2: what is known of a path's programs and machine, in the pass that reads it anyway. */
+/* SPEC nacre 4.2: what is known of a path's programs and machine, in the pass that reads it
+ * anyway. */
 #include <elf.h>
 
 #include <nacre/image.h>
@@ -45,7 +46,8 @@ static bool is_wanted(const struct path_survey *s)
 	return false;
 }
 
-/* A name that is no C string, or no UTF-8, cannot be in a root layer's links; runtimes do not mind. */
+/* A name that is no C string, or no UTF-8, cannot be in a root layer's links; runtimes do not
+ * mind. */
 static void take_entry(struct path_survey *s, const struct node_event *ev, bool is_program)
 {
 	if (ev->depth == 0 || memchr(ev->name.data, '\0', ev->name.len) || !is_wanted(s))

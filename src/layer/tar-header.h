@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The one place that knows the header blocks of a canonical tar (SPEC nacre 2): the writer puts them
- * out, the reader writes them again and compares.
+ * The one place that knows the header blocks of a canonical tar (SPEC nacre 2): the writer puts
+ * them out, the reader writes them again and compares.
  */
 #ifndef NACRE_LAYER_TAR_HEADER_H
 #define NACRE_LAYER_TAR_HEADER_H
@@ -38,9 +38,9 @@ struct tar_entry {
 	uint64_t size;       /* of a file, bytes */
 };
 
-/* Writes the headers of an entry into `ret` (TAR_HEADERS_MAX bytes): the main one, and the pax header
- * before it where it is needed. Returns their length, a multiple of TAR_BLOCK. The name is at most
- * TAR_NAME_MAX bytes, the target NODE_TARGET_MAX. */
+/* Writes the headers of an entry into `ret` (TAR_HEADERS_MAX bytes): the main one, and the pax
+ * header before it where it is needed. Returns their length, a multiple of TAR_BLOCK. The name
+ * is at most TAR_NAME_MAX bytes, the target NODE_TARGET_MAX. */
 size_t tar_headers_format(uint8_t *ret, const struct tar_entry *e);
 
 /* The fields of a main or pax header block, read without judgement of what need not be known. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Each header is read without judgement, written again by tar_headers_format() and compared byte by
- * byte: so nothing that the writer would not have written passes, whatever the field. What remains to
- * be checked here is what the entry says: the preamble, parents, order, names.
+ * Each header is read without judgement, written again by tar_headers_format() and compared byte
+ * by byte: so nothing that the writer would not have written passes, whatever the field. What
+ * remains to be checked here is what the entry says: the preamble, parents, order, names.
  */
 #include <nacre/encode.h>
 

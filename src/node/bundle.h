@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The runtime-spec configuration (config.json) of one container, for crun, runc or youki
- * (SPEC oci-runtime config.md). What a container may do is podman's default: the same capabilities, masked and read-only paths,
- * no new privileges.
+ * The runtime-spec configuration (config.json) of one container, for crun, runc or youki (SPEC
+ * oci-runtime config.md). What a container may do is podman's default: the same capabilities,
+ * masked and read-only paths, no new privileges.
  */
 #ifndef NACRE_NODE_BUNDLE_H
 #define NACRE_NODE_BUNDLE_H
@@ -34,7 +34,8 @@ struct bundle {
 
 void bundle_add_mount(struct bundle *b, const char *source, const char *destination, bool read_only,
 		      bool recursive);
-/* Appends the JSON. `caps` is the bounding set of this process (bit n is capability n): what it lacks is left out. */
+/* Appends the JSON. `caps` is the bounding set of this process (bit n is capability n): what it
+ * lacks is left out. */
 int bundle_format(struct buf *ret, const struct bundle *b, uint64_t caps, struct err *err);
 void bundle_release(struct bundle *b);
 

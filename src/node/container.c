@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <dirent.h>
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
@@ -130,7 +131,7 @@ static pid_t spawn(const struct strv *argv, bool silent)
 	return pid;
 }
 
-static void runtime_delete(const struct container *c)
+static void runtime_delete(const struct container *c, const char *id)
 {
 	cleanup_strv struct strv argv = {0};
 	pid_t pid;
@@ -138,7 +139,7 @@ static void runtime_delete(const struct container *c)
 	runtime_argv(c, &argv);
 	strv_add(&argv, "delete");
 	strv_add(&argv, "--force");
-	strv_add(&argv, c->id);
+	strv_add(&argv, id);
 	pid = spawn(&argv, true);
 	if (pid > 0)
 		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
@@ -156,7 +157,29 @@ static void runtime_kill(const struct container *c, int signal_number)
 	spawn(&argv, true); /* reaped by the loop that waits for the container */
 }
 
-/* Creates ROOT/run/ID and locks it: a directory that nobody locks is a leftover. */
+/* Removes containers whose nacre was killed: their directories are locked by nobody. */
+static void sweep_leftovers(const struct container *c)
+{
+	DIR *dir = fdopendir(dup(c->run_fd));
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		cleanup_fd int fd = entry->d_name[0] == '.'
+					    ? -1
+					    : openat(c->run_fd, entry->d_name,
+						     O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		struct err ignored = ERR_INIT;
+
+		if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+			continue;
+		runtime_delete(c, entry->d_name);
+		tree_remove(c->run_fd, entry->d_name, &ignored);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+/* Creates ROOT/run/ID and locks it. */
 static int container_create_dir(struct container *c, const char *root, struct err *err)
 {
 	cleanup_free char *run = xasprintf("%s/run", root);
@@ -169,6 +192,7 @@ static int container_create_dir(struct container *c, const char *root, struct er
 	c->run_fd = absolute ? open(absolute, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 	if (c->run_fd < 0)
 		return err_errno(err, "open %s", run);
+	sweep_leftovers(c);
 	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
 		return err_errno(err, "random number");
 	hex_encode(c->id, bytes, sizeof(bytes));
@@ -188,7 +212,7 @@ static void container_release(struct container *c)
 	if (c->dirfd >= 0) {
 		cleanup_free char *rootfs = xasprintf("%s/rootfs", c->dir);
 
-		runtime_delete(c);
+		runtime_delete(c, c->id);
 		umount2(rootfs, MNT_DETACH);
 		tree_remove(c->run_fd, c->id, &ignored);
 	}
@@ -205,7 +229,8 @@ static int enter_mount_namespace(struct err *err)
 		return err_set(err, E_DENIED, "running a container needs root: try sudo nacre run");
 	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
 		return err_errno(err, "a mount name space of its own");
-	/* crun refuses to run where cgroup v2 stands beside v1; it need not see the v2 hierarchy. */
+	/* crun refuses to run where cgroup v2 stands beside v1; it need not see the v2
+	 * hierarchy. */
 	umount2("/sys/fs/cgroup/unified", MNT_DETACH);
 	return 0;
 }
@@ -273,7 +298,8 @@ static int compose_args(struct bundle *b, const struct node_image *image,
 	return 0;
 }
 
-/* Directories that the image calls volumes exist, at the least; what is written there goes with the container. */
+/* Directories that the image calls volumes exist, at the least; what is written there goes with
+ * the container. */
 static void make_volume_dirs(const struct node_image *image, int rootfs)
 {
 	for (size_t i = 0; i < image->config.volumes.len; i++) {

@@ -4,7 +4,8 @@
  * has, writes a bundle and starts crun or runc with it. Needs root.
  *
  * All mounts are made in a mount name space of the calling process, which container_run() enters
- * and does not leave: call it from a program that ends soon after. They are gone when it ends, however it ends.
+ * and does not leave: call it from a program that ends soon after. They are gone when it ends,
+ * however it ends.
  */
 #ifndef NACRE_NODE_CONTAINER_H
 #define NACRE_NODE_CONTAINER_H
@@ -17,7 +18,8 @@ struct container_volume {
 	bool read_only;
 };
 
-/* What the caller sets beside, or in place of, what the image's config says. All-zero is "as the image says". */
+/* What the caller sets beside, or in place of, what the image's config says. All-zero is "as the
+ * image says". */
 struct container_options {
 	const char *runtime;    /* borrowed; program to start; NULL: crun, else runc, from PATH */
 	struct strv cmd;        /* replaces Cmd where not empty */

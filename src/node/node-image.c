@@ -147,8 +147,8 @@ static int pull_layer(struct pull *p, const struct descriptor *blob, struct node
 	return fetch_layer(p, blob, layer, false, err);
 }
 
-/* Does an ordinary layer hold something at a store path of another layer (a whiteout, a file put into
- * it)? Then the two must be stacked, as any runtime would. */
+/* Does an ordinary layer hold something at a store path of another layer (a whiteout, a file put
+ * into it)? Then the two must be stacked, as any runtime would. */
 static bool touches_path(const struct node_store *store, const struct node_layer *ordinary,
 			 const struct layer_record *record)
 {

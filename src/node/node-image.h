@@ -3,8 +3,8 @@
  * Brings an image to the node: fetches what the node lacks, and nothing else.
  *
  * Each layer becomes either store paths (a store layer, recognised by its content, whatever its
- * annotations say) or an unpacked directory. A store layer whose paths the node has is not fetched: the node
- * computes its canonical tar from them and checks the diffID.
+ * annotations say) or an unpacked directory. A store layer whose paths the node has is not
+ * fetched: the node computes its canonical tar from them and checks the diffID.
  */
 #ifndef NACRE_NODE_IMAGE_H
 #define NACRE_NODE_IMAGE_H

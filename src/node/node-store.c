@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <dirent.h>
 #include <errno.h>
+#include <sys/file.h>
 #include <sys/random.h>
 
 #include <nacre/encode.h>
@@ -41,6 +43,24 @@ static int open_dir(const char *root, const char *name, struct err *err)
 	return fd < 0 ? err_errno(err, "open %s", path) : fd;
 }
 
+/* Removes what crashes have left in tmp/, unless another process works there: each holds a shared
+ * lock as long as it has the store open. */
+static void sweep_tmp(struct node_store *s)
+{
+	DIR *dir = flock(s->tmp, LOCK_EX | LOCK_NB) == 0 ? fdopendir(dup(s->tmp)) : NULL;
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		struct err ignored = ERR_INIT;
+
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			tree_remove(s->tmp, entry->d_name, &ignored);
+	}
+	if (dir)
+		closedir(dir);
+	flock(s->tmp, LOCK_SH);
+}
+
 int node_store_open(struct node_store **ret, const char *root, struct err *err)
 {
 	struct node_store *s = xcalloc(1, sizeof(*s));
@@ -63,6 +83,7 @@ int node_store_open(struct node_store **ret, const char *root, struct err *err)
 			return err->code;
 		}
 	}
+	sweep_tmp(s);
 	*ret = s;
 	return 0;
 }

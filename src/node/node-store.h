@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a node keeps on disk (SPEC nacre 7): each store path's content once, unpacked, under its
- * NarHash; each ordinary layer once, unpacked, under its diffID; manifests and configs as they came.
+ * NarHash; each ordinary layer once, unpacked, under its diffID; manifests and configs as they
+ * came.
  *
- *	ROOT/paths/<NarHash in nix32>		the object itself: directory, file or symlink
- *	ROOT/layers/<diffID in hex>/		an ordinary layer in overlay form
- *	ROOT/layers/<diffID in hex>.paths	a store layer that was proven: "<base> <NarHash>" lines
- *	ROOT/blobs/<digest in hex>		manifests and configs
- *	ROOT/refs/<sha256 of the text>	the digest that a reference last named
- *	ROOT/tmp/				what is under construction; cleaned when nobody works
- *	ROOT/run/				containers
+ * 	ROOT/paths/<NarHash in nix32>		the object itself: directory, file or symlink
+ * 	ROOT/layers/<diffID in hex>/		an ordinary layer in overlay form
+ * 	ROOT/layers/<diffID in hex>.paths	a store layer that was proven: "<base> <NarHash>" lines
+ * 	ROOT/blobs/<digest in hex>		manifests and configs
+ * 	ROOT/refs/<sha256 of the text>	the digest that a reference last named
+ * 	ROOT/tmp/				what is under construction; swept when nobody works
+ * 	ROOT/run/				containers
  *
- * Nothing appears under its name before it is complete and verified: it is built in tmp/ and renamed. Processes may share a root;
- * two that fetch the same thing do it twice and the first rename wins.
+ * Nothing appears under its name before it is complete and verified: it is built in tmp/ and
+ * renamed. Processes may share a root; two that fetch the same thing do it twice and the first
+ * rename wins.
  */
 #ifndef NACRE_NODE_STORE_H
 #define NACRE_NODE_STORE_H
@@ -41,9 +43,9 @@ int node_store_stat_path(const struct node_store *s, const struct hash *nar_hash
 int node_store_dump(const struct node_store *s, const struct hash *nar_hash, struct node_sink *out,
 		    struct err *err);
 
-/* Takes one path in: send its events to the sink, then finish, which computes the NarHash; it becomes
- * visible under it by publishing. Between the two comes one node_store_sync() for all imports of a
- * layer, so that a crash leaves no half path visible. */
+/* Takes one path in: send its events to the sink, then finish, which computes the NarHash; it
+ * becomes visible under it by publishing. Between the two comes one node_store_sync() for all
+ * imports of a layer, so that a crash leaves no half path visible. */
 struct path_import;
 struct path_import *path_import_new(struct node_store *s);
 struct node_sink *path_import_sink(struct path_import *p);

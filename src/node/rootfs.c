@@ -42,7 +42,8 @@ static int make_mount_points(const struct node_store *store, const struct layer_
 {
 	cleanup_fd int dir = -1;
 
-	/* A store dir is absolute and has neither "." nor ".." in it: store_dir_check() saw to that. */
+	/* A store dir is absolute and has neither "." nor ".." in it: store_dir_check() saw to
+	 * that. */
 	if (make_dirs_at(upper, record->store_dir + 1, err) < 0)
 		return err->code;
 	dir = openat(upper, record->store_dir + 1, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

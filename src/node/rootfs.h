@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Composes a root file system: one writable overlay over the ordinary layers; the upper directory
- * holds the mount points of the store paths (and those that are symlinks, themselves). The bind mounts are the
- * runtime's: rootfs_add_path_mounts() enters them into the bundle.
+ * Composes a root file system: one writable overlay over the ordinary layers; the upper
+ * directory holds the mount points of the store paths (and those that are symlinks, themselves).
+ * The bind mounts are the runtime's: rootfs_add_path_mounts() enters them into the bundle.
  */
 #ifndef NACRE_NODE_ROOTFS_H
 #define NACRE_NODE_ROOTFS_H

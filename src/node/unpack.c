@@ -67,7 +67,8 @@ static int open_archives(struct unpacker *u, int blob_fd, struct err *err)
 	return 0;
 }
 
-/* Opens `path` as if the layer's directory were the root: symlinks are followed, but stay inside. */
+/* Opens `path` as if the layer's directory were the root: symlinks are followed, but stay
+ * inside. */
 static int open_inside(int root, const char *path, int flags)
 {
 	struct open_how how = {
@@ -112,7 +113,8 @@ static int open_parent(int root, const char *path, struct err *err)
 	return above < 0 ? err_errno(err, "%s", path) : take_fd(&above);
 }
 
-/* Brings a name of a tar into the form "a/b/c": no leading "/" or "./", no empty or "." component. ".." is refused. */
+/* Brings a name of a tar into the form "a/b/c": no leading "/" or "./", no empty or "."
+ * component. ".." is refused. */
 static int clean_path(const char *name, char *ret, struct err *err)
 {
 	size_t used = 0;

@@ -13,10 +13,10 @@
 
 #include <nacre/hash.h>
 
-/* Reads the layer from `blob_fd` (from its current position to its end) and unpacks it into `dirfd`,
- * which is empty. `ret_diff_id` is the sha256 of the uncompressed bytes, trailing ones included; the
- * caller compares it. On failure what was unpacked stays for the caller to remove. E_INVALID with
- * the entry's name. Blocks. */
+/* Reads the layer from `blob_fd` (from its current position to its end) and unpacks it into
+ * `dirfd`, which is empty. `ret_diff_id` is the sha256 of the uncompressed bytes, trailing ones
+ * included; the caller compares it. On failure what was unpacked stays for the caller to remove.
+ * E_INVALID with the entry's name. Blocks. */
 int layer_unpack(int blob_fd, int dirfd, struct hash *ret_diff_id, struct err *err);
 
 #endif

@@ -11,7 +11,8 @@
 
 enum { FILE_MAX = 4 << 20, FIELDS_MAX = 7 };
 
-/* Takes the next line off `text` and splits it at ':'. Returns the number of fields, or -1 at the end. */
+/* Takes the next line off `text` and splits it at ':'. Returns the number of fields, or -1 at
+ * the end. */
 static int next_line(struct slice *text, struct slice fields[FIELDS_MAX])
 {
 	const uint8_t *end;

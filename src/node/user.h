@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Who a container runs as: `user[:group]` of the image's config, looked up in the image's own
- * /etc/passwd and /etc/group (SPEC oci-image config.md User). The files are the image's words: they are
- * read with the root file system as the root of all symlinks, and limited in size.
+ * /etc/passwd and /etc/group (SPEC oci-image config.md User). The files are the image's words:
+ * they are read with the root file system as the root of all symlinks, and limited in size.
  */
 #ifndef NACRE_NODE_USER_H
 #define NACRE_NODE_USER_H
@@ -18,7 +18,8 @@ struct user {
 	char home[4096]; /* "/" when the image does not say */
 };
 
-/* `spec` NULL or "" is root. A name that the image does not know is E_NOTFOUND; a number needs no entry. */
+/* `spec` NULL or "" is root. A name that the image does not know is E_NOTFOUND; a number needs
+ * no entry. */
 int user_lookup(int rootfs_fd, const char *spec, struct user *ret, struct err *err);
 
 /* The same over the texts of the two files; for tests and for user_lookup(). */

@@ -229,7 +229,7 @@ static int referrers_apply(struct store_view *v, const char *repository, const s
 {
 	enum { APPLIED_MAX = 64 };
 	int64_t manifests[APPLIED_MAX];
-	size_t n;
+	size_t n = 0;
 	int r = referrers_of(v, repository, subject, manifests, APPLIED_MAX, &n, err);
 
 	for (size_t i = 0; r >= 0 && i < n; i++)

@@ -50,6 +50,16 @@ check_eq "only the closure is visible" "$(closure "$P" | sed 's|.*/||')" "$(run 
 check_eq "nothing is left of containers" "" "$(ls "$NODE/run" "$NODE/tmp" 2>/dev/null | grep -v : | tr -d '\n')"
 check_eq "no mounts are left" "" "$(mounts_below "$NODE")"
 
+# A nacre that was killed leaves nothing behind for long.
+"$NACRE" run --root "$NODE" "$I" sh -c 'echo ready; sleep 1000' >"$T/out" 2>&1 &
+wait_for 20 grep -q ready "$T/out"
+kill -KILL $!
+wait $! 2>/dev/null
+mkdir -p "$NODE/tmp/leftover/dir"
+says "after a crash" fine "$I" echo fine
+check_eq "the crash left no container" "" "$(ls "$NODE/run" "$NODE/tmp" | grep -v : | tr -d '\n')"
+check_eq "and no process" "" "$(pgrep -f 'sleep 1000')"
+
 # What is there is not fetched again, even when the image is gone.
 rm -rf "$T/image/blobs"
 check_fails "the image is gone" "." run "$I" true
