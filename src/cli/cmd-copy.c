@@ -48,9 +48,9 @@ static const char help[] =
 	"br\n"
 	"                                    or none\n"
 	"      --sign-key FILE               sign what goes into a cache; may be given again\n"
-	"      --trusted-key KEY             take only what is signed by this key (NAME:BASE64); "
-	"may\n"
-	"                                    be given again\n"
+	"      --trusted-key KEY             take only store paths that are signed by this key\n"
+	"                                    (NAME:BASE64) or content-addressed; may be given "
+	"again\n"
 	"      --no-check-sigs               let Nix take what its own keys do not vouch for\n"
 	"      --json                        print what was copied as JSON\n";
 

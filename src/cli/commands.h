@@ -4,7 +4,7 @@
  * include guard: it is included wherever the table is expanded.
  */
 COMMAND(cmd_nar, "nar", "work with NARs, the archives of store paths")
-COMMAND(cmd_copy, "copy", "copy images between registries, layouts and archives")
+COMMAND(cmd_copy, "copy", "copy images and store paths from anywhere to anywhere")
 COMMAND(cmd_inspect, "inspect", "show what an image is")
 COMMAND(cmd_build, "build", "build an image from store paths")
 COMMAND(cmd_serve, "serve", "serve an OCI registry and a Nix binary cache over one store")

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 
 CLEANUP_FUNC(struct nar_writer, nar_writer_free)
+CLEANUP_FUNC(struct ca_verifier, ca_verifier_free)
 
 enum { NIX_COPY_PATHS = 500 }; /* a call; a command line has its limits */
 
@@ -51,13 +52,41 @@ static int produce_nar(struct nar_producer *self, const struct path_info *info, 
 	return p->from->dump(p->from, info, nar_writer_node_sink(w), err);
 }
 
-static int check_signatures(const struct path_infos *set, const struct paths_options *o,
-			    struct err *err)
+/* Does the content have the content address, and the content address the name? 1 yes, 0 no. */
+static int check_content_address(struct path_source *from, const struct path_info *info,
+				 struct err *err)
 {
-	for (size_t i = 0; o->n_trusted && i < set->len; i++)
-		if (path_info_verify(&set->items[i], o->trusted, o->n_trusted) == 0)
+	struct source_producer producer = {{produce_nar}, from};
+	CLEANUP(ca_verifier_free) struct ca_verifier *verifier = NULL;
+	struct content_address ca;
+	int r;
+
+	if (!info->ca || path_info_ca_matches(info) <= 0 ||
+	    content_address_parse(&ca, slice_str(info->ca)) < 0)
+		return 0;
+	verifier = ca_verifier_new(info, &ca);
+	if (!verifier)
+		return 0;
+	r = produce_nar(&producer.producer, info, ca_verifier_sink(verifier), err);
+	return r < 0 ? r : ca_verifier_result(verifier, err);
+}
+
+static int check_trust(struct path_source *from, const struct path_infos *set,
+		       const struct paths_options *o, struct err *err)
+{
+	for (size_t i = 0; o->n_trusted && i < set->len; i++) {
+		const struct path_info *info = &set->items[i];
+		int r;
+
+		if (path_info_verify(info, o->trusted, o->n_trusted) > 0)
+			continue;
+		r = check_content_address(from, info, err);
+		if (r < 0)
+			return r;
+		if (r == 0)
 			return err_set(err, E_DENIED, "%s is not signed by a trusted key",
-				       set->items[i].path.text);
+				       info->path.text);
+	}
 	return 0;
 }
 
@@ -146,7 +175,7 @@ static int put_into_store(struct path_source *from, const struct path_infos *set
 int transfer_paths(struct path_source *from, const struct path_infos *set,
 		   const struct nix_place *to, const struct paths_options *options, struct err *err)
 {
-	int r = check_signatures(set, options, err);
+	int r = check_trust(from, set, options, err);
 
 	if (r < 0)
 		return r;

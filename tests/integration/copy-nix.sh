@@ -56,6 +56,16 @@ check_fails "and nothing else" 'not signed by a trusted key' \
     "$N" copy --trusted-key "$other" oci:image:git "file://$T/untrusted"
 [ -z "$(ls untrusted 2>/dev/null)" ] || not_ok "a refused copy wrote a cache"
 
+# Content-addressed paths vouch for themselves.
+fixture ca >/dev/null || die "no fixture"
+ca=$(cat "$FIXTURES/ca-self.root")
+"$N" copy --platform amd64 "$FIXTURES" oci:ca:ca "$ca" >/dev/null || not_ok "an image of a content-addressed path"
+check "a content address is as good as a signature" "$N" copy --trusted-key "$other" oci:ca:ca "file://$T/ca-cache"
+check "and what Nix takes" nix_ path-info --store "file://$T/ca-cache" "$ca"
+check "an image without its path infos" "$N" copy --no-referrers oci:ca:ca oci:ca-bare:ca
+check_fails "has neither" 'not signed by a trusted key' \
+    "$N" copy --trusted-key "$other" oci:ca-bare:ca "file://$T/ca-none"
+
 # ---- through a plain registry ----------------------------------------------------------------------
 
 start_registry registry
