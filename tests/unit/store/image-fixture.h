@@ -44,11 +44,12 @@ UNUSED_OK static void world_make(struct world *w)
 	base_of("app", app);
 	w->text = xmalloc(ELF_SIZE + 600);
 	memcpy(w->text, ELF_AMD64, ELF_SIZE);
-	snprintf(w->text + ELF_SIZE, 600, "/nix/store/%s/lib/libbig.so /nix/store/%s/share", lib, app);
-	p[0] = (struct package){.name = "lib",
-				.entries = {{"lib"}, {"libbig.so", w->bulk, 1500000, true}, {"small", "x"},
-					    {NULL}},
-				.n = 4};
+	snprintf(w->text + ELF_SIZE, 600, "/nix/store/%s/lib/libbig.so /nix/store/%s/share", lib,
+		 app);
+	p[0] = (struct package){
+		.name = "lib",
+		.entries = {{"lib"}, {"libbig.so", w->bulk, 1500000, true}, {"small", "x"}, {NULL}},
+		.n = 4};
 	p[1] = (struct package){
 		.name = "app",
 		.refs = "lib app",
@@ -90,7 +91,8 @@ UNUSED_OK static struct package *world_find(struct world *w, const char *base)
 
 /* The layer of these paths (indices into the set). */
 UNUSED_OK static void layer_of(struct world *w, enum image_compression compression,
-			       const size_t *paths, size_t n, struct buf *ret, struct hash *ret_diff)
+			       const size_t *paths, size_t n, struct buf *ret,
+			       struct hash *ret_diff)
 {
 	struct err err = ERR_INIT;
 	struct layer_writer *lw;

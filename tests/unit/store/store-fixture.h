@@ -78,18 +78,18 @@ UNUSED_OK static void fixture_sql(struct fixture *f, const char *sql)
 }
 
 /* Fails unless `call` fails with this code; the text must have `part` in it (if not NULL). */
-#define assert_fails(call, wanted, e, part)                                                    \
-	do {                                                                                   \
-		struct err *unit_e_ = &(e);                                                    \
-		*unit_e_ = ERR_INIT;                                                           \
-		int unit_got_ = (call);                                                        \
-		if (unit_got_ != (wanted) || unit_e_->code != (wanted))                        \
-			fail_msg("%s: %d (%s), wanted %d", #call, unit_got_, unit_e_->text,    \
-				 (wanted));                                                    \
-		const char *unit_part_ = (part);                                               \
-		if (unit_part_ && !strstr(unit_e_->text, unit_part_))                          \
-			fail_msg("%s: '%s' has no '%s'", #call, unit_e_->text, unit_part_);    \
-		*unit_e_ = ERR_INIT;                                                           \
+#define assert_fails(call, wanted, e, part)                                                 \
+	do {                                                                                \
+		struct err *unit_e_ = &(e);                                                 \
+		*unit_e_ = ERR_INIT;                                                        \
+		int unit_got_ = (call);                                                     \
+		if (unit_got_ != (wanted) || unit_e_->code != (wanted))                     \
+			fail_msg("%s: %d (%s), wanted %d", #call, unit_got_, unit_e_->text, \
+				 (wanted));                                                 \
+		const char *unit_part_ = (part);                                            \
+		if (unit_part_ && !strstr(unit_e_->text, unit_part_))                       \
+			fail_msg("%s: '%s' has no '%s'", #call, unit_e_->text, unit_part_); \
+		*unit_e_ = ERR_INIT;                                                        \
 	} while (0)
 
 /* ---- NARs ---- */
@@ -143,7 +143,8 @@ UNUSED_OK static void emit_tree(struct node_sink *out, const struct entry *entri
 		assert_ok(node_sink_event(out, &ev, &err), err);
 		for (size_t i = 0; i < n; i++) {
 			if (!entries[i].name) {
-				ev = (struct node_event){.type = NODE_DIRECTORY_END, .depth = depth--};
+				ev = (struct node_event){.type = NODE_DIRECTORY_END,
+							 .depth = depth--};
 				assert_ok(node_sink_event(out, &ev, &err), err);
 			} else if (!entries[i].content) {
 				ev = (struct node_event){.type = NODE_DIRECTORY,
@@ -225,8 +226,8 @@ UNUSED_OK static int put_nar_named(struct fixture *f, const char *name, struct s
 	if (r < 0)
 		return r;
 	for (size_t at = 0; at < bytes.len && r >= 0; at += 1000)
-		r = store_put_write(put, bytes.data + at, bytes.len - at < 1000 ? bytes.len - at : 1000,
-				    &f->err);
+		r = store_put_write(put, bytes.data + at,
+				    bytes.len - at < 1000 ? bytes.len - at : 1000, &f->err);
 	if (r >= 0)
 		r = store_put_commit(put, &f->err);
 	store_put_free(put);
@@ -285,8 +286,8 @@ UNUSED_OK static void info_of(struct path_info *ret, const char *name, struct sl
 	cleanup_free char *words = xstrdup(refs ? refs : "");
 
 	*ret = (struct path_info){0};
-	assert_int_equal(store_path_make(&ret->path, STORE_DIR_DEFAULT, slice_str(base_of(name, base))),
-			 0);
+	assert_int_equal(
+		store_path_make(&ret->path, STORE_DIR_DEFAULT, slice_str(base_of(name, base))), 0);
 	hash_bytes(&ret->nar_hash, HASH_SHA256, nar.data, nar.len);
 	ret->nar_size = nar.len;
 	for (char *word = words, *next; *word; word = next) {
@@ -301,7 +302,8 @@ UNUSED_OK static void info_of(struct path_info *ret, const char *name, struct sl
 UNUSED_OK static int put_info(struct fixture *f, const struct path_info *info)
 {
 	cleanup_buf struct buf text = {0};
-	char url[] = "nar/whatever.nar.xz", compression[] = "xz", hash_part[STORE_HASH_LEN + 1] = "";
+	char url[] = "nar/whatever.nar.xz", compression[] = "xz",
+	     hash_part[STORE_HASH_LEN + 1] = "";
 	struct narinfo n = {.info = *info, .url = url, .compression = compression};
 
 	assert_int_equal(narinfo_format(&text, &n), 0);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening a store; blobs and uploads. */
 #include <dirent.h>
-#include <sys/resource.h>
 #include <signal.h>
+#include <sys/resource.h>
 
 #include "base/fs.h"
 #include "store-fixture.h"
@@ -93,8 +93,8 @@ static void test_put_get(void **state)
 		assert_int_equal(got.len, sizes[i]);
 		assert_memory_equal(got.data ? got.data : (uint8_t *)"", data, sizes[i]);
 		/* Existence is per repository. */
-		assert_fails(store_blob_stat(f.root, "a/c", &digest, &size, &f.err), E_NOTFOUND, f.err,
-			     "a/c has no blob");
+		assert_fails(store_blob_stat(f.root, "a/c", &digest, &size, &f.err), E_NOTFOUND,
+			     f.err, "a/c has no blob");
 	}
 	assert_int_equal(count_files(f.dir, "incoming"), 0);
 	assert_int_equal(count_objects(&f), 3);
@@ -155,8 +155,9 @@ static void test_digests(void **state)
 		cleanup_free char *data = noise(len, (uint64_t)i);
 
 		hash_bytes(&digest, HASH_SHA512, data, len);
-		assert_ok(store_upload_once(f.root, "d", i & 2 ? HASH_SHA512 : HASH_NONE, &u, &f.err),
-			  f.err);
+		assert_ok(
+			store_upload_once(f.root, "d", i & 2 ? HASH_SHA512 : HASH_NONE, &u, &f.err),
+			f.err);
 		assert_ok(upload_write(u, data, len, &f.err), f.err);
 		assert_ok(upload_finish(u, &digest, &f.err), f.err);
 		upload_close(u);
@@ -192,18 +193,23 @@ static void test_sessions(void **state)
 	f.options.uploads_max = 2;
 	f.options.upload_max_bytes = 50000;
 	fixture_open(&f);
-	assert_fails(store_upload_begin(f.root, "Bad", HASH_NONE, id, &f.err), E_INVALID, f.err, "Bad");
+	assert_fails(store_upload_begin(f.root, "Bad", HASH_NONE, id, &f.err), E_INVALID, f.err,
+		     "Bad");
 	assert_ok(store_upload_begin(f.root, "s", HASH_NONE, id, &f.err), f.err);
 	assert_ok(store_upload_status(f.root, "s", id, &offset, &f.err), f.err);
 	assert_int_equal(offset, 0);
-	assert_fails(store_upload_status(f.root, "t", id, &offset, &f.err), E_NOTFOUND, f.err, NULL);
-	assert_fails(store_upload_status(f.root, "s", "xyz", &offset, &f.err), E_NOTFOUND, f.err, NULL);
+	assert_fails(store_upload_status(f.root, "t", id, &offset, &f.err), E_NOTFOUND, f.err,
+		     NULL);
+	assert_fails(store_upload_status(f.root, "s", "xyz", &offset, &f.err), E_NOTFOUND, f.err,
+		     NULL);
 	assert_ok(store_upload_open(f.root, "s", id, 0, &u, &f.err), f.err);
-	assert_fails(store_upload_open(f.root, "s", id, 0, &second, &f.err), E_CONFLICT, f.err, NULL);
+	assert_fails(store_upload_open(f.root, "s", id, 0, &second, &f.err), E_CONFLICT, f.err,
+		     NULL);
 	assert_fails(store_upload_cancel(f.root, "s", id, &f.err), E_CONFLICT, f.err, NULL);
 	assert_ok(upload_write(u, "hello ", 6, &f.err), f.err);
 	upload_close(u);
-	assert_fails(store_upload_open(f.root, "s", id, 5, &u, &f.err), E_MISMATCH, f.err, "byte 6");
+	assert_fails(store_upload_open(f.root, "s", id, 5, &u, &f.err), E_MISMATCH, f.err,
+		     "byte 6");
 	assert_ok(store_upload_open(f.root, "s", id, 6, &u, &f.err), f.err);
 	assert_int_equal(upload_offset(u), 6);
 	assert_ok(upload_write(u, "world", 5, &f.err), f.err);
@@ -214,7 +220,8 @@ static void test_sessions(void **state)
 	hash_bytes(&digest, HASH_SHA256, "hello world", 11);
 	assert_ok(upload_finish(u, &digest, &f.err), f.err);
 	upload_close(u);
-	assert_fails(store_upload_status(f.root, "s", id, &offset, &f.err), E_NOTFOUND, f.err, NULL);
+	assert_fails(store_upload_status(f.root, "s", id, &offset, &f.err), E_NOTFOUND, f.err,
+		     NULL);
 	assert_ok(store_blob_stat(f.root, "s", &digest, &size, &f.err), f.err);
 	/* Cancelled, too many, too large. */
 	assert_ok(store_upload_begin(f.root, "s", HASH_NONE, id, &f.err), f.err);
@@ -229,13 +236,15 @@ static void test_sessions(void **state)
 	assert_ok(upload_write(u, data, 50000, &f.err), f.err);
 	assert_fails(upload_write(u, data, 1, &f.err), E_LIMIT, f.err, "50000 bytes");
 	upload_close(u);
-	assert_fails(store_upload_status(f.root, "s", id, &offset, &f.err), E_NOTFOUND, f.err, NULL);
+	assert_fails(store_upload_status(f.root, "s", id, &offset, &f.err), E_NOTFOUND, f.err,
+		     NULL);
 	assert_int_equal(count_files(f.dir, "incoming"), 0);
 	/* Left behind: gone with the server, and with time. */
 	f.options.upload_idle_s = 0;
 	assert_ok(store_upload_begin(f.root, "s", HASH_NONE, id, &f.err), f.err);
 	fixture_reopen(&f);
-	assert_fails(store_upload_status(f.root, "s", id, &offset, &f.err), E_NOTFOUND, f.err, NULL);
+	assert_fails(store_upload_status(f.root, "s", id, &offset, &f.err), E_NOTFOUND, f.err,
+		     NULL);
 	fixture_close(&f);
 }
 
@@ -249,23 +258,27 @@ static void test_mount_delete(void **state)
 	fixture_open(&f);
 	hash_bytes(&unknown, HASH_SHA256, "?", 1);
 	assert_ok(put_blob(&f, "from", slice_str("mounted"), &digest), f.err);
-	assert_fails(store_blob_mount(f.root, "to", &unknown, "from", &f.err), E_NOTFOUND, f.err, NULL);
-	assert_fails(store_blob_mount(f.root, "to", &digest, "elsewhere", &f.err), E_NOTFOUND, f.err,
+	assert_fails(store_blob_mount(f.root, "to", &unknown, "from", &f.err), E_NOTFOUND, f.err,
 		     NULL);
-	assert_fails(store_blob_mount(f.root, "To", &digest, "from", &f.err), E_INVALID, f.err, NULL);
+	assert_fails(store_blob_mount(f.root, "to", &digest, "elsewhere", &f.err), E_NOTFOUND,
+		     f.err, NULL);
+	assert_fails(store_blob_mount(f.root, "To", &digest, "from", &f.err), E_INVALID, f.err,
+		     NULL);
 	assert_int_equal(store_repository_exists(f.root, "to", &f.err), 0);
 	assert_ok(store_blob_mount(f.root, "to", &digest, "from", &f.err), f.err);
 	assert_ok(store_blob_mount(f.root, "too", &digest, NULL, &f.err), f.err);
 	/* Deleting takes it out of one repository alone. */
 	assert_ok(store_blob_delete(f.root, "from", &digest, &f.err), f.err);
 	assert_fails(store_blob_delete(f.root, "from", &digest, &f.err), E_NOTFOUND, f.err, NULL);
-	assert_fails(store_blob_stat(f.root, "from", &digest, &size, &f.err), E_NOTFOUND, f.err, NULL);
+	assert_fails(store_blob_stat(f.root, "from", &digest, &size, &f.err), E_NOTFOUND, f.err,
+		     NULL);
 	assert_int_equal(store_repository_exists(f.root, "from", &f.err), 0);
 	assert_ok(store_blob_stat(f.root, "to", &digest, &size, &f.err), f.err);
 	assert_ok(store_blob_delete(f.root, "to", &digest, &f.err), f.err);
 	assert_ok(store_blob_delete(f.root, "too", &digest, &f.err), f.err);
 	/* Bytes that nobody can name any more must not be mountable. */
-	assert_fails(store_blob_mount(f.root, "to", &digest, NULL, &f.err), E_NOTFOUND, f.err, NULL);
+	assert_fails(store_blob_mount(f.root, "to", &digest, NULL, &f.err), E_NOTFOUND, f.err,
+		     NULL);
 	fixture_close(&f);
 }
 
@@ -284,7 +297,8 @@ static void test_recovery(void **state)
 	assert_ok(put_blob(&f, "r", slice_make(data, 20000), &digest), f.err);
 	store_close(f.store);
 	f.store = NULL;
-	assert_ok(write_file_at(f.dirfd, "store/incoming/new-0123", "half", 4, true, &f.err), f.err);
+	assert_ok(write_file_at(f.dirfd, "store/incoming/new-0123", "half", 4, true, &f.err),
+		  f.err);
 	snprintf(path, sizeof(path), "store/incoming/0a~%062d.%016d", 0, 0);
 	assert_ok(write_file_at(f.dirfd, path, "object", 6, true, &f.err), f.err);
 	snprintf(path, sizeof(path), "%s/incoming/0a~%062d.%016d", f.dir, 0, 0);
@@ -342,10 +356,10 @@ static void test_no_room(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_open),	      cmocka_unit_test(test_put_get),
+		cmocka_unit_test(test_open),           cmocka_unit_test(test_put_get),
 		cmocka_unit_test(test_content_ranges), cmocka_unit_test(test_digests),
-		cmocka_unit_test(test_sessions),      cmocka_unit_test(test_mount_delete),
-		cmocka_unit_test(test_recovery),      cmocka_unit_test(test_no_room),
+		cmocka_unit_test(test_sessions),       cmocka_unit_test(test_mount_delete),
+		cmocka_unit_test(test_recovery),       cmocka_unit_test(test_no_room),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

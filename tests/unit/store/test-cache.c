@@ -88,7 +88,7 @@ static void check_served(struct fixture *f, const char *name, struct slice nar)
 static void test_compressions(void **state)
 {
 	static const enum codec codecs[] = {CODEC_NONE, CODEC_GZIP,  CODEC_ZSTD,
-					    CODEC_XZ,	CODEC_BZIP2, CODEC_BROTLI};
+					    CODEC_XZ,   CODEC_BZIP2, CODEC_BROTLI};
 	struct fixture f = {0};
 
 	(void)state;
@@ -137,19 +137,22 @@ static void test_bad_nars(void **state)
 	hash_format_bare(hash, &h, HASH_NIX32);
 	snprintf(name, sizeof(name), "%.52s.nar.xz", hash);
 	/* Truncated, trailing, damaged, not a NAR. */
-	assert_fails(put_nar_named(&f, name, slice_make(xz.data, xz.len - 4)), E_TRUNCATED, f.err, NULL);
-	assert_fails(put_nar_named(&f, "x.nar", slice_make(nar.data, nar.len - 8)), E_TRUNCATED, f.err,
+	assert_fails(put_nar_named(&f, name, slice_make(xz.data, xz.len - 4)), E_TRUNCATED, f.err,
 		     NULL);
+	assert_fails(put_nar_named(&f, "x.nar", slice_make(nar.data, nar.len - 8)), E_TRUNCATED,
+		     f.err, NULL);
 	buf_add(&bad, nar.data, nar.len);
 	buf_add(&bad, "\0\0\0\0\0\0\0\0", 8);
 	assert_fails(put_nar_named(&f, "x.nar", buf_slice(&bad)), E_INVALID, f.err, NULL);
-	assert_fails(put_nar_named(&f, "x.nar", slice_str("no NAR at all")), E_INVALID, f.err, NULL);
+	assert_fails(put_nar_named(&f, "x.nar", slice_str("no NAR at all")), E_INVALID, f.err,
+		     NULL);
 	assert_fails(put_nar_named(&f, "x.nar", slice_str("")), E_TRUNCATED, f.err, NULL);
 	assert_fails(put_nar_named(&f, "x.nar.xz", buf_slice(&nar)), E_INVALID, f.err, NULL);
 	/* Another hash than its name says. */
 	buf_reset(&bad);
 	nar_of(&bad, (struct entry[]){{NULL, "other"}}, 1);
-	assert_fails(put_nar_named(&f, name, slice_make(nar.data, nar.len)), E_INVALID, f.err, NULL);
+	assert_fails(put_nar_named(&f, name, slice_make(nar.data, nar.len)), E_INVALID, f.err,
+		     NULL);
 	name[53 + 3] = '\0'; /* "<hash>.nar" */
 	assert_fails(put_nar_named(&f, name, buf_slice(&bad)), E_MISMATCH, f.err, "has the hash");
 	/* Names. */
@@ -168,7 +171,8 @@ static void test_bad_nars(void **state)
 
 static void test_bombs(void **state)
 {
-	static const enum codec codecs[] = {CODEC_GZIP, CODEC_ZSTD, CODEC_XZ, CODEC_BZIP2, CODEC_BROTLI};
+	static const enum codec codecs[] = {CODEC_GZIP, CODEC_ZSTD, CODEC_XZ, CODEC_BZIP2,
+					    CODEC_BROTLI};
 	struct fixture f = {0};
 	cleanup_free char *zeros = xcalloc(1, 20 << 20);
 	cleanup_buf struct buf nar = {0};
@@ -225,11 +229,13 @@ static void test_bad_infos(void **state)
 	assert_fails(store_narinfo_put(f.root, "0000000000000000000000000000000a",
 				       slice_str("StorePath: /nix/store/x\n"), &f.err),
 		     E_INVALID, f.err, NULL);
-	assert_fails(store_narinfo_put(f.root, "eeee", slice_str(""), &f.err), E_INVALID, f.err, NULL);
+	assert_fails(store_narinfo_put(f.root, "eeee", slice_str(""), &f.err), E_INVALID, f.err,
+		     NULL);
 	info.ca = xstrdup("fixed:r:sha256:0000000000000000000000000000000000000000000000000000");
 	assert_fails(put_info(&f, &info), E_MISMATCH, f.err, "content address");
 	free(take_ptr(info.ca));
-	assert_int_equal(store_narinfo_exists(f.root, "00000000000000000000000000000000", &f.err), 0);
+	assert_int_equal(store_narinfo_exists(f.root, "00000000000000000000000000000000", &f.err),
+			 0);
 	assert_fails(get_info(&f, "hello", NULL), E_NOTFOUND, f.err, NULL);
 	assert_ok(put_info(&f, &info), f.err);
 	base_of("hello", base);
@@ -283,7 +289,11 @@ static void test_trust(void **state)
 	info_of(&info2, "p", buf_slice(&two), NULL);
 	info_of(&info3, "p", buf_slice(&three), NULL);
 	for (int i = 0; i < 3; i++)
-		assert_ok(put_nar(&f, buf_slice(i == 0 ? &one : i == 1 ? &two : &three), CODEC_XZ, NULL),
+		assert_ok(put_nar(&f,
+				  buf_slice(i == 0   ? &one
+					    : i == 1 ? &two
+						     : &three),
+				  CODEC_XZ, NULL),
 			  f.err);
 	assert_ok(put_info(&f, &info1), f.err);
 	/* Another writer says otherwise: refused, and what stands stays. */
@@ -379,8 +389,8 @@ static void test_content_address(void **state)
 	nar_of(&nar, hello, ARRAY_LEN(hello));
 	nar_of(&lie, (struct entry[]){{NULL, "lie"}}, 1);
 	info_of(&info, "ca", buf_slice(&nar), NULL);
-	assert_int_equal(store_path_fixed(&info.path, STORE_DIR_DEFAULT, "ca", CA_NAR, &info.nar_hash,
-					  &refs),
+	assert_int_equal(store_path_fixed(&info.path, STORE_DIR_DEFAULT, "ca", CA_NAR,
+					  &info.nar_hash, &refs),
 			 0);
 	hash_format(text, &info.nar_hash, HASH_NIX32);
 	info.ca = xasprintf("fixed:r:%s", text);
@@ -399,7 +409,8 @@ static void test_content_address(void **state)
 	fixture_close(&f);
 }
 
-static void read_document(struct fixture *f, enum store_tree tree, const char *name, struct buf *ret)
+static void read_document(struct fixture *f, enum store_tree tree, const char *name,
+			  struct buf *ret)
 {
 	struct content *c;
 
@@ -408,8 +419,8 @@ static void read_document(struct fixture *f, enum store_tree tree, const char *n
 	content_free(c);
 }
 
-static int put_document(struct fixture *f, enum store_tree tree, const char *name, const char *coding,
-			const char *text)
+static int put_document(struct fixture *f, enum store_tree tree, const char *name,
+			const char *coding, const char *text)
 {
 	struct store_put *put;
 	int r = store_document_put(f->root, tree, name, coding, &put, &f->err);
@@ -452,8 +463,8 @@ static void test_documents(void **state)
 		cleanup_buf struct buf got = {0};
 
 		if (!names[i].good) {
-			assert_fails(put_document(&f, names[i].tree, names[i].name, NULL, "x"), E_INVALID,
-				     f.err, NULL);
+			assert_fails(put_document(&f, names[i].tree, names[i].name, NULL, "x"),
+				     E_INVALID, f.err, NULL);
 			continue;
 		}
 		assert_fails(store_document_open(f.root, names[i].tree, names[i].name, &c, &f.err),
@@ -462,15 +473,18 @@ static void test_documents(void **state)
 		assert_ok(put_document(&f, names[i].tree, names[i].name, "zstd", "second"), f.err);
 		read_document(&f, names[i].tree, names[i].name, &got);
 		assert_string_equal((char *)got.data, "second");
-		assert_ok(store_document_open(f.root, names[i].tree, names[i].name, &c, &f.err), f.err);
+		assert_ok(store_document_open(f.root, names[i].tree, names[i].name, &c, &f.err),
+			  f.err);
 		assert_string_equal(content_coding(c), "zstd");
 		content_free(c);
 	}
 	cleanup_free char *large = noise((1 << 20) + 1, 1);
 	struct store_put *put;
 
-	assert_ok(store_document_put(f.root, STORE_REALISATION, "large", NULL, &put, &f.err), f.err);
-	assert_fails(store_put_write(put, large, (1 << 20) + 1, &f.err), E_LIMIT, f.err, "realisation");
+	assert_ok(store_document_put(f.root, STORE_REALISATION, "large", NULL, &put, &f.err),
+		  f.err);
+	assert_fails(store_put_write(put, large, (1 << 20) + 1, &f.err), E_LIMIT, f.err,
+		     "realisation");
 	assert_fails(store_put_commit(put, &f.err), E_USAGE, f.err, NULL);
 	store_put_free(put);
 	fixture_close(&f);

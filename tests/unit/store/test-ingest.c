@@ -133,7 +133,8 @@ static void test_decoded_ranges(void **state)
 		size_t got;
 
 		assert_ok(content_read(c, offset, part, sizeof(part), &got, &w.f.err), w.f.err);
-		assert_int_equal(got, tar.len - offset < sizeof(part) ? tar.len - offset : sizeof(part));
+		assert_int_equal(got,
+				 tar.len - offset < sizeof(part) ? tar.len - offset : sizeof(part));
 		assert_memory_equal(part, tar.data + offset, got);
 	}
 	for (int i = 0; i < 2; i++) {
@@ -149,11 +150,12 @@ static void test_decoded_ranges(void **state)
 		if (i == 0)
 			assert_int_equal(content_size(encoded), bytes.len);
 		else
-			assert_fails(content_read(encoded, 0, &byte, 1, &got, &w.f.err), E_USAGE, w.f.err,
-				     NULL);
+			assert_fails(content_read(encoded, 0, &byte, 1, &got, &w.f.err), E_USAGE,
+				     w.f.err, NULL);
 		content_free(encoded);
 	}
-	assert_fails(content_encoded(c, CODEC_XZ, &encoded, &w.f.err), E_UNSUPPORTED, w.f.err, NULL);
+	assert_fails(content_encoded(c, CODEC_XZ, &encoded, &w.f.err), E_UNSUPPORTED, w.f.err,
+		     NULL);
 	content_free(c);
 	pushed_release(&p);
 	world_release(&w);
@@ -294,7 +296,7 @@ static void test_ordinary(void **state)
 			break;
 		case 6:
 			break; /* empty */
-		case 7: { /* a bomb */
+		case 7: {      /* a bomb */
 			cleanup_free char *zeros = xcalloc(1, 16 << 20);
 
 			encode(&bad, CODEC_ZSTD, slice_make(zeros, 16 << 20));

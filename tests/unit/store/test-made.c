@@ -34,7 +34,8 @@ static void check_image(struct world *w, const struct manifest_bytes *bytes, enu
 	cleanup_buf struct buf json = {0};
 	size_t paths = 0;
 
-	assert_ok(manifest_parse(&m, bytes->media_type, buf_slice(&bytes->bytes), &w->f.err), w->f.err);
+	assert_ok(manifest_parse(&m, bytes->media_type, buf_slice(&bytes->bytes), &w->f.err),
+		  w->f.err);
 	get_blob(&w->f, "nix", &m.config.digest, &json);
 	assert_ok(image_config_parse(&config, buf_slice(&json), &w->f.err), w->f.err);
 	assert_string_equal(config.architecture, "amd64");
@@ -53,7 +54,8 @@ static void check_image(struct world *w, const struct manifest_bytes *bytes, enu
 		decode(&tar, codec, buf_slice(&blob));
 		hash_bytes(&h, HASH_SHA256, tar.data, tar.len);
 		assert_true(hash_equal(&h, &config.diff_ids[i]));
-		if (image_layer_claims(&claimed, &has_references, &m.layers.items[i].annotations) >= 0)
+		if (image_layer_claims(&claimed, &has_references, &m.layers.items[i].annotations) >=
+		    0)
 			paths += claimed.len;
 	}
 	assert_int_equal(paths, 2); /* of app: lib and app */
@@ -145,8 +147,8 @@ static void test_refused(void **state)
 	(void)state;
 	world_make(&w);
 	tag_of(tag, "app", "");
-	assert_fails(store_manifest_stat(w.f.root, "nix", tag, &stat, &w.f.err), E_NOTFOUND, w.f.err,
-		     "no store path");
+	assert_fails(store_manifest_stat(w.f.root, "nix", tag, &stat, &w.f.err), E_NOTFOUND,
+		     w.f.err, "no store path");
 	upload_world(&w);
 	/* Nothing tells the architecture of plain data. */
 	tag_of(tag, "data", "");
@@ -156,10 +158,10 @@ static void test_refused(void **state)
 	fixture_reopen(&w.f);
 	assert_ok(store_manifest_stat(w.f.root, "nix", tag, &stat, &w.f.err), w.f.err);
 	tag_of(tag, "app", "-zip");
-	assert_fails(store_manifest_stat(w.f.root, "nix", tag, &stat, &w.f.err), E_NOTFOUND, w.f.err,
-		     NULL);
-	assert_fails(store_manifest_stat(w.f.root, "other", tag, &stat, &w.f.err), E_NOTFOUND, w.f.err,
-		     NULL);
+	assert_fails(store_manifest_stat(w.f.root, "nix", tag, &stat, &w.f.err), E_NOTFOUND,
+		     w.f.err, NULL);
+	assert_fails(store_manifest_stat(w.f.root, "other", tag, &stat, &w.f.err), E_NOTFOUND,
+		     w.f.err, NULL);
 	assert_fails(store_manifest_stat(w.f.root, "nix", "latest", &stat, &w.f.err), E_NOTFOUND,
 		     w.f.err, NULL);
 	/* These tags are the server's, all others are free. */
@@ -210,7 +212,8 @@ static void list_referrers(struct world *w, const char *repository, const struct
 {
 	cleanup_buf struct buf text = {0};
 	cleanup_manifest struct manifest index = {0};
-	struct referrers_query q = {.subject = *subject, .artifact_type = MT_NIX_PATH_INFOS, .n = 10};
+	struct referrers_query q = {
+		.subject = *subject, .artifact_type = MT_NIX_PATH_INFOS, .n = 10};
 	uint64_t after;
 
 	assert_ok(store_referrers(w->f.root, repository, &q, &text, &after, &w->f.err), w->f.err);
@@ -274,7 +277,8 @@ static void test_package_and_infos(void **state)
 	assert_ok(path_info_sign(&w.p[1].info, &key, &w.f.err), w.f.err);
 	assert_ok(put_info(&w.f, &w.p[1].info), w.f.err);
 	read_infos(&w, "nix", &image.digest, &later);
-	assert_int_equal(path_infos_find(&later, store_path_base(&w.p[1].info.path))->signatures.len, 1);
+	assert_int_equal(
+		path_infos_find(&later, store_path_base(&w.p[1].info.path))->signatures.len, 1);
 	get_manifest(&w, "nix", tag, &again);
 	assert_true(hash_equal(&again.digest, &image.digest));
 	world_release(&w);
@@ -393,10 +397,14 @@ static void test_pushed_on(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_image),	     cmocka_unit_test(test_deterministic),
-		cmocka_unit_test(test_refused),	     cmocka_unit_test(test_whiteout),
-		cmocka_unit_test(test_package_and_infos), cmocka_unit_test(test_replaced),
-		cmocka_unit_test(test_concurrent),   cmocka_unit_test(test_pushed_on),
+		cmocka_unit_test(test_image),
+		cmocka_unit_test(test_deterministic),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_whiteout),
+		cmocka_unit_test(test_package_and_infos),
+		cmocka_unit_test(test_replaced),
+		cmocka_unit_test(test_concurrent),
+		cmocka_unit_test(test_pushed_on),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
