@@ -179,7 +179,8 @@ static int take_option(struct copy_request *c, int option, const char *value)
 	}
 }
 
-/* ---- Image to image ------------------------------------------------------------------------------ */
+/* ---- Image to image
+ * ------------------------------------------------------------------------------ */
 
 /* Progress, and with --verbose a line for each blob. */
 struct watcher {
@@ -252,7 +253,8 @@ static int copy_image(struct copy_request *c, struct err *err)
 	return 0;
 }
 
-/* ---- Store paths --------------------------------------------------------------------------------- */
+/* ---- Store paths
+ * --------------------------------------------------------------------------------- */
 
 static void add_progress(void *data, uint64_t bytes)
 {

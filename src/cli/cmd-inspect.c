@@ -100,7 +100,8 @@ static int take_option(struct inspect_request *q, int option, const char *value)
 	}
 }
 
-/* ---- Fetching ------------------------------------------------------------------------------------ */
+/* ---- Fetching
+ * ------------------------------------------------------------------------------------ */
 
 static int fetch_config(struct inspected *x, struct image_source *from, struct err *err)
 {
@@ -139,7 +140,8 @@ static int fetch(struct inspected *x, struct image_source *from, const struct pl
 	return r;
 }
 
-/* ---- Text ---------------------------------------------------------------------------------------- */
+/* ---- Text
+ * ---------------------------------------------------------------------------------------- */
 
 /* Texts of an image must not reach a terminal as they are. */
 static void print_text(const char *text)
@@ -266,7 +268,8 @@ static void print_image(const struct inspected *x)
 	}
 }
 
-/* ---- JSON ---------------------------------------------------------------------------------------- */
+/* ---- JSON
+ * ---------------------------------------------------------------------------------------- */
 
 static json_t *json_digest(const struct hash *h)
 {

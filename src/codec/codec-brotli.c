@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* brotli (RFC 7932) by libbrotli. It has no magic number and no concatenation. Windows past 24 bits ("large window") are an
- * extension that must be asked for, and is not. */
+/* brotli (RFC 7932) by libbrotli. It has no magic number and no concatenation. Windows past 24
+ * bits ("large window") are an extension that must be asked for, and is not. */
 #include "codec/codec-internal.h"
 
 #include <brotli/decode.h>

@@ -104,7 +104,8 @@ static int gzip_encode_begin(void *state, int level, const char **ret_why)
 	if (r != Z_OK)
 		return gzip_fail(r, ret_why);
 	s->ready = true;
-	/* No time, no name, no operating system: the bytes depend on the content, the level and zlib alone. */
+	/* No time, no name, no operating system: the bytes depend on the content, the level and
+	 * zlib alone. */
 	s->header.os = GZIP_OS_UNKNOWN;
 	r = deflateSetHeader(&s->z, &s->header);
 	return r == Z_OK ? 0 : gzip_fail(r, ret_why);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What one codec gives to the drivers in decoder.c and encoder.c: a state and a step over memory, without I/O and without
- * texts of its own. The drivers know about members, magic numbers, limits, buffers and errors; a codec only about one member.
+ * What one codec gives to the drivers in decoder.c and encoder.c: a state and a step over
+ * memory, without I/O and without texts of its own. The drivers know about members, magic
+ * numbers, limits, buffers and errors; a codec only about one member.
  */
 #ifndef NACRE_CODEC_INTERNAL_H
 #define NACRE_CODEC_INTERNAL_H
@@ -16,7 +17,8 @@ enum {
 	CODEC_RATIO_FREE = 1 << 20,        /* bytes of output before the ratio limit counts */
 };
 
-/* One step's memory. The codec advances all four; after a failure, `why` is a constant text that says what is wrong. */
+/* One step's memory. The codec advances all four; after a failure, `why` is a constant text that
+ * says what is wrong. */
 struct codec_io {
 	const uint8_t *in;
 	size_t in_len;
@@ -32,7 +34,8 @@ struct codec_decoder_ops {
 	bool single;    /* nothing may follow the first member */
 	/* Can these first bytes (1..magic_len) of a member be right? */
 	bool (*magic)(const uint8_t *head, size_t len);
-	/* Makes the state, which is all-zero or was used for the member before, ready for a member. 0 or < 0. */
+	/* Makes the state, which is all-zero or was used for the member before, ready for a
+	 * member. 0 or < 0. */
 	int (*begin)(void *state, const char **ret_why);
 	/* 1: the member is complete; 0: go on; < 0: final. */
 	int (*step)(void *state, struct codec_io *io);
@@ -43,7 +46,8 @@ struct codec_encoder_ops {
 	size_t state_size;
 	int level_min, level_max, level_default;
 	int (*begin)(void *state, int level, const char **ret_why);
-	/* `last`: no input follows behind what is in `io`. 1: the stream is complete (only if `last`); 0: go on; < 0: final. */
+	/* `last`: no input follows behind what is in `io`. 1: the stream is complete (only if
+	 * `last`); 0: go on; < 0: final. */
 	int (*step)(void *state, struct codec_io *io, bool last);
 	void (*release)(void *state);
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* xz and lzip by liblzma. A member is an xz stream or a lzip member; padding between xz streams is the driver's. */
+/* xz and lzip by liblzma. A member is an xz stream or a lzip member; padding between xz streams
+ * is the driver's. */
 #include "codec/codec-internal.h"
 
 #include <lzma.h>

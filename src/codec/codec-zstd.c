@@ -32,8 +32,8 @@ static int zstd_fail(size_t code, const char **ret_why)
 	}
 }
 
-/* 28 b5 2f fd, or a skippable frame's 5? 2a 4d 18. The formats before 0.8, which libzstd may know, are refused: their
- * decoders don't honour the window limit. */
+/* 28 b5 2f fd, or a skippable frame's 5? 2a 4d 18. The formats before 0.8, which libzstd may
+ * know, are refused: their decoders don't honour the window limit. */
 static bool zstd_magic(const uint8_t *head, size_t len)
 {
 	static const uint8_t frame[] = {0x28, 0xb5, 0x2f, 0xfd};

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Drives any decoder: members one after another, magic numbers, limits, and errors that say where. */
+/* Drives any decoder: members one after another, magic numbers, limits, and errors that say
+ * where. */
 #include "codec/codec-internal.h"
 
 #include <inttypes.h>
@@ -71,7 +72,8 @@ static int bad_magic(const struct decoder *d, struct err *err)
 		    err);
 }
 
-/* Gives `in` to the member. Returns 1 when the member is complete (with input left or not), 0 when all was taken. */
+/* Gives `in` to the member. Returns 1 when the member is complete (with input left or not), 0
+ * when all was taken. */
 static int member_bytes(struct decoder *d, struct slice *in, struct err *err)
 {
 	for (;;) {
@@ -86,7 +88,8 @@ static int member_bytes(struct decoder *d, struct slice *in, struct err *err)
 		made = CODEC_BUFFER - io.out_len;
 		slice_advance(in, taken);
 		d->offset += taken;
-		/* What came out before an error is still checked against the limits first: a bomb is a bomb. */
+		/* What came out before an error is still checked against the limits first: a
+		 * bomb is a bomb. */
 		r = emit(d, d->buffer, made, err);
 		if (r < 0)
 			return r;
@@ -120,7 +123,8 @@ static int begin_member(struct decoder *d, struct err *err)
 	return r;
 }
 
-/* Between members: takes padding and the next magic number from `in`; begins the member when the latter is complete. */
+/* Between members: takes padding and the next magic number from `in`; begins the member when the
+ * latter is complete. */
 static int between_members(struct decoder *d, struct slice *in, struct err *err)
 {
 	const struct codec_decoder_ops *ops = d->ops;

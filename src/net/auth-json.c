@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* auth.json and config.json: who to be, or whom to ask (SPEC containers-auth.json(5), docker config.json). */
+/* auth.json and config.json: who to be, or whom to ask (SPEC containers-auth.json(5), docker
+ * config.json). */
 #include <nacre/encode.h>
 #include <nacre/json.h>
 
@@ -19,7 +20,8 @@ static const char *canonical_host(const char *host)
 	return host;
 }
 
-/* A key as docker writes it ("https://index.docker.io/v1/") or podman ("host/name"), without scheme and API version; owned. */
+/* A key as docker writes it ("https://index.docker.io/v1/") or podman ("host/name"), without
+ * scheme and API version; owned. */
 static char *canonical_key(const char *key)
 {
 	cleanup_free char *rest = NULL;
@@ -41,7 +43,8 @@ static char *canonical_key(const char *key)
 	return xasprintf("%s/%s", canonical_host(host), slash);
 }
 
-/* How well a key fits "host/repository": its length if it is that or a prefix that ends at a '/', else 0. */
+/* How well a key fits "host/repository": its length if it is that or a prefix that ends at a
+ * '/', else 0. */
 static size_t key_fit(const char *key, const char *name)
 {
 	cleanup_free char *canonical = canonical_key(key);

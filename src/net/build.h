@@ -17,8 +17,8 @@ struct build_options {
 	const struct platform *platform; /* borrowed; NULL: what the programs are for */
 	const struct strv *link_dirs;    /* borrowed; "bin", "share": linked into the paths */
 	bool no_root_layer;
-	/* Replace what image_defaults() chose, where they are set (lists: where has_* or not empty). All
-	 * borrowed. */
+	/* Replace what image_defaults() chose, where they are set (lists: where has_* or not
+	 * empty). All borrowed. */
 	const char *created, *user, *working_dir;
 	const struct strv *entrypoint, *cmd, *env, *exposed_ports, *volumes;
 	bool has_entrypoint, has_cmd;
@@ -35,8 +35,8 @@ struct build_result {
 	uint64_t nar_bytes; /* of all paths */
 };
 
-/* Builds the image of `roots` (the first is the main one), puts it under `tag` (NULL: none) with its
- * path infos as a referrer, and finishes the destination. */
+/* Builds the image of `roots` (the first is the main one), puts it under `tag` (NULL: none) with
+ * its path infos as a referrer, and finishes the destination. */
 int image_build(struct build_result *ret, struct path_source *source,
 		const struct store_path *roots, size_t n_roots, struct image_dest *dest,
 		const char *tag, const struct build_options *options, struct err *err);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A cache by file://. Names come from narinfos, so they never leave the directory and no symlink in it is followed. */
+/* A cache by file://. Names come from narinfos, so they never leave the directory and no symlink
+ * in it is followed. */
 #include <errno.h>
 
 #include "base/fs.h"

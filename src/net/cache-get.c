@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A NAR out of a cache: file -> FileHash -> decompressor -> NarHash (-> content address) -> the caller's sink. */
+/* A NAR out of a cache: file -> FileHash -> decompressor -> NarHash (-> content address) -> the
+ * caller's sink. */
 #include <inttypes.h>
 
 #include <nacre/digest.h>
@@ -42,7 +43,8 @@ static int stream_file(struct cache *c, const struct narinfo *n, enum codec code
 	return r < 0 ? r : sink_finish(&limit.sink, err);
 }
 
-/* Without a trusted signature it is the content address that counts, and that is proven by the content. */
+/* Without a trusted signature it is the content address that counts, and that is proven by the
+ * content. */
 static int open_ca(const struct cache *c, const struct path_info *info, struct ca_verifier **ret,
 		   struct err *err)
 {

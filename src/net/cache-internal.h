@@ -19,7 +19,8 @@ struct cache {
 	char *authorization; /* owned, secret; NULL: nobody */
 };
 
-/* cache-file.c and cache-http.c implement each of these for their kind; `name` is relative to the cache, made by us. */
+/* cache-file.c and cache-http.c implement each of these for their kind; `name` is relative to
+ * the cache, made by us. */
 
 /* A small file. E_NOTFOUND. */
 int cache_file_get(struct cache *c, const char *name, size_t max, struct buf *ret, struct err *err);
@@ -38,12 +39,13 @@ int cache_http_put(struct cache *c, const char *name, const char *type, struct h
 
 /* "nar/<hash>.nar[.xz…]", owned. */
 char *cache_nar_name(const struct hash *file_hash, enum codec codec);
-/* Parses and checks one narinfo: it is of `base` (a hash part or a whole base name), and trusted. */
+/* Parses and checks one narinfo: it is of `base` (a hash part or a whole base name), and
+ * trusted. */
 int cache_check_narinfo(const struct cache *c, struct slice text, const char *base,
 			struct narinfo *ret, struct err *err);
 
-/* cache-walk.c: the narinfos of `bases` (hash parts or base names). `follow`: and of what they refer to; a missing one is E_NOTFOUND. Without,
- * missing ones are left out. */
+/* cache-walk.c: the narinfos of `bases` (hash parts or base names). `follow`: and of what they
+ * refer to; a missing one is E_NOTFOUND. Without, missing ones are left out. */
 int cache_walk(struct cache *c, const struct strv *bases, bool follow, struct narinfos *ret,
 	       struct err *err);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Uploading: the NAR first, then its narinfo, so that whatever is named is there (SPEC nix-cache 1.1). */
+/* Uploading: the NAR first, then its narinfo, so that whatever is named is there (SPEC nix-cache
+ * 1.1). */
 #include <nacre/closure.h>
 #include <nacre/encode.h>
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Many narinfos at a time: breadth first, so that the latency is that of the depth of the graph and not of its size. */
+/* Many narinfos at a time: breadth first, so that the latency is that of the depth of the graph
+ * and not of its size. */
 #include "base/mem.h"
 #include "net/cache-internal.h"
 

@@ -52,7 +52,8 @@ static int take_param(struct challenge *c, struct slice name, struct slice *s)
 	return 0;
 }
 
-/* token68 is a token with "/" and a tail of "="; taken only if nothing but a comma or the end follows. */
+/* token68 is a token with "/" and a tail of "="; taken only if nothing but a comma or the end
+ * follows. */
 static bool take_token68(struct slice *s)
 {
 	struct slice at = *s;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* docker-credential-* programs (SPEC docker credential helpers): the server on standard input, JSON on standard output. */
+/* docker-credential-* programs (SPEC docker credential helpers): the server on standard input,
+ * JSON on standard output. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>

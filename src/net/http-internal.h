@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of the HTTP client share. A transfer is one request on its way, over all its attempts. */
+/* What the files of the HTTP client share. A transfer is one request on its way, over all its
+ * attempts. */
 #ifndef NACRE_NET_HTTP_INTERNAL_H
 #define NACRE_NET_HTTP_INTERNAL_H
 
@@ -69,8 +70,8 @@ int transfer_prepare(struct transfer *t, struct err *err);
 void transfer_end_attempt(struct transfer *t);
 
 enum http_verdict { HTTP_DONE, HTTP_AGAIN, HTTP_FAILED };
-/* http-verdict.c: what becomes of a transfer whose attempt ended with `code`. HTTP_AGAIN: t->url, t->waiting and t->due_ms are
- * set. HTTP_FAILED: t->err is set. */
+/* http-verdict.c: what becomes of a transfer whose attempt ended with `code`. HTTP_AGAIN:
+ * t->url, t->waiting and t->due_ms are set. HTTP_FAILED: t->err is set. */
 enum http_verdict transfer_judge(struct transfer *t, CURLcode code);
 
 /* What a source's read() gives when it has nothing yet; the transfer is paused then. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Where the body of a request comes from: a length and a stream that can begin again, so that the request can be repeated. */
+/* Where the body of a request comes from: a length and a stream that can begin again, so that
+ * the request can be repeated. */
 #ifndef NACRE_NET_HTTP_SOURCE_H
 #define NACRE_NET_HTTP_SOURCE_H
 
@@ -15,8 +16,8 @@ struct http_source {
 	int (*rewind)(struct http_source *self, struct err *err);
 };
 
-/* `size` bytes of a seekable file (borrowed) from `offset`; the file's own position is not used. `what` (borrowed) names it
- * in errors. */
+/* `size` bytes of a seekable file (borrowed) from `offset`; the file's own position is not used.
+ * `what` (borrowed) names it in errors. */
 struct http_fd_source {
 	struct http_source source;
 	int fd;

@@ -23,7 +23,8 @@ static int64_t upload_read(struct http_source *self, void *data, size_t max, str
 		return u->ended ? 0 : HTTP_SOURCE_LATER;
 	memcpy(data, u->chunk.data, n);
 	slice_advance(&u->chunk, n);
-	/* The loop goes on until the next read finds nothing, or the write returns: whichever comes first. */
+	/* The loop goes on until the next read finds nothing, or the write returns: whichever
+	 * comes first. */
 	u->stop = !u->chunk.len && !u->ended;
 	return (int64_t)n;
 }

@@ -54,8 +54,8 @@ static bool can_continue(const struct transfer *t)
 	return !t->req.sink || !t->delivered || t->can_resume;
 }
 
-/* The next attempt begins at the first address again: where a redirect led may have been meant for once. Delays double, with
- * jitter, so that many clients don't come back at once. */
+/* The next attempt begins at the first address again: where a redirect led may have been meant
+ * for once. Delays double, with jitter, so that many clients don't come back at once. */
 static void wait_before_next(struct transfer *t, const char *retry_after)
 {
 	uint64_t base = t->http->options.retry_delay_ms, delay_ms, seconds;
@@ -149,7 +149,8 @@ static bool is_redirect(int status)
 	return status == 301 || status == 302 || status == 303 || status == 307 || status == 308;
 }
 
-/* SPEC rfc9110 15.4: a method other than GET and HEAD is repeated elsewhere for 307 and 308 only. */
+/* SPEC rfc9110 15.4: a method other than GET and HEAD is repeated elsewhere for 307 and 308
+ * only. */
 static enum http_verdict judge_redirect(struct transfer *t, const char *location)
 {
 	bool reads = t->req.method == HTTP_GET || t->req.method == HTTP_HEAD;

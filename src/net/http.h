@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The HTTP client: requests on libcurl's multi interface, many at a time in one thread, over connections that are kept and,
- * where TLS negotiates it, over HTTP/2. It knows about transport only: retries, ranges, redirects, encodings and limits.
- * A final answer of any status is a response, not an error; errors are what kept an answer from coming.
+ * The HTTP client: requests on libcurl's multi interface, many at a time in one thread, over
+ * connections that are kept and, where TLS negotiates it, over HTTP/2. It knows about transport
+ * only: retries, ranges, redirects, encodings and limits. A final answer of any status is a
+ * response, not an error; errors are what kept an answer from coming.
  *
- *	struct http_request req = {.method = HTTP_GET, .url = url, .sink = &file.sink};
- *	cleanup_http_response struct http_response resp = {0};
- *	r = http_perform(http, &req, &resp, err);
- *	if (r == 0 && resp.status != 200)
- *		r = http_status_err(&resp, "fetch the thing", err);
+ * 	struct http_request req = {.method = HTTP_GET, .url = url, .sink = &file.sink};
+ * 	cleanup_http_response struct http_response resp = {0};
+ * 	r = http_perform(http, &req, &resp, err);
+ * 	if (r == 0 && resp.status != 200)
+ * 		r = http_status_err(&resp, "fetch the thing", err);
  *
  * What it sees to:
  * - Connection errors, 408, 429 and 5xx (not 501, 505, 511) are tried again after a growing delay, or after Retry-After (60 s at most). A
@@ -21,8 +22,9 @@
  * - Proxies are taken from the environment as curl does; certificates from `ca_file`, $NIX_SSL_CERT_FILE, $SSL_CERT_FILE or the
  *   system.
  *
- * Threads: a client belongs to one thread at a time; different clients are independent. Sinks, sources and callbacks must
- * not call into the client that calls them, except http_submit() from `done`.
+ * Threads: a client belongs to one thread at a time; different clients are independent. Sinks,
+ * sources and callbacks must not call into the client that calls them, except http_submit() from
+ * `done`.
  */
 #ifndef NACRE_NET_HTTP_H
 #define NACRE_NET_HTTP_H
@@ -74,12 +76,13 @@ void http_response_release(struct http_response *r);
 const char *http_response_header(const struct http_response *r, const char *name);
 /* Content-Length as a number; E_NOTFOUND without, E_INVALID. */
 int http_response_length(const struct http_response *r, uint64_t *ret);
-/* Sets `err` for a status that was not hoped for ("what: HTTP 404 Not Found from URL") and returns its code: 401, 403 E_DENIED;
- * 404, 410 E_NOTFOUND; 405, 501 E_UNSUPPORTED; 409, 412 E_CONFLICT; 413 E_LIMIT; 408, 429, 5xx E_NET; other 4xx E_INVALID. */
+/* Sets `err` for a status that was not hoped for ("what: HTTP 404 Not Found from URL") and
+ * returns its code: 401, 403 E_DENIED; 404, 410 E_NOTFOUND; 405, 501 E_UNSUPPORTED; 409, 412
+ * E_CONFLICT; 413 E_LIMIT; 408, 429, 5xx E_NET; other 4xx E_INVALID. */
 int http_status_err(const struct http_response *r, const char *what, struct err *err);
 
-/* Called once when a submitted request is over, with its response, or with NULL and the failure. `resp` is borrowed until it
- * returns. < 0 with `err` set gives up the whole run. */
+/* Called once when a submitted request is over, with its response, or with NULL and the failure.
+ * `resp` is borrowed until it returns. < 0 with `err` set gives up the whole run. */
 typedef int http_done_fn(void *arg, struct http_response *resp, const struct err *failure,
 			 struct err *err);
 
@@ -101,23 +104,26 @@ struct http_request {
 
 /* Queues a request; texts are copied. E_USAGE for a malformed URL or header. */
 int http_submit(struct http *h, const struct http_request *req, struct err *err);
-/* Carries out everything queued, blocking, `parallel` at a time. After an error from `done`, what is left is dropped without
- * its callback. */
+/* Carries out everything queued, blocking, `parallel` at a time. After an error from `done`,
+ * what is left is dropped without its callback. */
 int http_run(struct http *h, struct err *err);
 /* Drops everything queued or under way, without callbacks. */
 void http_cancel(struct http *h);
-/* One request, blocking; runs what is queued besides. `done` and `arg` are ignored. `ret` is written on success only. */
+/* One request, blocking; runs what is queued besides. `done` and `arg` are ignored. `ret` is
+ * written on success only. */
 int http_perform(struct http *h, const struct http_request *req, struct http_response *ret,
 		 struct err *err);
 
-/* A request whose body is written to a sink instead of being read from a source. It is sent once: no retry, no redirect.
- * `req` has no body; `size` is UINT64_MAX where it is not known. What else the client has in its queue goes on meanwhile, but
- * http_run() and http_perform() are refused until it is freed. */
+/* A request whose body is written to a sink instead of being read from a source. It is sent
+ * once: no retry, no redirect. `req` has no body; `size` is UINT64_MAX where it is not known.
+ * What else the client has in its queue goes on meanwhile, but http_run() and http_perform() are
+ * refused until it is freed. */
 struct http_upload;
 int http_upload_new(struct http_upload **ret, struct http *h, const struct http_request *req,
 		    uint64_t size, struct err *err);
-/* Exactly `size` bytes. A write blocks until its bytes were taken; it fails with E_CANCELLED when the server has answered
- * already: then http_upload_response() has the answer. finish() does nothing. Borrowed. */
+/* Exactly `size` bytes. A write blocks until its bytes were taken; it fails with E_CANCELLED
+ * when the server has answered already: then http_upload_response() has the answer. finish()
+ * does nothing. Borrowed. */
 struct sink *http_upload_sink(struct http_upload *u);
 /* Has the answer come, or the connection broken, whether or not the body is complete? */
 bool http_upload_is_over(const struct http_upload *u);

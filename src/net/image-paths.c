@@ -43,7 +43,8 @@ static bool is_new(struct image_paths *p, const struct hash *digest)
 	return true;
 }
 
-/* ---- What the image says ------------------------------------------------------------------------- */
+/* ---- What the image says
+ * ------------------------------------------------------------------------- */
 
 static void take_claims(struct image_paths *p, const struct descriptor *layer)
 {
@@ -129,7 +130,8 @@ static int take_path_infos(struct image_paths *p, const struct hash *subject, st
 	return r < 0 ? r : 0;
 }
 
-/* ---- Packages ------------------------------------------------------------------------------------ */
+/* ---- Packages
+ * ------------------------------------------------------------------------------------ */
 
 static bool is_nar(const char *media_type)
 {
@@ -237,7 +239,8 @@ static int take_manifest(struct image_paths *p, const struct manifest_bytes *byt
 	return r < 0 ? r : take_path_infos(p, &bytes->digest, err);
 }
 
-/* ---- What the paths are -------------------------------------------------------------------------- */
+/* ---- What the paths are
+ * -------------------------------------------------------------------------- */
 
 static bool same_references(const struct strv *a, const struct strv *b)
 {
@@ -318,7 +321,8 @@ static int complete_paths(struct image_paths *p, struct err *err)
 	return 0;
 }
 
-/* ---- The source ---------------------------------------------------------------------------------- */
+/* ---- The source
+ * ---------------------------------------------------------------------------------- */
 
 static int query(struct path_source *self, struct slice hash_part, struct path_info *ret,
 		 struct err *err)

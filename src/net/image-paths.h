@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An image as a source of store paths: any registry or archive is a binary cache of the closures in
- * it (SPEC nacre 4). A package artifact stands for its closure: the packages that it refers to are
- * found by their hash parts as tags of the same repository (SPEC nacre 5).
+ * An image as a source of store paths: any registry or archive is a binary cache of the closures
+ * in it (SPEC nacre 4). A package artifact stands for its closure: the packages that it refers
+ * to are found by their hash parts as tags of the same repository (SPEC nacre 5).
  *
  * Contents come from the layers that are store layers by their content. References come from the
- * layer's annotations, else from path infos that refer to the image, else they are found in the contents as
- * Nix finds them; the first two count only for the NarHash that the content has. Signatures, derivers
- * and content addresses are the union of what all path infos say that agree with the content and
- * the references; whether a signature is good is for the reader of the result to check.
+ * layer's annotations, else from path infos that refer to the image, else they are found in the
+ * contents as Nix finds them; the first two count only for the NarHash that the content has.
+ * Signatures, derivers and content addresses are the union of what all path infos say that agree
+ * with the content and the references; whether a signature is good is for the reader of the
+ * result to check.
  */
 #ifndef NACRE_NET_IMAGE_PATHS_H
 #define NACRE_NET_IMAGE_PATHS_H

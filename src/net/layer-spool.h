@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Store paths out of the layers of an image. A layer is taken for what its content is (SPEC nacre 2):
- * preamble of a store dir, then canonical throughout; whatever its compression and annotations. The
- * NARs go into one scratch file, since a layer is a stream and its paths are wanted in another order.
+ * Store paths out of the layers of an image. A layer is taken for what its content is (SPEC
+ * nacre 2): preamble of a store dir, then canonical throughout; whatever its compression and
+ * annotations. The NARs go into one scratch file, since a layer is a stream and its paths are
+ * wanted in another order.
  */
 #ifndef NACRE_NET_LAYER_SPOOL_H
 #define NACRE_NET_LAYER_SPOOL_H

@@ -41,7 +41,8 @@ static int take_target(struct slice *s, struct slice *ret)
 	return 0;
 }
 
-/* The parameters of one link; *ret says whether its relation (the first `rel` counts) is the one looked for. */
+/* The parameters of one link; *ret says whether its relation (the first `rel` counts) is the one
+ * looked for. */
 static int take_link_params(struct slice *s, const char *rel, bool *ret)
 {
 	bool seen = false, found = false;

@@ -118,7 +118,8 @@ int local_source_open(struct path_source **ret, const char *root, const char *st
 	return 0;
 }
 
-/* A link to a store path, or a file within one, in the local file system: as `nix` takes ./result. */
+/* A link to a store path, or a file within one, in the local file system: as `nix` takes
+ * ./result. */
 int local_source_follow(struct path_source *self, const char *text, struct store_path *ret,
 			struct err *err)
 {

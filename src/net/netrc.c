@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* netrc files, as curl (and through it Nix) reads them: words separated by blanks, "quoted" where they have some, comments from # at
- * the beginning of a word, macro definitions up to an empty line. */
+/* netrc files, as curl (and through it Nix) reads them: words separated by blanks, "quoted"
+ * where they have some, comments from # at the beginning of a word, macro definitions up to an
+ * empty line. */
 #include "net/credentials.h"
 
 #include "base/mem.h"

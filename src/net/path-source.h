@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where store paths come from: a Nix store of this machine, or a binary cache by URL. What is read
- * is proven: a path's events go on, and the last one comes through only if NarHash and NarSize are those of its
- * path info.
+ * Where store paths come from: a Nix store of this machine, or a binary cache by URL. What is
+ * read is proven: a path's events go on, and the last one comes through only if NarHash and
+ * NarSize are those of its path info.
  */
 #ifndef NACRE_NET_PATH_SOURCE_H
 #define NACRE_NET_PATH_SOURCE_H
@@ -33,9 +33,9 @@ struct path_source_options {
 	size_t n_trusted;
 };
 
-/* `where`: a URL (http://, https://, file://), or the root directory of a Nix store ("/", or that
- * of `nix --store DIR`), or a file with a registration text (closureInfo, exportReferencesGraph) about
- * paths of this machine. NULL is "/". */
+/* `where`: a URL (http://, https://, file://), or the root directory of a Nix store ("/", or
+ * that of `nix --store DIR`), or a file with a registration text (closureInfo,
+ * exportReferencesGraph) about paths of this machine. NULL is "/". */
 int path_source_open(struct path_source **ret, const char *where,
 		     const struct path_source_options *options, struct err *err);
 static inline void path_source_free(struct path_source *s)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Store paths of this machine that a registration text names (closureInfo, exportReferencesGraph): what there is within a Nix
- * build, where no database can be read. Where the text has no NarHash, the paths are hashed first.
+ * Store paths of this machine that a registration text names (closureInfo,
+ * exportReferencesGraph): what there is within a Nix build, where no database can be read. Where
+ * the text has no NarHash, the paths are hashed first.
  */
 #include <fcntl.h>
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tokens and passwords (SPEC docker token protocol: docs of distribution, spec/auth/token and spec/auth/oauth). */
+/* Tokens and passwords (SPEC docker token protocol: docs of distribution, spec/auth/token and
+ * spec/auth/oauth). */
 #include "net/registry-internal.h"
 
 #include <inttypes.h>
@@ -197,7 +198,8 @@ static int keep_token(struct registry *r, const char *scopes, const struct http_
 			"the token is empty, too long, or has blanks or control characters");
 	if (result < 0)
 		return err_wrap(err, "answer of the token server %s", r->challenge.realm);
-	/* SPEC docker token protocol: 60 seconds where nothing is said. Ten less than allowed, for the way there. */
+	/* SPEC docker token protocol: 60 seconds where nothing is said. Ten less than allowed,
+	 * for the way there. */
 	seconds = seconds < 60 ? 60 : seconds > 86400 ? 86400 : seconds;
 	if (r->n_tokens == REGISTRY_TOKENS_MAX) {
 		while (r->n_tokens)

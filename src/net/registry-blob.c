@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Blobs: get, head (SPEC dist-1.1 end-2) and the uploads that need no answer in between (end-4, end-6, end-11). */
+/* Blobs: get, head (SPEC dist-1.1 end-2) and the uploads that need no answer in between (end-4,
+ * end-6, end-11). */
 #include "net/registry-internal.h"
 
 #include <inttypes.h>
@@ -68,7 +69,8 @@ int registry_has_blob(struct registry *r, const char *repository, const struct h
 	return 1;
 }
 
-/* The address where the upload goes on. SPEC dist-1.1 end-4b: absolute or relative, with a query or without. */
+/* The address where the upload goes on. SPEC dist-1.1 end-4b: absolute or relative, with a query
+ * or without. */
 static int take_location(const struct registry *r, const struct http_response *resp, char **ret,
 			 struct err *err)
 {

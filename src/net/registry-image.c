@@ -127,7 +127,8 @@ static int dest_put_blob(struct image_dest *self, const struct descriptor *want,
 	return registry_push_blob(p->registry, p->repository, want, from, ret, err);
 }
 
-/* SPEC dist-1.1 pushing manifests with subject: without OCI-Subject in the answer, the client keeps the list. */
+/* SPEC dist-1.1 pushing manifests with subject: without OCI-Subject in the answer, the client
+ * keeps the list. */
 static int keep_referrers_tag(struct registry_place *p, const struct manifest *m,
 			      const struct manifest_bytes *bytes, struct err *err)
 {

@@ -51,11 +51,12 @@ struct registry_scope {
 
 /* registry-auth.c */
 
-/* The value for the Authorization header, owned; NULL where nothing is asked for yet. `*ret_fresh`: it is not from the cache, so
- * trying again with another is of no use. */
+/* The value for the Authorization header, owned; NULL where nothing is asked for yet.
+ * `*ret_fresh`: it is not from the cache, so trying again with another is of no use. */
 int registry_authorization(struct registry *r, const struct registry_scope *scope, char **ret,
 			   bool *ret_fresh, struct err *err);
-/* Remembers what a 401 asks for and forgets the token that was refused. E_DENIED if it asks for nothing that we can give. */
+/* Remembers what a 401 asks for and forgets the token that was refused. E_DENIED if it asks for
+ * nothing that we can give. */
 int registry_challenged(struct registry *r, const struct registry_scope *scope,
 			const struct http_response *resp, struct err *err);
 void registry_auth_release(struct registry *r);
@@ -67,8 +68,8 @@ int registry_base(struct registry *r, const char **ret, struct err *err);
 /* The address of "/v2/<repository>/<rest>", owned, after a look at the repository's name. */
 int registry_url(struct registry *r, const char *repository, char **ret, struct err *err,
 		 const char *fmt, ...) __attribute__((format(printf, 5, 6)));
-/* One request with authentication. req->authorization is set here, and only for the registry itself. Any final status but a 401 that was
- * answered is a response. */
+/* One request with authentication. req->authorization is set here, and only for the registry
+ * itself. Any final status but a 401 that was answered is a response. */
 int registry_send(struct registry *r, const struct registry_scope *scope, struct http_request *req,
 		  struct http_response *ret, struct err *err);
 /* Sets `err` from a response: the registry's own words, where there are some. */

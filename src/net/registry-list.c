@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Listings, page by page: tags (SPEC dist-1.1 end-8) and referrers (end-12, and the tag where there is no such API). */
+/* Listings, page by page: tags (SPEC dist-1.1 end-8) and referrers (end-12, and the tag where
+ * there is no such API). */
 #include <nacre/json.h>
 
 #include "net/registry-internal.h"
@@ -17,7 +18,8 @@ struct listing {
 	struct strv headers;
 };
 
-/* The address of the next page, which must be the registry's own: owned; NULL: this was the last. */
+/* The address of the next page, which must be the registry's own: owned; NULL: this was the
+ * last. */
 static int next_page(const struct listing *l, const struct http_response *resp, char **ret,
 		     struct err *err)
 {
@@ -38,7 +40,8 @@ static int next_page(const struct listing *l, const struct http_response *resp, 
 	return 0;
 }
 
-/* Reads all pages from `url`, which it takes over. The status of the first page that is not 200 is returned, or 0, or < 0. */
+/* Reads all pages from `url`, which it takes over. The status of the first page that is not 200
+ * is returned, or 0, or < 0. */
 static int read_pages(struct listing *l, char *first, struct err *err)
 {
 	struct registry_scope scope = {l->repository, "pull", NULL};

@@ -22,7 +22,8 @@ static bool is_vague(const char *type)
 	return false;
 }
 
-/* The media type that the answer's header gives; false if it gives none. `ret` has MEDIA_TYPE_MAX + 1 bytes. */
+/* The media type that the answer's header gives; false if it gives none. `ret` has
+ * MEDIA_TYPE_MAX + 1 bytes. */
 static bool header_type(const struct http_response *resp, char *ret)
 {
 	const char *header = http_response_header(resp, "content-type");
@@ -30,7 +31,8 @@ static bool header_type(const struct http_response *resp, char *ret)
 	return header && media_type_parse(ret, slice_str(header)) == 0 && !is_vague(ret);
 }
 
-/* Which digest should these bytes have? What was asked for, else what the registry says, else (HASH_NONE) nothing is promised. */
+/* Which digest should these bytes have? What was asked for, else what the registry says, else
+ * (HASH_NONE) nothing is promised. */
 static void promised_digest(const struct http_response *resp, const struct hash *asked,
 			    struct hash *ret)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Blobs out of a producer: one PUT where digest and size are known, else a PATCH of unknown length and a PUT without body. */
+/* Blobs out of a producer: one PUT where digest and size are known, else a PATCH of unknown
+ * length and a PUT without body. */
 #include <nacre/hash.h>
 
 #include "net/registry-upload.h"

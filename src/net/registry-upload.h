@@ -5,7 +5,8 @@
 
 #include "net/registry-internal.h"
 
-/* POST. 0: *ret_location (owned) is where the bytes go; 1: mounted from `from_repository` (may be NULL). `digest` may be NULL without it. */
+/* POST. 0: *ret_location (owned) is where the bytes go; 1: mounted from `from_repository` (may
+ * be NULL). `digest` may be NULL without it. */
 int registry_upload_begin(struct registry *r, const char *repository, const struct hash *digest,
 			  const char *from_repository, char **ret_location, struct err *err);
 /* Each answer may name another address for the next step: replaces *location (owned) if so. */

@@ -67,7 +67,8 @@ void registry_free(struct registry *r)
 	free(r);
 }
 
-/* Does it speak HTTPS? One attempt, with any certificate: only those who asked for that come here. */
+/* Does it speak HTTPS? One attempt, with any certificate: only those who asked for that come
+ * here. */
 static bool speaks_https(const struct registry *r)
 {
 	cleanup_http_response struct http_response resp = {0};

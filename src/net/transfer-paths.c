@@ -101,7 +101,8 @@ static int put_into_cache(struct path_source *from, const struct path_infos *set
 	return r < 0 ? r : cache_put_closure(cache, set, &producer.producer, put, err);
 }
 
-/* ---- The store of this machine: Nix alone may write to it --------------------------------------- */
+/* ---- The store of this machine: Nix alone may write to it
+ * --------------------------------------- */
 
 static int run_nix(char **argv, struct err *err)
 {

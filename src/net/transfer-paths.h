@@ -21,7 +21,8 @@ bool nix_place_parse(struct nix_place *ret, const char *text);
 /* All-zero: unsigned, uncompressed, and nothing asked of signatures. */
 struct paths_options {
 	struct cache_put_options put;
-	/* With any, every path needs a signature by one, or a content address that its content has. */
+	/* With any, every path needs a signature by one, or a content address that its content
+	 * has. */
 	const struct public_key *trusted; /* borrowed */
 	size_t n_trusted;
 	bool no_check_sigs; /* a local store: take what its own keys do not vouch for */

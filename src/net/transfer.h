@@ -40,8 +40,8 @@ int transfer_image(struct image_source *from, struct image_dest *to, const char 
 		   const struct transfer_options *options, struct transfer_result *ret,
 		   struct err *err);
 
-/* The manifest that `from` was opened for, or if that is an index its member for `platform`, down to
- * an image. E_NOTFOUND: there is none; the platforms that there are are named. */
+/* The manifest that `from` was opened for, or if that is an index its member for `platform`,
+ * down to an image. E_NOTFOUND: there is none; the platforms that there are are named. */
 int transfer_resolve(struct image_source *from, const struct platform *platform,
 		     struct manifest_bytes *ret, struct manifest *ret_parsed, struct err *err);
 

@@ -104,7 +104,8 @@ int url_resolve(char **ret, const char *base, struct slice ref)
 
 	if (!copy)
 		return E_INVALID;
-	/* SPEC rfc3986 5.2.2: nothing, or a fragment alone, is the base itself. libcurl drops the query then. */
+	/* SPEC rfc3986 5.2.2: nothing, or a fragment alone, is the base itself. libcurl drops
+	 * the query then. */
 	r = copy[0] == '\0' || copy[0] == '#' ? parse(&u, NULL, base) : parse(&u, base, copy);
 	if (r < 0)
 		return r;

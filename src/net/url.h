@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Web addresses: http and https only, at most URL_MAX bytes, parsed by libcurl. Texts that come back are owned by the
- * caller, NUL-terminated, and without fragment. Threads: no state.
+ * Web addresses: http and https only, at most URL_MAX bytes, parsed by libcurl. Texts that come
+ * back are owned by the caller, NUL-terminated, and without fragment. Threads: no state.
  */
 #ifndef NACRE_NET_URL_H
 #define NACRE_NET_URL_H
@@ -23,14 +23,15 @@ void url_release(struct url *u);
 
 /* 0, or E_INVALID: another scheme, a control character, no host, … */
 int url_parse(struct url *ret, struct slice text);
-/* Resolves `ref` against the address `base` (SPEC rfc3986 5.2). User information in `ref` is dropped: nobody may choose the
- * credentials that we send. E_INVALID as above. */
+/* Resolves `ref` against the address `base` (SPEC rfc3986 5.2). User information in `ref` is
+ * dropped: nobody may choose the credentials that we send. E_INVALID as above. */
 int url_resolve(char **ret, const char *base, struct slice ref);
 /* Same scheme, host and port? False if either is malformed. */
 bool url_same_origin(const char *a, const char *b);
 /* Would going from `from` to `to` lose encryption? */
 bool url_downgrades(const char *from, const char *to);
-/* For messages: without query, which may be a capability. `ret` has `size` bytes; a longer address is cut. */
+/* For messages: without query, which may be a capability. `ret` has `size` bytes; a longer
+ * address is cut. */
 void url_display(char *ret, size_t size, const char *url);
 /* Appends `text`, with every byte but letters, digits and "-._~" and those in `keep` as %XX. */
 int url_encode(struct buf *ret, struct slice text, const char *keep);

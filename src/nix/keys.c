@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* SPEC nix-signature (Nix source src/libutil/signature/local-keys.cc): Ed25519 over the fingerprint. */
+/* SPEC nix-signature (Nix source src/libutil/signature/local-keys.cc): Ed25519 over the
+ * fingerprint. */
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 

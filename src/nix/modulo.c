@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* SPEC nix-store-path, hash modulo (Nix source src/libutil/references.cc RewritingSink, HashModuloSink). */
+/* SPEC nix-store-path, hash modulo (Nix source src/libutil/references.cc RewritingSink,
+ * HashModuloSink). */
 #include <inttypes.h>
 
 #include <nacre/storepath.h>
@@ -14,7 +15,8 @@ static void hash_both(struct modulo_sink *s, const void *data, size_t len)
 	hasher_update(&s->without, data, len);
 }
 
-/* Hashes `len` bytes of `data` except what may begin a match at its end; returns how many were taken. */
+/* Hashes `len` bytes of `data` except what may begin a match at its end; returns how many were
+ * taken. */
 static size_t take_block(struct modulo_sink *s, uint8_t *data, size_t len, struct err *err)
 {
 	size_t at = 0;

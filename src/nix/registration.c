@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * SPEC nix-registration (Nix source src/libstore/store-api.cc decodeValidPathInfo), per path:
- *	path LF [hash LF size LF] deriver LF number LF (reference LF)*
- * Whether hash and size are there is seen in the third line: a number of references or a deriver is no hash.
+ * 	path LF [hash LF size LF] deriver LF number LF (reference LF)*
+ * Whether hash and size are there is seen in the third line: a number of references or a deriver
+ * is no hash.
  */
 #include <nacre/closure.h>
 #include <nacre/encode.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * SPEC nix-store-path:
- *	path  = store dir "/" nix32(fold20(sha256(type ":sha256:" hex(inner) ":" store dir ":" name))) "-" name
- *	type  = "text" {":" ref} | "source" {":" ref} [":self"] | "output:out"
+ * 	path  = store dir "/" nix32(fold20(sha256(type ":sha256:" hex(inner) ":" store dir ":" name))) "-" name
+ * 	type  = "text" {":" ref} | "source" {":" ref} [":self"] | "output:out"
  * (Nix source src/libstore/store-dir-config.cc makeStorePath, makeType)
  */
 #include <nacre/encode.h>

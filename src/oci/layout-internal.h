@@ -38,8 +38,8 @@ int layout_index_find(const struct layout_index *x, const char *tag, const struc
 
 /* The files of a layout, to read. Embedded first. */
 struct layout_files {
-	/* Writes the file to `out` without finishing it: E_NOTFOUND; E_LIMIT if it has more than `max`
-	 * bytes, before anything is written. `path` is relative and has no "..". */
+	/* Writes the file to `out` without finishing it: E_NOTFOUND; E_LIMIT if it has more than
+	 * `max` bytes, before anything is written. `path` is relative and has no "..". */
 	int (*read)(struct layout_files *self, const char *path, uint64_t max, struct sink *out,
 		    struct err *err);
 	void (*free)(struct layout_files *self);

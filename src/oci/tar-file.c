@@ -160,8 +160,7 @@ static void drop_duplicates(struct tar_file *t)
 	if (t->n_members)
 		qsort(t->members, t->n_members, sizeof(*t->members), compare_members);
 	for (size_t i = 0; i < t->n_members; i++) {
-		if (i + 1 < t->n_members &&
-		    strcmp(t->members[i].name, t->members[i + 1].name) == 0)
+		if (i + 1 < t->n_members && strcmp(t->members[i].name, t->members[i + 1].name) == 0)
 			release_member(&t->members[i]);
 		else
 			t->members[kept++] = t->members[i];

@@ -51,10 +51,10 @@ int tar_file_read_small(const struct tar_file *t, const char *name, size_t max, 
 
 /*
  * Writes a tar into a seekable file, deterministically: ustar, owner 0, time 0, mode 0644; a pax
- * header for a name of more than 100 bytes, base-256 for a size of 8 GiB and more. A member's size and
- * name need not be known before its content:
+ * header for a name of more than 100 bytes, base-256 for a size of 8 GiB and more. A member's
+ * size and name need not be known before its content:
  *
- *	archive_writer_begin(&w, NULL, err); sink_write(&w.sink, …); archive_writer_end(&w, name, err);
+ * 	archive_writer_begin(&w, NULL, err); sink_write(&w.sink, …); archive_writer_end(&w, name, err);
  */
 struct archive_writer {
 	struct sink sink; /* of the member that was begun */

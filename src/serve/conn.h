@@ -2,13 +2,14 @@
 /*
  * The connections that are open, and the watch over them; private to src/serve.
  *
- * libmicrohttpd ends a connection on which nothing moves. It does not mind one on which a byte moves
- * now and then, so the watch does: a connection between requests (or in the head of one) has
- * `idle_ms`; a body or a response has to move by `progress_bytes` in each `progress_ms`. A request
- * that the server itself is busy with has all the time it needs.
+ * libmicrohttpd ends a connection on which nothing moves. It does not mind one on which a byte
+ * moves now and then, so the watch does: a connection between requests (or in the head of one)
+ * has `idle_ms`; a body or a response has to move by `progress_bytes` in each `progress_ms`. A
+ * request that the server itself is busy with has all the time it needs.
  *
- * Threads: a `struct connection` is written by its own thread; the watch reads its atomics and shuts
- * sockets down under the lock of the set, which an entry leaves before its socket is closed.
+ * Threads: a `struct connection` is written by its own thread; the watch reads its atomics and
+ * shuts sockets down under the lock of the set, which an entry leaves before its socket is
+ * closed.
  */
 #ifndef NACRE_SERVE_CONN_H
 #define NACRE_SERVE_CONN_H

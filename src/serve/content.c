@@ -8,7 +8,8 @@ enum {
 	/* Up to here a body is read into memory and sent with its head in one call: twice as many
 	 * responses a second as with sendfile (docs/performance.md). */
 	SMALL_BODY = 64 << 10,
-	/* What a splice is read in. Larger blocks are hardly faster and cost memory a connection. */
+	/* What a splice is read in. Larger blocks are hardly faster and cost memory a
+	 * connection. */
 	BLOCK = 256 << 10,
 };
 
@@ -33,8 +34,8 @@ static ssize_t reader_read(void *cls, uint64_t pos, char *buf, size_t max)
 	size_t got;
 
 	if (content_read(r->content, r->offset + pos, buf, max, &got, &err) < 0) {
-		/* The status is out already: the connection ends, and the client sees that the body is
-		 * short. */
+		/* The status is out already: the connection ends, and the client sees that the
+		 * body is short. */
 		log_error("a response broke off: %s", err.text);
 		return MHD_CONTENT_READER_END_WITH_ERROR;
 	}
@@ -177,8 +178,8 @@ static bool if_range_holds(struct request *req, const struct content_reply *repl
 	return slice_equal_str(header, tag);
 }
 
-/* The coding that the client likes best among those the store can make, or NULL. On success `content`
- * is replaced. */
+/* The coding that the client likes best among those the store can make, or NULL. On success
+ * `content` is replaced. */
 static const char *encode(struct request *req, struct content **content)
 {
 	static const struct {

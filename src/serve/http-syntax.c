@@ -47,7 +47,8 @@ static bool next_item(struct slice *ret, struct slice *rest, uint8_t sep)
 	return true;
 }
 
-/* Takes digits off the front; a number past 64 bits counts as the largest. False without a digit. */
+/* Takes digits off the front; a number past 64 bits counts as the largest. False without a
+ * digit. */
 static bool take_number(uint64_t *ret, struct slice *s)
 {
 	uint64_t n = 0;

@@ -29,8 +29,8 @@ enum range_kind http_range_parse(struct byte_range *ret, struct slice header, ui
  * well. 0 or E_INVALID. */
 int http_content_range_parse(struct byte_range *ret, struct slice header);
 
-/* SPEC rfc-9110 12.5.3: how welcome a content coding is: thousandths of its quality value, 0 if it is
- * not accepted. Without a header (empty slice) nothing but identity is. */
+/* SPEC rfc-9110 12.5.3: how welcome a content coding is: thousandths of its quality value, 0 if
+ * it is not accepted. Without a header (empty slice) nothing but identity is. */
 unsigned http_accept_encoding(struct slice header, const char *coding);
 
 /* SPEC rfc-9110 13.1.2: does an If-None-Match header name `etag` (with its quotes), or "*"? Weak
@@ -44,12 +44,12 @@ struct slice http_media_type(struct slice header);
  * broken escape or an encoded NUL; E_LIMIT when it does not fit. A '+' stays a '+'. */
 int uri_decode(char *ret, size_t size, struct slice text);
 
-/* The decoded value of the `nth` parameter (from 0) called `key` in a query (without its '?'): 1 found, 0 there is none,
- * E_INVALID or E_LIMIT as uri_decode(). */
+/* The decoded value of the `nth` parameter (from 0) called `key` in a query (without its '?'): 1
+ * found, 0 there is none, E_INVALID or E_LIMIT as uri_decode(). */
 int query_get(char *ret, size_t size, struct slice query, const char *key, size_t nth);
 
-/* Appends `text` to `ret` (of `size` bytes, NUL-terminated) with everything but unreserved characters
- * and '/' escaped. E_LIMIT when it does not fit. */
+/* Appends `text` to `ret` (of `size` bytes, NUL-terminated) with everything but unreserved
+ * characters and '/' escaped. E_LIMIT when it does not fit. */
 int uri_encode(char *ret, size_t size, struct slice text);
 
 #endif

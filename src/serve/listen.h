@@ -17,9 +17,9 @@ struct listen_address {
 /* "HOST:PORT", "[IPv6]:PORT", ":PORT", "unix:PATH". E_USAGE with a text. */
 int listen_parse(struct listen_address *ret, struct slice text, struct err *err);
 
-/* Binds and listens; returns a descriptor (owned by the caller). A unix socket that nobody listens on
- * any more is replaced; one that is in use is E_CONFLICT. `ret_name` is where it really is, for
- * people: "http://127.0.0.1:8080" (owned). */
+/* Binds and listens; returns a descriptor (owned by the caller). A unix socket that nobody
+ * listens on any more is replaced; one that is in use is E_CONFLICT. `ret_name` is where it
+ * really is, for people: "http://127.0.0.1:8080" (owned). */
 int listen_open(const struct listen_address *address, char **ret_name, struct err *err);
 
 #endif

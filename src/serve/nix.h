@@ -2,10 +2,10 @@
 /*
  * What the files of the binary cache's API share. Private to src/serve.
  *
- * Nix's clients are particular about statuses (docs/operations.md): a PUT that is refused is answered
- * 4xx, always. 202, 3xx, 408, 429 and 5xx make clients before Nix 2.33.2 repeat the PUT without its
- * body and hang, so what the server itself fails at is a 413 there. An answer to GET may be 5xx: that
- * is repeated.
+ * Nix's clients are particular about statuses (docs/operations.md): a PUT that is refused is
+ * answered 4xx, always. 202, 3xx, 408, 429 and 5xx make clients before Nix 2.33.2 repeat the PUT
+ * without its body and hang, so what the server itself fails at is a 413 there. An answer to GET
+ * may be 5xx: that is repeated.
  */
 #ifndef NACRE_SERVE_NIX_H
 #define NACRE_SERVE_NIX_H
@@ -27,8 +27,8 @@ void nix_fail_put(struct request *req, const struct err *err);
 enum { NIX_NAME_MAX = 600 };
 bool nix_name(struct request *req, char *ret);
 
-/* Content-Encoding of the request's body: CODEC_NONE without one or with "identity". False: answered
- * (415). */
+/* Content-Encoding of the request's body: CODEC_NONE without one or with "identity". False:
+ * answered (415). */
 bool nix_request_coding(struct request *req, enum codec *ret);
 enum codec nix_codec_by_coding(struct slice name);
 /* Which tree of documents the endpoint is. */

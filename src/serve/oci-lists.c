@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Lists of tags, repositories and referrers (SPEC dist-1.1 end-8, end-12, _catalog): pages that cost
- * what they hold. */
+/* Lists of tags, repositories and referrers (SPEC dist-1.1 end-8, end-12, _catalog): pages that
+ * cost what they hold. */
 #include <jansson.h>
 
 #include <nacre/encode.h>

@@ -23,7 +23,8 @@ static bool read_reference(struct request *req, char *ret)
 	return false;
 }
 
-/* SPEC dist-1.1: a repository that does not exist is another error than a manifest that does not. */
+/* SPEC dist-1.1: a repository that does not exist is another error than a manifest that does
+ * not. */
 static void not_there(struct request *req, const char *repository, const struct err *err)
 {
 	struct err ignored = ERR_INIT;
@@ -35,8 +36,8 @@ static void not_there(struct request *req, const char *repository, const struct 
 		oci_fail(req, OCI_MANIFEST, err);
 }
 
-/* The answer is the type that was stored, whatever the client says that it accepts: there is no other,
- * and clients that say nothing mean all. */
+/* The answer is the type that was stored, whatever the client says that it accepts: there is no
+ * other, and clients that say nothing mean all. */
 static void manifest_head(struct request *req, const char *repository, const char *reference)
 {
 	struct content_reply reply = {0};
@@ -168,8 +169,8 @@ static void put_headers(struct request *req, const struct put_state *s,
 			result->paths_refused, result->refusal);
 }
 
-/* SPEC rfc-9110 13.1.1, 13.1.2: what a client says about the manifest that stands, so as not to undo
- * what another one did (the lists of referrers that clients keep under tags). */
+/* SPEC rfc-9110 13.1.1, 13.1.2: what a client says about the manifest that stands, so as not to
+ * undo what another one did (the lists of referrers that clients keep under tags). */
 static bool precondition_holds(struct request *req, const struct put_state *s)
 {
 	struct slice if_match = request_header(req, "If-Match");

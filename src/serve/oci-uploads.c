@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Uploads of blobs (SPEC dist-1.1 end-4 to end-6, end-11, end-13, end-14). The state of an upload is
- * in the path of its Location: there are clients that lose its query. */
+/* Uploads of blobs (SPEC dist-1.1 end-4 to end-6, end-11, end-13, end-14). The state of an
+ * upload is in the path of its Location: there are clients that lose its query. */
 #include "serve/oci.h"
 
 /* What a request that writes holds. */

@@ -12,8 +12,8 @@ static bool is_forwarded(struct request *req)
 	return false;
 }
 
-/* Reads are open. Writes come from this machine, unless the server was told otherwise: not through a
- * proxy, and not from a page in a browser on this machine, whose author is anybody. */
+/* Reads are open. Writes come from this machine, unless the server was told otherwise: not
+ * through a proxy, and not from a page in a browser on this machine, whose author is anybody. */
 int policy_check(struct request *req, enum access access, struct err *err)
 {
 	if (access == ACCESS_READ || req->server->options.allow_write)

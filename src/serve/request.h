@@ -3,10 +3,11 @@
  * One request on its way through the server; private to src/serve.
  *
  * Life: the head arrives -> route, policy, handler->begin(); the body arrives in pieces ->
- * handler->body(); all is there -> handler->end(). Whoever sets a response first has the word: after
- * that the rest of the body is read and dropped, so that the client gets to hear it (closing a
- * connection that the other side still writes to destroys the answer; Nix before 2.33.2 then hangs).
- * A client that waits with "Expect: 100-continue" hears it before it has sent the body.
+ * handler->body(); all is there -> handler->end(). Whoever sets a response first has the word:
+ * after that the rest of the body is read and dropped, so that the client gets to hear it
+ * (closing a connection that the other side still writes to destroys the answer; Nix before
+ * 2.33.2 then hangs). A client that waits with "Expect: 100-continue" hears it before it has
+ * sent the body.
  *
  * A request belongs to the thread of its connection. Handlers may block.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which endpoint a path names. Exact: what no pattern of the table fits is no endpoint. Says nothing
- * of methods, and checks no name: what is captured is still hostile.
+ * Which endpoint a path names. Exact: what no pattern of the table fits is no endpoint. Says
+ * nothing of methods, and checks no name: what is captured is still hostile.
  */
 #ifndef NACRE_ROUTE_H
 #define NACRE_ROUTE_H

@@ -10,7 +10,8 @@ enum {
 	 * received in pieces of up to this. It is cleared for each request, so more costs time
 	 * (docs/performance.md). */
 	CONNECTION_MEMORY = 64 << 10,
-	/* The deepest are SQLite and the codecs; sanitizers need more. Untouched pages cost nothing. */
+	/* The deepest are SQLite and the codecs; sanitizers need more. Untouched pages cost
+	 * nothing. */
 	THREAD_STACK = 2 << 20,
 	PROGRESS_BYTES_PER_S = 1 << 10,
 	DRAIN_STEP_MS = 20,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The HTTP server: an OCI registry (SPEC dist-1.1) and a Nix binary cache (SPEC nix-cache) over one
- * store. It knows protocols and holds no data: what a request asks for goes to src/store, what comes
- * back goes out.
+ * The HTTP server: an OCI registry (SPEC dist-1.1) and a Nix binary cache (SPEC nix-cache) over
+ * one store. It knows protocols and holds no data: what a request asks for goes to src/store,
+ * what comes back goes out.
  *
  * 	struct server_options options = SERVER_OPTIONS_INIT;
  * 	options.store = store;
@@ -12,8 +12,8 @@
  * 	…
  * 	server_stop(server, 30000);
  *
- * Threads: a connection has a thread of its own (docs/performance.md says why), so a request that
- * takes long stands in nobody's way. The store is called from many threads at once.
+ * Threads: a connection has a thread of its own (docs/performance.md says why), so a request
+ * that takes long stands in nobody's way. The store is called from many threads at once.
  */
 #ifndef NACRE_SERVER_H
 #define NACRE_SERVER_H
