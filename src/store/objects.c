@@ -43,7 +43,7 @@ void incoming_init(struct incoming *in, struct store *s)
 static int incoming_flush(struct incoming *in, struct err *err)
 {
 	if (write_full(in->fd, in->buffer, in->buffered) < 0)
-		return err_errno(err, "write what is received");
+		return io_errno(err, "write what is received");
 	in->buffered = 0;
 	return 0;
 }
@@ -58,7 +58,7 @@ static int incoming_spill(struct incoming *in, struct err *err)
 			0600);
 	if (in->fd < 0) {
 		in->name[0] = '\0';
-		return err_errno(err, "create a file for what is received");
+		return io_errno(err, "create a file for what is received");
 	}
 	return 0;
 }
@@ -94,7 +94,7 @@ static int incoming_write(struct sink *sink, const void *data, size_t len, struc
 		if (in->buffered)
 			r = incoming_flush(in, err);
 		if (r >= 0 && write_full(in->fd, data, len) < 0)
-			r = err_errno(err, "write what is received");
+			r = io_errno(err, "write what is received");
 		return r;
 	}
 	if (r >= 0 && len) {
@@ -121,15 +121,15 @@ static int incoming_link(struct incoming *in, struct err *err)
 		openat(in->store->objects_fd, shard, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	if (dir < 0)
-		return err_errno(err, "open objects/%s", shard);
+		return io_errno(err, "open a directory of objects");
 	incoming_name_of(name, in->file);
 	if (renameat(in->store->incoming_fd, in->name, in->store->incoming_fd, name) < 0)
-		return err_errno(err, "rename what was received");
+		return io_errno(err, "rename what was received");
 	snprintf(in->name, sizeof(in->name), "%s", name);
 	if (linkat(in->store->incoming_fd, in->name, dir, in->file + 3, 0) < 0)
-		return err_errno(err, "link objects/%s", in->file);
+		return io_errno(err, "link an object");
 	if (fsync(dir) < 0)
-		return err_errno(err, "fsync objects/%s", shard);
+		return io_errno(err, "fsync a directory of objects");
 	return 0;
 }
 
@@ -150,7 +150,7 @@ int incoming_seal(struct incoming *in, struct err *err)
 	if (r < 0)
 		return r;
 	if (fsync(in->fd) < 0)
-		return err_errno(err, "fsync what was received");
+		return io_errno(err, "fsync what was received");
 	hex_encode(hex, in->sha256.bytes, 32);
 	random_text(digits);
 	snprintf(in->file, sizeof(in->file), "%.2s/%s.%s", hex, hex + 2, digits);
@@ -365,7 +365,7 @@ int object_pread(const struct object *o, uint64_t offset, void *buf, size_t len,
 	}
 	n = pread_full(o->fd, buf, len, offset);
 	if (n < 0)
-		return err_errno(err, "read an object");
+		return io_errno(err, "read an object");
 	if ((size_t)n < len)
 		return err_set(err, E_INTERNAL, "an object is shorter than it was");
 	return 0;

@@ -49,6 +49,8 @@ struct store {
 };
 
 int64_t now_seconds(void);
+/* E_IO from errno, whatever it is: a file of ours that is missing is nothing that a client asked for. */
+int io_errno(struct err *err, const char *what);
 
 /* The store dir of a view, copied to `ret` of STORE_DIR_MAX + 1 bytes; false: not known yet. */
 bool view_store_dir(struct store_view *v, char *ret);

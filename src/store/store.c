@@ -20,6 +20,15 @@ int64_t now_seconds(void)
 	return now.tv_sec;
 }
 
+int io_errno(struct err *err, const char *what)
+{
+	int saved = errno;
+
+	err_set(err, E_IO, "%s: %s", what, strerror(saved));
+	err->sys_errno = saved;
+	return E_IO;
+}
+
 static int make_dir(int dirfd, const char *name, struct err *err)
 {
 	if (mkdirat(dirfd, name, 0700) < 0 && errno != EEXIST)

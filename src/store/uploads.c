@@ -102,7 +102,7 @@ int store_upload_begin(struct store_view *v, const char *repository, enum hash_a
 	if (r < 0)
 		return r;
 	if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
-		return err_errno(err, "random numbers");
+		return io_errno(err, "random numbers");
 	s = session_new(v, repository, algo);
 	hex_encode(s->id, bytes, sizeof(bytes));
 	chain = chain_of(store, s->id);
@@ -250,7 +250,7 @@ static int hash_again(struct incoming *in, enum hash_algo algo, struct hash *ret
 		for (ssize_t n = CHUNK; n == CHUNK; offset += (uint64_t)n) {
 			n = pread_full(in->fd, buf, CHUNK, offset);
 			if (n < 0)
-				return err_errno(err, "read what was received");
+				return io_errno(err, "read what was received");
 			hasher_update(&h, buf, (size_t)n);
 		}
 	}
