@@ -11,7 +11,7 @@ PREFIX=${PREFIX%/include/nacre}
 PC=$(dirname "$(find "$T/dest" -name nacre.pc)")
 LIB=$(dirname "$PC")
 check "headers, pkg-config file, program, manual page" test -x "$PREFIX/bin/nacre" -a -f "$PC/nacre.pc" -a -f "$PREFIX/share/man/man1/nacre.1"
-check_match "the manual page can be read" "registry" "$(MANPAGER=cat man -P cat "$PREFIX/share/man/man1/nacre.1" 2>&1)"
+check_match "the manual page can be read" "registry" "$(man -P cat "$PREFIX/share/man/man1/nacre.1" 2>&1)"
 
 cat >"$T/program.c" <<'C'
 #include <stdio.h>

@@ -85,7 +85,8 @@ same_tree() {
     diff <(describe "$1" $times) <(describe "$2" $times) | head -n 10
 }
 
-for name in $(ls "$trees"); do
+for tree in "$trees"/*; do
+    name=${tree##*/}
     tree=$trees/$name nar=$T/$name.nar
     nix-store --dump "$tree" >"$nar"
     "$NACRE" nar dump "$tree" >"$T/out.nar"

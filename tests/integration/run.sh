@@ -47,7 +47,7 @@ says "host name" box --hostname box "$I" sh -c 'cat /proc/sys/kernel/hostname'
 says "entry point" "-c no" --entrypoint /bin/echo "$I" -c no
 says "modes of the root layer" "1777 700" "$I" sh -c 'stat -c %a /tmp /root | xargs' # one line
 check_eq "only the closure is visible" "$(closure "$P" | sed 's|.*/||')" "$(run "$I" ls /nix/store)"
-check_eq "nothing is left of containers" "" "$(ls "$NODE/run" "$NODE/tmp" 2>/dev/null | grep -v : | tr -d '\n')"
+check_eq "nothing is left of containers" "" "$(find "$NODE/run" "$NODE/tmp" -mindepth 1 2>/dev/null)"
 check_eq "no mounts are left" "" "$(mounts_below "$NODE")"
 
 # A nacre that was killed leaves nothing behind for long.
@@ -57,7 +57,7 @@ kill -KILL $!
 wait $! 2>/dev/null
 mkdir -p "$NODE/tmp/leftover/dir"
 says "after a crash" fine "$I" echo fine
-check_eq "the crash left no container" "" "$(ls "$NODE/run" "$NODE/tmp" | grep -v : | tr -d '\n')"
+check_eq "the crash left no container" "" "$(find "$NODE/run" "$NODE/tmp" -mindepth 1)"
 check_eq "and no process" "" "$(pgrep -f 'sleep 1000')"
 
 # What is there is not fetched again, even when the image is gone.
