@@ -2,6 +2,7 @@
 /* Layers put together from stored NARs (SPEC nacre 3). */
 #include <string.h>
 
+#include "store/bodies.h"
 #include "store/ingest.h"
 #include "store/stored-content.h"
 

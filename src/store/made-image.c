@@ -4,6 +4,7 @@
 
 #include <nacre/nar.h>
 
+#include "store/bodies.h"
 #include "store/made-internal.h"
 #include "store/parallel.h"
 #include "store/stored-content.h"
@@ -141,15 +142,17 @@ static void image_release(struct image *im)
 	free(im->layers);
 }
 
-static int derive_one(void *arg, size_t i, struct err *err)
+/* The i-th run of paths. */
+static int derive_run(void *arg, size_t i, struct err *err)
 {
 	struct image *im = arg;
-	struct body body = {0};
-	int r = body_make(im->view->store, im->closure->nars[i], &im->closure->set.items[i].path,
-			  &body, err);
+	const struct closure *k = im->closure;
+	struct body_wanted wanted[BODIES_MAX];
+	size_t n = 0;
 
-	body_release(&body);
-	return r;
+	for (size_t at = i * BODIES_MAX; at < k->set.len && n < BODIES_MAX; at++)
+		wanted[n++] = (struct body_wanted){k->nars[at], &k->set.items[at].path};
+	return bodies_derive(im->view->store, wanted, n, err);
 }
 
 static int layer_one(void *arg, size_t i, struct err *err)
@@ -172,7 +175,8 @@ static int layers_make(struct image *im, struct err *err)
 {
 	unsigned threads = im->view->store->options.threads;
 	size_t max = im->tag->native ? 0 : GROUP_MAX_LAYERS_DEFAULT;
-	int r = parallel_run(threads, im->closure->set.len, derive_one, im, err);
+	size_t runs = (im->closure->set.len + BODIES_MAX - 1) / BODIES_MAX;
+	int r = parallel_run(threads, runs, derive_run, im, err);
 
 	if (r >= 0)
 		r = grouping_make(&im->grouping, &im->closure->set, max, true, err);

@@ -2,9 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "store/garbage.h"
+#include "store/bodies.h"
 #include "store/nars.h"
-#include "store/stored-content.h"
 
 /* ---- Taking one in ---- */
 
@@ -83,48 +82,6 @@ static int nar_insert(struct new_nar *n, struct conn *c, int64_t *ret_id, struct
 	return r;
 }
 
-static int body_insert(struct conn *c, int64_t nar, const char *path, struct incoming *glue,
-		       const struct layer_object *layer, struct err *err)
-{
-	cleanup_buf struct buf frames = BUF_INIT(256u << 20);
-	char encoder[FRAME_ENCODER_MAX];
-	int64_t object;
-	struct query q;
-	int r = incoming_record(glue, c, OBJECT_GLUE, &object, err);
-
-	if (r < 0)
-		return r;
-	if (frames_serialize(&frames, &layer->frames) < 0)
-		return err_set(err, E_LIMIT, "the layer has too many frames");
-	frame_encoder_identity(encoder);
-	query_init(&q, c,
-		   "INSERT INTO body (path, nar, glue, frames, tar_digest, tar_size, zstd_digest,"
-		   " zstd_size, encoder) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
-	query_bind_str(&q, 1, path);
-	query_bind_int(&q, 2, nar);
-	query_bind_int(&q, 3, object);
-	query_bind_blob(&q, 4, buf_slice(&frames));
-	query_bind_hash(&q, 5, &layer->tar.digest);
-	query_bind_int(&q, 6, (int64_t)layer->tar.size);
-	query_bind_hash(&q, 7, &layer->zstd.digest);
-	query_bind_int(&q, 8, (int64_t)layer->zstd.size);
-	query_bind_str(&q, 9, encoder);
-	return query_run(&q, err);
-}
-
-static int body_exists(struct conn *c, int64_t nar, const char *path, struct err *err)
-{
-	struct query q;
-	int r;
-
-	query_init(&q, c, "SELECT 1 FROM body WHERE path = ?1 AND nar = ?2");
-	query_bind_str(&q, 1, path);
-	query_bind_int(&q, 2, nar);
-	r = query_step(&q, err);
-	query_end(&q);
-	return r;
-}
-
 int new_nar_record(struct new_nar *n, struct conn *c, int64_t *ret_id, struct err *err)
 {
 	struct query q;
@@ -149,9 +106,7 @@ int new_nar_record(struct new_nar *n, struct conn *c, int64_t *ret_id, struct er
 	/* Glue fits the frames that it was made with (another encoder made those that are kept). */
 	if (r < 0 || !n->has_layer || !same_frames)
 		return r < 0 ? r : 0;
-	r = body_exists(c, *ret_id, n->path, err);
-	return r != 0 ? (r < 0 ? r : 0)
-		      : body_insert(c, *ret_id, n->path, &n->glue, &n->layer, err);
+	return body_record(c, *ret_id, n->path, &n->glue, &n->layer, err);
 }
 
 void new_nar_settle(struct new_nar *n, bool committed)
@@ -181,7 +136,7 @@ void nar_release(struct nar *n)
 	*n = (struct nar){0};
 }
 
-static bool encoder_is_ours(struct slice encoder)
+bool encoder_is_ours(struct slice encoder)
 {
 	char ours[FRAME_ENCODER_MAX];
 
@@ -288,125 +243,4 @@ int nar_in_view(struct conn *c, int64_t view, const struct hash *nar_hash, struc
 	r = query_step(&q, err);
 	query_end(&q);
 	return r;
-}
-
-/* ---- Layers of one path ---- */
-
-void body_release(struct body *b)
-{
-	frames_release(&b->frames);
-	*b = (struct body){0};
-}
-
-int body_find(struct conn *c, int64_t nar, const char *path, struct body *ret, struct err *err)
-{
-	struct body b = {0};
-	struct query q;
-	int r;
-
-	query_init(&q, c,
-		   "SELECT body.id, object.sha256, frames, tar_digest, tar_size, zstd_digest,"
-		   " zstd_size, encoder FROM body JOIN object ON object.id = body.glue"
-		   " WHERE path = ?1 AND nar = ?2");
-	query_bind_str(&q, 1, path);
-	query_bind_int(&q, 2, nar);
-	r = query_step(&q, err);
-	if (r > 0) {
-		b.id = query_int(&q, 0);
-		query_hash(&q, 1, &b.glue);
-		query_hash(&q, 3, &b.tar.digest);
-		b.tar.size = (uint64_t)query_int(&q, 4);
-		query_hash(&q, 5, &b.zstd.digest);
-		b.zstd.size = (uint64_t)query_int(&q, 6);
-		b.current_encoder = encoder_is_ours(query_bytes(&q, 7));
-		if (frames_parse(&b.frames, query_bytes(&q, 2)) < 0)
-			r = err_set(err, E_INTERNAL, "the frames of a layer cannot be read");
-	}
-	query_end(&q);
-	if (r > 0)
-		*ret = b;
-	return r;
-}
-
-struct body_job {
-	int64_t nar;
-	const char *path;
-	struct incoming *glue;
-	const struct layer_object *layer;
-};
-
-static int body_job(struct conn *c, void *arg, struct err *err)
-{
-	const struct body_job *job = arg;
-	int r = body_exists(c, job->nar, job->path, err);
-
-	return r != 0 ? (r < 0 ? r : 0)
-		      : body_insert(c, job->nar, job->path, job->glue, job->layer, err);
-}
-
-/* Reads the NAR once and keeps what its tar needs besides. */
-static int body_derive(struct store *s, const struct nar *n, const struct store_path *path,
-		       struct err *err)
-{
-	cleanup_object struct object object = OBJECT_INIT;
-	cleanup_incoming struct incoming glue;
-	struct layer_object layer = {0};
-	struct body_job job = {n->id, path->text, &glue, &layer};
-	struct framed_nar nar;
-	struct conn *c;
-	int r;
-
-	incoming_init(&glue, s);
-	c = db_reader(s->db, err);
-	if (!c)
-		return err->code;
-	r = object_open(s, c, n->object, &object, err);
-	db_reader_done(s->db, c);
-	if (r < 0)
-		return r;
-	nar = (struct framed_nar){object_reader(&object), &n->frames};
-	r = derive_layer(&nar, path, &glue.sink, &layer, err);
-	if (r >= 0) {
-		incoming_end(&glue);
-		r = incoming_seal(&glue, err);
-	}
-	if (r >= 0)
-		r = db_write(s->db, body_job, &job, err);
-	incoming_settle(&glue, r >= 0);
-	layer_object_release(&layer);
-	return r < 0 ? err_wrap(err, "%s", path->text) : 0;
-}
-
-static int body_look(struct store *s, int64_t nar, const char *path, struct body *ret_body,
-		     struct nar *ret_nar, struct err *err)
-{
-	struct conn *c = db_reader(s->db, err);
-	int r;
-
-	if (!c)
-		return err->code;
-	r = body_find(c, nar, path, ret_body, err);
-	if (r == 0 && ret_nar) {
-		r = nar_find_id(c, nar, ret_nar, err);
-		r = r < 0 ? r : r > 0 ? 0 : err_set(err, E_NOTFOUND, "the NAR of %s is gone", path);
-	}
-	db_reader_done(s->db, c);
-	return r;
-}
-
-int body_make(struct store *s, int64_t nar, const struct store_path *path, struct body *ret,
-	      struct err *err)
-{
-	CLEANUP(content_free) struct content *guard = content_new(s);
-	cleanup_nar struct nar n = {0};
-	int r = body_look(s, nar, path->text, ret, &n, err);
-
-	if (r != 0)
-		return r < 0 ? r : 0;
-	r = body_derive(s, &n, path, err);
-	if (r >= 0)
-		r = body_look(s, nar, path->text, ret, NULL, err);
-	if (r == 0)
-		return err_set(err, E_INTERNAL, "the layer of %s was not kept", path->text);
-	return r < 0 ? r : 0;
 }

@@ -57,19 +57,7 @@ int nar_name_views(struct conn *c, int64_t view, const struct nar *n, struct err
 int nar_in_view(struct conn *c, int64_t view, const struct hash *nar_hash, struct err *err);
 enum { NAR_NAME_MAX = 255 }; /* bytes of a name under nar/ */
 
-/* The layer of exactly one path. */
-struct body {
-	int64_t id;
-	struct hash glue;     /* digest of the glue object */
-	struct frames frames; /* owned */
-	struct named_bytes tar, zstd;
-	bool current_encoder; /* preamble and trailer of `zstd` are those of this program */
-};
-void body_release(struct body *b);
-/* 1 found, 0 there is none. */
-int body_find(struct conn *c, int64_t nar, const char *path, struct body *ret, struct err *err);
-/* Finds or derives it. E_UNSUPPORTED: not layerable, with the file's name. */
-int body_make(struct store *s, int64_t nar, const struct store_path *path, struct body *ret,
-	      struct err *err);
+/* Would this program make the same frames as the one that left this identity? */
+bool encoder_is_ours(struct slice encoder);
 
 #endif
