@@ -367,7 +367,10 @@ static int build(struct build_request *r, char **texts, size_t n, struct build_r
 	r->build.progress = show_progress;
 	r->build.progress_data = &progress;
 	progress_begin(&progress, "build", 0);
-	code = image_build(result, source, roots, n, dest, tag, &r->build, err);
+	r->build.roots = roots;
+	r->build.n_roots = n;
+	r->build.tag = tag;
+	code = image_build(result, source, dest, &r->build, err);
 	progress_end(&progress);
 	return code;
 }
@@ -390,7 +393,7 @@ static void print_result(const struct build_request *r, const struct build_resul
 int cmd_build(int argc, char **argv)
 {
 	struct build_request r = {.build = BUILD_OPTIONS_INIT};
-	struct build_result result;
+	struct build_result result = {0};
 	struct err err = ERR_INIT;
 	int option, code = 0;
 

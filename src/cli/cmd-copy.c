@@ -306,11 +306,14 @@ static int build_image(struct copy_request *c, const struct nix_place *place, st
 		r = resolve_paths(c, from, &roots, err);
 	if (r >= 0)
 		r = transport_open_dest(&to, &tag, c->dst, &c->transport, err);
+	options.roots = roots;
+	options.n_roots = c->n_paths;
+	options.tag = tag;
 	options.platform = c->transfer.platform;
 	options.progress = add_progress;
 	options.progress_data = &c->progress;
 	if (r >= 0)
-		r = image_build(&result, from, roots, c->n_paths, to, tag, &options, err);
+		r = image_build(&result, from, to, &options, err);
 	if (r < 0)
 		return r;
 	progress_end(&c->progress);

@@ -73,34 +73,34 @@ static json_t *texts(const struct path_info *info, const struct strv *items, boo
 static int add_json(json_t *all, struct path_source *source, const struct path_info *info,
 		    const struct path_info_request *r, struct err *err)
 {
-	json_t *object = json_object();
+	json_t *entry = json_object();
 	char hash[HASH_TEXT_MAX];
 	uint64_t size;
 
 	hash_format(hash, &info->nar_hash, HASH_SRI);
-	json_object_set_new(object, "narHash", json_string(hash));
-	json_object_set_new(object, "narSize", json_integer((json_int_t)info->nar_size));
-	json_object_set_new(object, "references", texts(info, &info->references, true));
+	json_object_set_new(entry, "narHash", json_string(hash));
+	json_object_set_new(entry, "narSize", json_integer((json_int_t)info->nar_size));
+	json_object_set_new(entry, "references", texts(info, &info->references, true));
 	if (info->deriver) {
 		cleanup_free char *deriver = xasprintf("%.*s/%s", (int)info->path.dir_len,
 						       info->path.text, info->deriver);
 
-		json_object_set_new(object, "deriver", json_string(deriver));
+		json_object_set_new(entry, "deriver", json_string(deriver));
 	}
 	if (info->ca)
-		json_object_set_new(object, "ca", json_string(info->ca));
-	json_object_set_new(object, "signatures", texts(info, &info->signatures, false));
+		json_object_set_new(entry, "ca", json_string(info->ca));
+	json_object_set_new(entry, "signatures", texts(info, &info->signatures, false));
 	if (info->registration_time)
-		json_object_set_new(object, "registrationTime",
+		json_object_set_new(entry, "registrationTime",
 				    json_integer(info->registration_time));
 	if (info->ultimate)
-		json_object_set_new(object, "ultimate", json_true());
-	json_object_set_new(all, info->path.text, object); /* owned by `all` from here */
+		json_object_set_new(entry, "ultimate", json_true());
+	json_object_set_new(all, info->path.text, entry); /* owned by `all` from here */
 	if (!r->closure_size)
 		return 0;
 	if (closure_size(source, info, &size, err) < 0)
 		return err->code;
-	json_object_set_new(object, "closureSize", json_integer((json_int_t)size));
+	json_object_set_new(entry, "closureSize", json_integer((json_int_t)size));
 	return 0;
 }
 

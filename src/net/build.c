@@ -176,7 +176,6 @@ static int put_store_layers(struct build *b, struct err *err)
 
 	if (grouping_make(&b->grouping, &b->set, b->options->max_layers, has_root, err) < 0)
 		return err->code;
-	b->layers = xcalloc(b->grouping.len + 1, sizeof(*b->layers));
 	for (size_t i = 0; i < b->grouping.len; i++) {
 		struct layer_producer p = {.group = &b->grouping.layers[i]};
 
@@ -328,7 +327,11 @@ static int build_image(struct build *b, const char *tag, struct build_result *re
 {
 	cleanup_image_config struct image_config config = {0};
 	struct root_layer *root = root_layer_new();
-	int r = put_store_layers(b, err);
+	int r;
+
+	/* At most one layer a path, and the root layer. */
+	b->layers = xcalloc(b->set.len + 1, sizeof(*b->layers));
+	r = put_store_layers(b, err);
 
 	if (r >= 0)
 		r = make_config(b, &config, root, err);
@@ -344,16 +347,15 @@ static int build_image(struct build *b, const char *tag, struct build_result *re
 	return r;
 }
 
-int image_build(struct build_result *ret, struct path_source *source,
-		const struct store_path *roots, size_t n_roots, struct image_dest *dest,
-		const char *tag, const struct build_options *options, struct err *err)
+int image_build(struct build_result *ret, struct path_source *source, struct image_dest *dest,
+		const struct build_options *options, struct err *err)
 {
 	struct build b = {.source = source, .dest = dest, .options = options};
 	struct build_result result = {0};
-	int r = find_closure(&b, roots, n_roots, err);
+	int r = find_closure(&b, options->roots, options->n_roots, err);
 
 	if (r >= 0)
-		r = build_image(&b, tag, &result, err);
+		r = build_image(&b, options->tag, &result, err);
 	if (r >= 0)
 		r = image_dest_finish(dest, err);
 	if (r >= 0) {

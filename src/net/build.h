@@ -11,7 +11,11 @@
 
 #include "net/path-source.h"
 
+/* Beside the roots and the compression, all-zero means "as SPEC nacre 4.2 says". */
 struct build_options {
+	const struct store_path *roots; /* borrowed; the first is the main one */
+	size_t n_roots;
+	const char *tag;   /* borrowed; NULL: none */
 	size_t max_layers; /* 0: one path a layer */
 	enum image_compression compression;
 	const struct platform *platform; /* borrowed; NULL: what the programs are for */
@@ -35,10 +39,8 @@ struct build_result {
 	uint64_t nar_bytes; /* of all paths */
 };
 
-/* Builds the image of `roots` (the first is the main one), puts it under `tag` (NULL: none) with
- * its path infos as a referrer, and finishes the destination. */
-int image_build(struct build_result *ret, struct path_source *source,
-		const struct store_path *roots, size_t n_roots, struct image_dest *dest,
-		const char *tag, const struct build_options *options, struct err *err);
+/* Builds the image, puts it with its path infos as a referrer, and finishes the destination. */
+int image_build(struct build_result *ret, struct path_source *source, struct image_dest *dest,
+		const struct build_options *options, struct err *err);
 
 #endif
