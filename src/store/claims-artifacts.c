@@ -61,7 +61,7 @@ int claims_of_package(struct collection *k, struct err *err)
 		return r == E_IO || r == E_INTERNAL ? (*err = why, r) : 0;
 	}
 	if (paths.len != 1 ||
-	    (kind == LAYER_STORE && strcmp(paths.items[0].path, info.path.text)) ||
+	    (kind == LAYER_STORE && strcmp(paths.items[0].path, info.path.text) != 0) ||
 	    !hash_equal(&paths.items[0].nar_hash, &info.nar_hash) ||
 	    paths.items[0].nar_size != info.nar_size) {
 		claims_refuse(k->claims, 1,

@@ -104,7 +104,12 @@ static int batch_flush(struct ingest *in, struct err *err)
 static int nar_close(struct ingest *in, struct err *err)
 {
 	struct layer_path *path;
-	int r = new_nar_seal(in->open, err);
+	int r;
+
+	/* Events come from readers that open a path before they close it. */
+	if (!in->open)
+		return err_set(err, E_INTERNAL, "the end of a path that was not begun");
+	r = new_nar_seal(in->open, err);
 
 	if (r < 0)
 		return r;

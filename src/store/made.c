@@ -230,7 +230,7 @@ int made_infos_refresh(struct store_view *v, const char *repository, const struc
 		       struct err *err)
 {
 	cleanup_closure struct closure k = {0};
-	struct made_row row;
+	struct made_row row = {0};
 	int r;
 
 	if (repository_made_kind(repository) == MADE_NONE)

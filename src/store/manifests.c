@@ -113,7 +113,7 @@ static int manifest_look(struct store_view *v, const char *repository,
 		r = manifest_find(c, v, repository, ref, &id, err);
 		if (r > 0 && bytes)
 			r = manifest_read(c, id, bytes, err) < 0 ? err->code : 1;
-		else if (r > 0)
+		else if (r > 0 && stat)
 			r = manifest_stat(c, id, stat, err) < 0 ? err->code : 1;
 		db_snapshot_end(c);
 	}

@@ -21,7 +21,7 @@ void new_nar_init(struct new_nar *n, struct store *s, const struct store_path *p
 		memcpy(dir, path->text, path->dir_len);
 	}
 	n->absorb = absorb_new(&n->nar.sink, &n->glue.sink, n->with_layer ? dir : NULL,
-			       n->with_layer ? store_path_base(path) : NULL);
+			       path && n->with_layer ? store_path_base(path) : NULL);
 }
 
 struct node_sink *new_nar_node_sink(struct new_nar *n)

@@ -115,7 +115,7 @@ void query_hash(struct query *q, int column, struct hash *ret)
 	struct slice s = query_bytes(q, column);
 
 	*ret = (struct hash){.algo = s.len == hash_size(HASH_SHA512) ? HASH_SHA512 : HASH_SHA256};
-	if (s.len == hash_size(ret->algo))
+	if (s.data && s.len == hash_size(ret->algo))
 		memcpy(ret->bytes, s.data, s.len);
 	else
 		ret->algo = HASH_NONE;
