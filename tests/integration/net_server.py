@@ -7,6 +7,7 @@ import hashlib
 import http.server
 import json
 import os
+import socket
 import ssl
 import subprocess
 import threading
@@ -50,6 +51,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
         self.wfile.flush()
+
+    def refuse(self, body):
+        """Answers 413 before the body was read, and then reads it all the same for a moment: closing
+        with bytes unread resets the connection, and the answer may be lost with it (RFC 9112 9.6)."""
+        self.answer(413, body, [("Connection", "close")])
+        self.wfile.flush()
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_WR)
+        self.connection.settimeout(0.5)
+        try:
+            while self.connection.recv(65536):
+                pass
+        except OSError:
+            pass
 
     def cut(self):
         self.wfile.flush()
@@ -207,8 +222,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.answer(201, self.headers.get("Authorization", "none").encode())
 
     def on_early(self):
-        self.answer(413, b"too much for me\n", [("Connection", "close")])
-        self.close_connection = True
+        self.refuse(b"too much for me\n")
 
     def on_cut_put(self):
         """Breaks the first upload off after some of its body."""
@@ -344,7 +358,7 @@ class Registry(Handler):
             return self.answer(401, b"", [("WWW-Authenticate", 'Bearer realm="%s/token"' % self.server.url)])
         if repository == "full":
             self.close_connection = True
-            return self.answer(413, b'{"errors":[{"code":"SIZE_INVALID","message":"too big"}]}', [("Connection", "close")])
+            return self.refuse(b'{"errors":[{"code":"SIZE_INVALID","message":"too big"}]}')
         body = self.read_body() or self.state.patched
         self.state.stored = body
         if self.query.get("digest") != [digest_of(body)]:
