@@ -108,14 +108,23 @@ store=$(new_store store)
 cache=$T/cache-with-listings
 for name in file empty-executable symlink empty-dir modes sizes order names deep many; do
     # Not every name can be a store path's.
-    path=$(nix-store --store "$store" --add "$trees/$name") || die "nix-store --add $name"
+    if ! path=$(nix-store --store "$store" --add "$trees/$name" 2>"$T/add.log"); then
+        # Nix 2.26 runs out of stack at 63 levels.
+        skip "what Nix makes of $name" "nix-store --add: $(tail -n 1 "$T/add.log")"
+        continue
+    fi
     "$NACRE" nar restore --canonical -f "$T/$name.nar" "$T/canonical"
     check_eq "restore --canonical of $name is what Nix keeps" "" "$(same_tree "$T/canonical" "$store$path" times)"
     [ -L "$T/canonical" ] || chmod -R u+w "$T/canonical"
     rm -rf "$T/canonical"
     nix copy --no-check-sigs --store "$store" --to "file://$cache?write-nar-listing=1&compression=none" "$path" 2>"$T/copy.log" || die "nix copy $name: $(cat "$T/copy.log")"
     listing=$cache/$(basename "$path" | cut -c1-32).ls
-    check_eq "listing of $name is what Nix writes" "$(cat "$listing")" "$("$NACRE" nar ls --json "$T/$name.nar")"
+    "$NACRE" nar ls --json "$T/$name.nar" >"$T/ours.ls"
+    case $(nix --version) in
+    *' 2.8.'*) check_eq "listing of $name is what Nix writes" "$(cat "$listing")" "$(cat "$T/ours.ls")" ;;
+    # Later ones write the same, sorted.
+    *) check_eq "listing of $name says what Nix writes" "$(jq -cS . <"$listing")" "$(jq -cS . <"$T/ours.ls")" ;;
+    esac
 done
 
 # ---- looking into NARs -----------------------------------------------------------------------------

@@ -189,7 +189,7 @@ static void test_unfinished(void **state)
 	image_dest_free(d);
 	check_clean(1);
 	read_all(file, &old);
-	assert_string_equal(old.data, "old");
+	assert_string_equal((char *)old.data, "old");
 	test_image_release(&t);
 }
 
@@ -218,7 +218,7 @@ static void test_oci_sha512(void **state)
 	assert_ok(image_archive_source(&s, file, NULL, &err), err);
 	test_image_check(&t, s, NULL);
 	assert_ok(image_get_blob_bytes(s, &want, 99, &out, &err), err);
-	assert_string_equal(out.data, "content");
+	assert_string_equal((char *)out.data, "content");
 	test_image_release(&t);
 }
 
@@ -407,7 +407,7 @@ static void test_members(void **state)
 		if (r != (cases[i].content ? 0 : E_NOTFOUND))
 			fail_msg("%s: %d %s", cases[i].name, r, err.text);
 		if (cases[i].content)
-			assert_string_equal(out.data, cases[i].content);
+			assert_string_equal((char *)out.data, cases[i].content);
 	}
 	assert_int_equal(tar_file_find(&t, "circle", &m, &err), E_INVALID);
 	cleanup_buf struct buf out = {0};

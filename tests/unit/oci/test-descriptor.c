@@ -58,7 +58,7 @@ static void test_platform_parse(void **state)
 		if (r < 0)
 			continue;
 		platform_format(&text, &p);
-		assert_string_equal(text.data, cases[i].result);
+		assert_string_equal((char *)text.data, cases[i].result);
 	}
 }
 
@@ -129,7 +129,7 @@ static void test_data(void **state)
 		buf_add_str(&out, "x");
 		if (descriptor_data(&d, &out) != cases[i].result)
 			fail_msg("%s", cases[i].data);
-		assert_string_equal(out.data, cases[i].result ? "x" : "x{}");
+		assert_string_equal((char *)out.data, cases[i].result ? "x" : "x{}");
 	}
 }
 

@@ -34,7 +34,7 @@ static void test_round_trip(void **state)
 
 		assert_ok(image_config_parse(&c, slice_str(texts[i]), &err), err);
 		assert_int_equal(image_config_build(&built, &c), 0);
-		assert_string_equal(built.data, texts[i]);
+		assert_string_equal((char *)built.data, texts[i]);
 	}
 }
 
@@ -125,7 +125,7 @@ static void test_build_by_hand(void **state)
 		&c, &(struct image_history){.created = c.created, .created_by = (char *)"nacre"});
 	strv_add(&c.env, "PATH=/bin");
 	assert_int_equal(image_config_build(&built, &c), 0);
-	assert_string_equal(built.data,
+	assert_string_equal((char *)built.data,
 			    "{\"architecture\":\"amd64\",\"config\":{\"Env\":[\"PATH=/bin\"]},"
 			    "\"created\":\"1970-01-01T00:00:01Z\",\"history\":[{\"created\":"
 			    "\"1970-01-01T00:00:01Z\",\"created_by\":\"nacre\"}],\"os\":\"linux\","

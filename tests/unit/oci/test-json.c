@@ -11,7 +11,7 @@ static void canonical(const char *in, const char *out)
 
 	assert_ok(json_parse(&value, slice_str(in), 1 << 20, &err), err);
 	assert_int_equal(json_canonical(&text, value), 0);
-	assert_string_equal(text.data, out);
+	assert_string_equal((char *)text.data, out);
 }
 
 static void test_canonical(void **state)
@@ -45,7 +45,7 @@ static void refused(json_t *value, int code)
 
 	buf_add_str(&text, "before");
 	assert_int_equal(json_canonical(&text, value), code);
-	assert_string_equal(text.data, "before");
+	assert_string_equal((char *)text.data, "before");
 	json_decref(value);
 }
 

@@ -226,7 +226,7 @@ static void test_build(void **state)
 
 		assert_ok(parse(&m, NULL, texts[i], &err), err);
 		assert_int_equal(manifest_build(&built, &m), 0);
-		assert_string_equal(built.data, texts[i]);
+		assert_string_equal((char *)built.data, texts[i]);
 	}
 }
 
