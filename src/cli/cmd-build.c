@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include <nacre/encode.h>
 #include <nacre/json.h>
@@ -197,6 +198,21 @@ static int add_port(struct build_request *r, const char *value)
 	return 0;
 }
 
+/* RFC 3339: other programs refuse an image whose time they cannot read. */
+static int set_created(struct build_request *r, const char *value)
+{
+	char again[32];
+	struct tm tm = {0};
+	const char *zone = strptime(value, "%Y-%m-%dT%H:%M:%S", &tm);
+
+	r->build.created = value;
+	/* strptime() takes more than the standard: what it took must be what would be written. */
+	if (zone && strftime(again, sizeof(again), "%Y-%m-%dT%H:%M:%S", &tm) > 0 &&
+	    strncmp(value, again, strlen(again)) == 0 && strcmp(zone, "Z") == 0)
+		return 0;
+	return cli_usage("--created '%s': wanted a time in UTC, as 2026-01-31T12:00:00Z", value);
+}
+
 static int add_env(struct build_request *r, const char *value)
 {
 	if (!strchr(value, '=') || value[0] == '=')
@@ -257,8 +273,7 @@ static int take_config_option(struct build_request *r, int option, const char *v
 	case OPT_LINK:
 		return add_link(r, value);
 	case OPT_CREATED:
-		r->build.created = value;
-		return 0;
+		return set_created(r, value);
 	default: /* OPT_PLATFORM */
 		r->build.platform = &r->platform;
 		return platform_parse(&r->platform, slice_str(value)) < 0

@@ -87,7 +87,15 @@ static void add_entry(struct root_layer *r, const char *path, enum tar_entry_typ
 	r->len++;
 }
 
-/* Adds the parents; returns the path without slashes around it (owned). */
+/* False where the name is taken by something else than a directory: nothing can be below it. */
+static bool add_parent(struct root_layer *r, const char *path)
+{
+	add_entry(r, path, TAR_TYPE_DIR, 0755, NULL);
+	return r->items[find_position(r, path)].type == TAR_TYPE_DIR;
+}
+
+/* Adds the parents; returns the path without slashes around it (owned), or NULL where an entry that
+ * was there first, such as a link to the whole directory, is in the way. */
 static char *prepare(struct root_layer *r, const char *path)
 {
 	char *clean = xstrdup(path + strspn(path, "/"));
@@ -97,7 +105,10 @@ static char *prepare(struct root_layer *r, const char *path)
 		clean[--len] = '\0';
 	for (char *slash = clean; (slash = strchr(slash, '/')); *slash++ = '/') {
 		*slash = '\0';
-		add_entry(r, clean, TAR_TYPE_DIR, 0755, NULL);
+		if (!add_parent(r, clean)) {
+			free(clean);
+			return NULL;
+		}
 	}
 	return clean;
 }
@@ -106,21 +117,24 @@ void root_layer_add_dir(struct root_layer *r, const char *path, unsigned mode)
 {
 	cleanup_free char *clean = prepare(r, path);
 
-	add_entry(r, clean, TAR_TYPE_DIR, mode, NULL);
+	if (clean)
+		add_entry(r, clean, TAR_TYPE_DIR, mode, NULL);
 }
 
 void root_layer_add_file(struct root_layer *r, const char *path, unsigned mode, const char *content)
 {
 	cleanup_free char *clean = prepare(r, path);
 
-	add_entry(r, clean, TAR_TYPE_FILE, mode, content);
+	if (clean)
+		add_entry(r, clean, TAR_TYPE_FILE, mode, content);
 }
 
 void root_layer_add_symlink(struct root_layer *r, const char *path, const char *target)
 {
 	cleanup_free char *clean = prepare(r, path);
 
-	add_entry(r, clean, TAR_TYPE_SYMLINK, 0777, target);
+	if (clean)
+		add_entry(r, clean, TAR_TYPE_SYMLINK, 0777, target);
 }
 
 void root_layer_add_defaults(struct root_layer *r)

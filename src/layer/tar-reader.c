@@ -130,6 +130,10 @@ static int read_entry(struct tar_reader *r)
 	take_record(&records, "linkpath", &e->target);
 	if (take_record(&records, "size", &size) && parse_u64(&e->size, size) < 0)
 		return E_INVALID;
+	/* What an entry of this type does not have, no record may give it: the writer would never
+	 * be told of it, though it would write the same header. */
+	if ((e->type != TAR_TYPE_FILE && e->size) || (e->type != TAR_TYPE_SYMLINK && e->target.len))
+		return E_INVALID;
 	return records.len || e->name.len > TAR_NAME_MAX || e->target.len > NODE_TARGET_MAX
 		       ? E_INVALID
 		       : 0;
