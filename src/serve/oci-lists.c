@@ -83,15 +83,16 @@ static void tags_end(struct request *req)
 	cleanup_strv struct strv names = {0};
 	cleanup_free char *path = NULL;
 	struct page page = {0};
+	struct store_page wanted;
 	struct err err = ERR_INIT;
 	bool more = false;
 	int r;
 
 	if (!oci_repository(req, repository) || !read_page(req, &page))
 		return;
+	wanted = (struct store_page){page.nothing ? 1 : page.n, page.has_last ? page.last : NULL};
 	/* n=0 asks whether there is such a repository. */
-	r = store_tags(request_view(req), repository, page.nothing ? 1 : page.n,
-		       page.has_last ? page.last : NULL, &names, &more, &err);
+	r = store_tags(request_view(req), repository, &wanted, &names, &more, &err);
 	if (r < 0) {
 		oci_fail(req, OCI_NAME, &err);
 		return;
@@ -108,14 +109,14 @@ static void catalog_end(struct request *req)
 {
 	cleanup_strv struct strv names = {0};
 	struct page page = {0};
+	struct store_page wanted;
 	struct err err = ERR_INIT;
 	bool more = false;
 
 	if (!read_page(req, &page))
 		return;
-	if (!page.nothing &&
-	    store_catalog(request_view(req), page.n, page.has_last ? page.last : NULL, &names,
-			  &more, &err) < 0) {
+	wanted = (struct store_page){page.n, page.has_last ? page.last : NULL};
+	if (!page.nothing && store_catalog(request_view(req), &wanted, &names, &more, &err) < 0) {
 		oci_fail(req, OCI_NAME, &err);
 		return;
 	}

@@ -226,13 +226,12 @@ static int row_texts_make(struct row_texts *t, const struct path_info *info, con
 	return r;
 }
 
-static int row_insert(struct conn *c, const struct store_view *v, const struct path_info *info,
-		      const struct nar *n, enum attestation attested, int64_t *ret_id,
-		      struct err *err)
+static int row_insert(struct conn *c, const struct store_view *v, const struct offer *o,
+		      int64_t *ret_id, struct err *err)
 {
 	__attribute__((cleanup(row_texts_release))) struct row_texts t = {0};
 	struct query q;
-	int r = row_texts_make(&t, info, n, err);
+	int r = row_texts_make(&t, o->info, o->nar, err);
 
 	if (r < 0)
 		return r;
@@ -241,14 +240,14 @@ static int row_insert(struct conn *c, const struct store_view *v, const struct p
 		   " signatures, ca, narinfo, added)"
 		   " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)");
 	query_bind_int(&q, 1, v->id);
-	query_bind_text(&q, 2, store_path_hash_part(&info->path));
-	query_bind_str(&q, 3, store_path_base(&info->path));
-	query_bind_int(&q, 4, n->id);
-	query_bind_int(&q, 5, attested);
+	query_bind_text(&q, 2, store_path_hash_part(&o->info->path));
+	query_bind_str(&q, 3, store_path_base(&o->info->path));
+	query_bind_int(&q, 4, o->nar->id);
+	query_bind_int(&q, 5, o->attested);
 	query_bind_text(&q, 6, slice_make(t.refs.data, t.refs.len));
-	query_bind_str(&q, 7, info->deriver);
+	query_bind_str(&q, 7, o->info->deriver);
 	query_bind_text(&q, 8, slice_make(t.signatures.data, t.signatures.len));
-	query_bind_str(&q, 9, info->ca);
+	query_bind_str(&q, 9, o->info->ca);
 	query_bind_text(&q, 10, buf_slice(&t.narinfo));
 	query_bind_int(&q, 11, now_seconds());
 	r = query_run(&q, err);
@@ -257,12 +256,11 @@ static int row_insert(struct conn *c, const struct store_view *v, const struct p
 	return r;
 }
 
-static int row_update(struct conn *c, int64_t id, const struct path_info *info, const struct nar *n,
-		      enum attestation attested, struct err *err)
+static int row_update(struct conn *c, int64_t id, const struct offer *o, struct err *err)
 {
 	__attribute__((cleanup(row_texts_release))) struct row_texts t = {0};
 	struct query q;
-	int r = row_texts_make(&t, info, n, err);
+	int r = row_texts_make(&t, o->info, o->nar, err);
 
 	if (r < 0)
 		return r;
@@ -270,17 +268,18 @@ static int row_update(struct conn *c, int64_t id, const struct path_info *info, 
 		   "UPDATE binding SET nar = ?2, attested = ?3, refs = ?4, deriver = ?5,"
 		   " signatures = ?6, ca = ?7, narinfo = ?8 WHERE id = ?1");
 	query_bind_int(&q, 1, id);
-	query_bind_int(&q, 2, n->id);
-	query_bind_int(&q, 3, attested);
+	query_bind_int(&q, 2, o->nar->id);
+	query_bind_int(&q, 3, o->attested);
 	query_bind_text(&q, 4, slice_make(t.refs.data, t.refs.len));
-	query_bind_str(&q, 5, info->deriver);
+	query_bind_str(&q, 5, o->info->deriver);
 	query_bind_text(&q, 6, slice_make(t.signatures.data, t.signatures.len));
-	query_bind_str(&q, 7, info->ca);
+	query_bind_str(&q, 7, o->info->ca);
 	query_bind_text(&q, 8, buf_slice(&t.narinfo));
 	return query_run(&q, err);
 }
 
-/* Counts the change, so that what was made of the view before can be told from what is made after. */
+/* Counts the change, so that what was made of the view before can be told from what is made
+ * after. */
 static int generation_count(struct conn *c, const struct store_view *v, struct err *err)
 {
 	struct query q;
@@ -305,19 +304,40 @@ static int nar_taken(struct conn *c, const struct store_view *v, const struct na
 	return query_run(&q, err);
 }
 
-static int binding_new(struct conn *c, struct store_view *v, const struct path_info *info,
-		       const struct nar *n, enum attestation attested, struct err *err)
+static int binding_new(struct conn *c, struct store_view *v, const struct offer *o, struct err *err)
 {
-	cleanup_free int64_t *ids = xcalloc(info->references.len + 1, sizeof(*ids));
+	cleanup_free int64_t *ids = xcalloc(o->info->references.len + 1, sizeof(*ids));
 	int64_t id;
 	size_t n_ids;
-	int r = references_find(c, v, info, ids, &n_ids, err);
+	int r = references_find(c, v, o->info, ids, &n_ids, err);
 
 	if (r >= 0)
-		r = row_insert(c, v, info, n, attested, &id, err);
+		r = row_insert(c, v, o, &id, err);
 	if (r >= 0)
 		r = references_write(c, id, ids, n_ids, err);
-	return r < 0 ? r : nar_taken(c, v, n, err);
+	return r < 0 ? r : nar_taken(c, v, o->nar, err);
+}
+
+static int listing_forget(struct conn *c, const struct store_view *v, const struct path_info *info,
+			  struct err *err)
+{
+	int64_t object = 0;
+	struct query q;
+	int r;
+
+	query_init(&q, c,
+		   "DELETE FROM document WHERE view = ?1 AND tree = ?2 AND name = ?3"
+		   " RETURNING object");
+	query_bind_int(&q, 1, v->id);
+	query_bind_int(&q, 2, STORE_LISTING);
+	query_bind_text(&q, 3, store_path_hash_part(&info->path));
+	r = query_step(&q, err);
+	if (r > 0) {
+		object = query_int(&q, 0);
+		r = query_step(&q, err);
+	}
+	query_end(&q);
+	return r < 0 || !object ? r : garbage_object(c, object, err);
 }
 
 /* What was derived from the old content: the listing, and the images that the server made. */
@@ -325,13 +345,8 @@ static int derived_forget(struct conn *c, const struct store_view *v, const stru
 			  struct err *err)
 {
 	struct query q;
-	int r;
+	int r = listing_forget(c, v, info, err);
 
-	query_init(&q, c, "DELETE FROM document WHERE view = ?1 AND tree = ?2 AND name = ?3");
-	query_bind_int(&q, 1, v->id);
-	query_bind_int(&q, 2, STORE_LISTING);
-	query_bind_text(&q, 3, store_path_hash_part(&info->path));
-	r = query_run(&q, err);
 	if (r < 0)
 		return r;
 	query_init(
@@ -351,54 +366,67 @@ static int derived_forget(struct conn *c, const struct store_view *v, const stru
 }
 
 static int binding_replace(struct conn *c, struct store_view *v, const struct binding *old,
-			   const struct path_info *info, const struct nar *n,
-			   enum attestation attested, struct err *err)
+			   const struct offer *o, struct err *err)
 {
-	cleanup_free int64_t *ids = xcalloc(info->references.len + 1, sizeof(*ids));
+	cleanup_free int64_t *ids = xcalloc(o->info->references.len + 1, sizeof(*ids));
 	size_t n_ids;
-	int r = references_find(c, v, info, ids, &n_ids, err);
+	int r = references_find(c, v, o->info, ids, &n_ids, err);
 
 	if (r >= 0)
-		r = row_update(c, old->id, info, n, attested, err);
+		r = row_update(c, old->id, o, err);
 	if (r >= 0)
 		r = references_write(c, old->id, ids, n_ids, err);
 	if (r >= 0)
-		r = derived_forget(c, v, info, err);
+		r = derived_forget(c, v, o->info, err);
 	if (r >= 0)
-		r = nar_taken(c, v, n, err);
+		r = nar_taken(c, v, o->nar, err);
 	return r < 0 ? r : generation_count(c, v, err);
+}
+
+/* Takes the offered text if it is better vouched for, or there is none yet. */
+static bool text_merge(char **text, const char *offered, bool better)
+{
+	if (!offered || (*text && (!better || strcmp(*text, offered) == 0)))
+		return false;
+	free(*text);
+	*text = xstrdup(offered);
+	return true;
+}
+
+static bool signatures_merge(struct strv *list, const struct strv *offered)
+{
+	size_t before = list->len;
+
+	for (size_t i = 0; i < offered->len; i++)
+		strv_add(list, offered->items[i]);
+	strv_sort_unique(list);
+	return list->len != before;
 }
 
 /* Same content and references: takes over what is new. */
 static int binding_merge(struct conn *c, struct store_view *v, const struct binding *old,
-			 const struct path_info *info, const struct nar *n,
-			 enum attestation attested, struct err *err)
+			 const struct offer *o, struct err *err)
 {
-	cleanup_path_info struct path_info merged = {0};
-	bool better = attested > old->attested;
+	cleanup_path_info struct path_info info = {0};
+	struct offer merged = {&info, o->nar, old->attested};
+	bool better = o->attested > old->attested;
+	bool changed = better;
 	int r;
 
-	path_info_copy(&merged, &old->info);
-	for (size_t i = 0; i < info->signatures.len; i++)
-		strv_add(&merged.signatures, info->signatures.items[i]);
-	strv_sort_unique(&merged.signatures);
-	if (merged.signatures.len > SIGNATURES_MAX)
-		return err_set(err, E_LIMIT, "%s has more than %d signatures", info->path.text,
+	path_info_copy(&info, &old->info);
+	changed |= signatures_merge(&info.signatures, &o->info->signatures);
+	changed |= text_merge(&info.deriver, o->info->deriver, better);
+	changed |= text_merge(&info.ca, o->info->ca, better);
+	if (info.signatures.len > SIGNATURES_MAX)
+		return err_set(err, E_LIMIT, "%s has more than %d signatures", info.path.text,
 			       SIGNATURES_MAX);
-	if (info->deriver && (better || !merged.deriver)) {
-		free(merged.deriver);
-		merged.deriver = xstrdup(info->deriver);
-	}
-	if (info->ca && (better || !merged.ca)) {
-		free(merged.ca);
-		merged.ca = xstrdup(info->ca);
-	}
-	if (!better && merged.signatures.len == old->info.signatures.len &&
-	    !merged.deriver == !old->info.deriver && !merged.ca == !old->info.ca)
-		return nar_taken(c, v, n, err);
-	r = row_update(c, old->id, &merged, n, better ? attested : old->attested, err);
+	if (better)
+		merged.attested = o->attested;
+	if (!changed)
+		return nar_taken(c, v, o->nar, err);
+	r = row_update(c, old->id, &merged, err);
 	if (r >= 0)
-		r = nar_taken(c, v, n, err);
+		r = nar_taken(c, v, o->nar, err);
 	return r < 0 ? r : generation_count(c, v, err);
 }
 
@@ -423,9 +451,9 @@ static int conflict(struct err *err, const struct binding *old, const struct pat
 		info->path.text, is, offered);
 }
 
-int binding_put(struct conn *c, struct store_view *v, const struct path_info *info,
-		const struct nar *n, enum attestation attested, struct err *err)
+int binding_put(struct conn *c, struct store_view *v, const struct offer *o, struct err *err)
 {
+	const struct path_info *info = o->info;
 	cleanup_binding struct binding old = {0};
 	char dir[STORE_DIR_MAX + 1] = "";
 	bool same_nar;
@@ -437,16 +465,17 @@ int binding_put(struct conn *c, struct store_view *v, const struct path_info *in
 	memcpy(dir, info->path.text, info->path.dir_len);
 	r = binding_find(c, v, dir, store_path_hash_part(&info->path), &old, err);
 	if (r <= 0)
-		return r < 0 ? r : binding_new(c, v, info, n, attested, err);
+		return r < 0 ? r : binding_new(c, v, o, err);
 	if (strcmp(store_path_base(&old.info.path), store_path_base(&info->path)) != 0)
 		return conflict(err, &old, info);
-	same_nar = old.nar == n->id;
+	same_nar = old.nar == o->nar->id;
 	if (same_nar && references_equal(&old.info, info))
-		return binding_merge(c, v, &old, info, n, attested, err);
+		return binding_merge(c, v, &old, o, err);
 	/* An image does not know references better than whoever told them before. */
-	if (same_nar && attested == ATTEST_IMAGE)
-		return nar_taken(c, v, n, err);
-	if (same_nar ? attested > old.attested : is_strong(attested) && !is_strong(old.attested))
-		return binding_replace(c, v, &old, info, n, attested, err);
+	if (same_nar && o->attested == ATTEST_IMAGE)
+		return nar_taken(c, v, o->nar, err);
+	if (same_nar ? o->attested > old.attested
+		     : is_strong(o->attested) && !is_strong(old.attested))
+		return binding_replace(c, v, &old, o, err);
 	return conflict(err, &old, info);
 }

@@ -9,8 +9,9 @@
 
 #include "store/nars.h"
 
-/* Who vouches for it. A binding to other content is replaced only by a better one: the last two are
- * better than the first two. Other references under the same content replace those of a lesser one. */
+/* Who vouches for it. A binding to other content is replaced only by a better one: the last two
+ * are better than the first two. Other references under the same content replace those of a
+ * lesser one. */
 enum attestation {
 	ATTEST_IMAGE = 1, /* (c) a writer of the view, by an image that holds the path */
 	ATTEST_WRITER,    /* (c) a writer of the view, by a narinfo */
@@ -33,15 +34,20 @@ void binding_release(struct binding *b);
 int binding_find(struct conn *c, const struct store_view *v, const char *store_dir,
 		 struct slice hash_part, struct binding *ret, struct err *err);
 
-/* The row of a query with the columns id, nar, attested, base, refs, deriver, signatures, ca, nar_hash,
- * nar_size. Returns 1. */
+/* The row of a query with the columns id, nar, attested, base, refs, deriver, signatures, ca,
+ * nar_hash, nar_size. Returns 1. */
 int binding_load(struct query *q, const char *store_dir, struct binding *ret, struct err *err);
 
-/* Inside a transaction: binds info->path to a NAR that is kept and fits `info`. E_CONFLICT: something
- * else stands; E_NOTFOUND: references that the view lacks, named; E_LIMIT. Equal to what stands, it
- * adds what is new (signatures). */
-int binding_put(struct conn *c, struct store_view *v, const struct path_info *info,
-		const struct nar *n, enum attestation attested, struct err *err);
+/* That a path be bound to a NAR that is kept and fits `info`. */
+struct offer {
+	const struct path_info *info;
+	const struct nar *nar;
+	enum attestation attested;
+};
+/* Inside a transaction. E_CONFLICT: something else stands; E_NOTFOUND: references that the view
+ * lacks, named; E_LIMIT: after these nothing was changed. Equal to what stands, it adds what is
+ * new (signatures). */
+int binding_put(struct conn *c, struct store_view *v, const struct offer *offer, struct err *err);
 /* ATTEST_SIGNED if a key that the view trusts signed it, else `otherwise`. */
 enum attestation attestation_of(const struct store_view *v, const struct path_info *info,
 				enum attestation otherwise);

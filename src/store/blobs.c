@@ -15,31 +15,29 @@ int store_blob_stat(struct store_view *v, const char *repository, const struct h
 		    uint64_t *ret_size, struct err *err)
 {
 	struct conn *c = reader(v, err);
-	uint64_t size;
-	int64_t id;
+	struct blob_row blob;
 	int r;
 
 	if (!c)
 		return err->code;
-	r = blob_find_in(c, v, repository, digest, &id, &size, err);
+	r = blob_find_in(c, v, repository, digest, &blob, err);
 	reader_done(v, c);
 	if (r > 0)
-		*ret_size = size;
+		*ret_size = blob.size;
 	return r < 0 ? r : r == 0 ? blob_unknown(err, repository, digest) : 0;
 }
 
 static int blob_open(struct content *content, struct conn *c, struct store_view *v,
 		     const char *repository, const struct hash *digest, struct err *err)
 {
-	uint64_t size;
-	int64_t id;
+	struct blob_row blob;
 	int r = db_snapshot_begin(c, err);
 
 	if (r < 0)
 		return r;
-	r = blob_find_in(c, v, repository, digest, &id, &size, err);
+	r = blob_find_in(c, v, repository, digest, &blob, err);
 	if (r > 0)
-		r = blob_content(content, c, id, err);
+		r = blob_content(content, c, blob.id, err);
 	else if (r == 0)
 		r = blob_unknown(err, repository, digest);
 	db_snapshot_end(c);
@@ -72,10 +70,10 @@ struct blob_job {
 static int delete_job(struct conn *c, void *arg, struct err *err)
 {
 	const struct blob_job *job = arg;
-	int64_t blob, repository;
-	uint64_t size;
+	struct blob_row blob;
+	int64_t repository;
 	struct query q;
-	int r = blob_find_in(c, job->v, job->repository, job->digest, &blob, &size, err);
+	int r = blob_find_in(c, job->v, job->repository, job->digest, &blob, err);
 
 	if (r <= 0)
 		return r < 0 ? r : blob_unknown(err, job->repository, job->digest);
@@ -84,7 +82,7 @@ static int delete_job(struct conn *c, void *arg, struct err *err)
 		return r;
 	query_init(&q, c, "DELETE FROM repository_blob WHERE repository = ?1 AND blob = ?2");
 	query_bind_int(&q, 1, repository);
-	query_bind_int(&q, 2, blob);
+	query_bind_int(&q, 2, blob.id);
 	r = query_run(&q, err);
 	return r < 0 ? r : repository_tidy(c, repository, err);
 }
@@ -99,13 +97,13 @@ int store_blob_delete(struct store_view *v, const char *repository, const struct
 
 /* In any repository of the view. 1 or 0. */
 static int blob_find_in_view(struct conn *c, const struct store_view *v, const struct hash *digest,
-			     int64_t *ret_id, struct err *err)
+			     struct blob_row *ret, struct err *err)
 {
 	struct query q;
 	int r;
 
 	query_init(&q, c,
-		   "SELECT blob.id FROM blob"
+		   "SELECT blob.id, blob.size FROM blob"
 		   " JOIN repository_blob AS member ON member.blob = blob.id"
 		   " JOIN repository ON repository.id = member.repository AND repository.view = ?1"
 		   " WHERE blob.digest = ?2 LIMIT 1");
@@ -113,7 +111,7 @@ static int blob_find_in_view(struct conn *c, const struct store_view *v, const s
 	query_bind_hash(&q, 2, digest);
 	r = query_step(&q, err);
 	if (r > 0)
-		*ret_id = query_int(&q, 0);
+		*ret = (struct blob_row){query_int(&q, 0), (uint64_t)query_int(&q, 1)};
 	query_end(&q);
 	return r;
 }
@@ -121,9 +119,9 @@ static int blob_find_in_view(struct conn *c, const struct store_view *v, const s
 static int mount_job(struct conn *c, void *arg, struct err *err)
 {
 	const struct blob_job *job = arg;
-	int64_t blob, repository;
-	uint64_t size;
-	int r = job->from ? blob_find_in(c, job->v, job->from, job->digest, &blob, &size, err)
+	struct blob_row blob;
+	int64_t repository;
+	int r = job->from ? blob_find_in(c, job->v, job->from, job->digest, &blob, err)
 			  : blob_find_in_view(c, job->v, job->digest, &blob, err);
 
 	if (r <= 0)
@@ -131,7 +129,7 @@ static int mount_job(struct conn *c, void *arg, struct err *err)
 			     : blob_unknown(err, job->from ? job->from : "no repository here",
 					    job->digest);
 	r = repository_make(c, job->v, job->repository, &repository, err);
-	return r < 0 ? r : blob_link(c, repository, blob, err);
+	return r < 0 ? r : blob_link(c, repository, blob.id, err);
 }
 
 /* SPEC dist-1.1 end-11 */

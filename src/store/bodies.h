@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Bodies: what a NAR needs besides to be the layer of one store path (SPEC nacre 3); private to
- * src/store. They are derived when somebody wants a tar: most paths of a cache never become a layer,
- * and an upload need not wait for it. Once derived they are kept.
+ * src/store. They are derived when somebody wants a tar: most paths of a cache never become a
+ * layer, and an upload need not wait for it. Once derived they are kept.
  */
 #ifndef NACRE_STORE_BODIES_H
 #define NACRE_STORE_BODIES_H

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Store paths that come as package artifacts, and path infos that refer to images (SPEC nacre 4, 5). */
+/* Store paths that come as package artifacts, and path infos that refer to images (SPEC nacre
+ * 4, 5). */
 #include <string.h>
 
 #include <nacre/image.h>

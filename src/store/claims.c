@@ -326,6 +326,7 @@ static int claim_bind(struct conn *c, struct store_view *v, const struct claims 
 		      struct err *err)
 {
 	cleanup_nar struct nar n = {0};
+	struct offer offer;
 	int r = nar_find_id(c, claims->nars[i], &n, err);
 
 	if (r > 0 && !hash_equal(&n.nar_hash, &claims->infos[i].nar_hash))
@@ -333,7 +334,8 @@ static int claim_bind(struct conn *c, struct store_view *v, const struct claims 
 	if (r == 0)
 		return err_set(err, E_NOTFOUND, "the NAR of %s is gone",
 			       claims->infos[i].path.text);
-	return r < 0 ? r : binding_put(c, v, &claims->infos[i], &n, claims->attested[i], err);
+	offer = (struct offer){&claims->infos[i], &n, claims->attested[i]};
+	return r < 0 ? r : binding_put(c, v, &offer, err);
 }
 
 int claims_bind(struct conn *c, struct store_view *v, struct claims *claims, size_t *ret_bound,

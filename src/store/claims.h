@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a manifest that was pushed says of store paths, against what its layers hold (SPEC nacre 4, 5);
- * private to src/store. Content decides; annotations are hints, and a layer whose annotations
- * contradict it is an ordinary one.
+ * What a manifest that was pushed says of store paths, against what its layers hold (SPEC nacre
+ * 4, 5); private to src/store. Content decides; annotations are hints, and a layer whose
+ * annotations contradict it is an ordinary one.
  */
 #ifndef NACRE_STORE_CLAIMS_H
 #define NACRE_STORE_CLAIMS_H
@@ -35,8 +35,8 @@ struct manifest_parts {
  * layers in that were never looked at. */
 int claims_collect(struct store_view *v, const struct manifest_parts *parts, struct claims *ret,
 		   struct err *err);
-/* Inside a transaction: binds what can be bound; what cannot is counted. < 0 only for a failure that
- * is not a path's. */
+/* Inside a transaction: binds what can be bound; what cannot is counted. < 0 only for a failure
+ * that is not a path's. */
 int claims_bind(struct conn *c, struct store_view *v, struct claims *claims, size_t *ret_bound,
 		struct err *err);
 

@@ -14,8 +14,8 @@ struct closure {
 	bool whole;         /* not the root alone */
 	int64_t generation; /* of the view when it was read */
 };
-/* By the 32 characters of the hash part. E_NOTFOUND: no such path, or references are missing (named).
- * `whole` false: the path alone. */
+/* By the 32 characters of the hash part. E_NOTFOUND: no such path, or references are missing
+ * (named). `whole` false: the path alone. */
 int closure_read(struct store_view *v, const char *hash_part, bool whole, struct closure *ret,
 		 struct err *err);
 void closure_release(struct closure *k);

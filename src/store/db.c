@@ -199,7 +199,8 @@ static int statement(struct conn *c, const char *sql, struct err *err)
 	return query_run(&q, err);
 }
 
-/* Runs one job; with `alone` the transaction is its savepoint. < 0: the whole transaction is lost. */
+/* Runs one job; with `alone` the transaction is its savepoint. < 0: the whole transaction is
+ * lost. */
 static int job_run(struct conn *c, struct db_job *job, bool alone, struct err *err)
 {
 	int r;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The embedded database: SQLite in WAL mode with one writing connection and a pool of reading ones;
- * private to src/store.
+ * The embedded database: SQLite in WAL mode with one writing connection and a pool of reading
+ * ones; private to src/store.
  *
  * Reading: take a connection, run queries, give it back. Two queries that have to agree with each
  * other go between db_snapshot_begin() and db_snapshot_end().
@@ -13,9 +13,9 @@
  * 	query_end(&q);
  * 	db_reader_done(db, c);
  *
- * Writing: db_write() runs a function inside a transaction and returns when it is durable. Functions
- * of several threads that wait at the same time share one transaction and one fsync, each within its
- * own savepoint, so one that fails takes back what it did and nothing else.
+ * Writing: db_write() runs a function inside a transaction and returns when it is durable.
+ * Functions of several threads that wait at the same time share one transaction and one fsync,
+ * each within its own savepoint, so one that fails takes back what it did and nothing else.
  *
  * Statements are prepared once per connection and found again by the address of their text, which
  * therefore must be a string literal. Threads: any; a connection and its queries belong to the

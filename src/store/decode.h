@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Decompression of what strangers sent: a sink that finds out the compression by the first bytes (or
- * is told), decodes, and stops a bomb. Private to src/store.
+ * Decompression of what strangers sent: a sink that finds out the compression by the first bytes
+ * (or is told), decodes, and stops a bomb. Private to src/store.
  */
 #ifndef NACRE_STORE_DECODE_H
 #define NACRE_STORE_DECODE_H

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Documents by name: listings, logs, debug information, realisations, build traces. Kept as they come. */
+/* Documents by name: listings, logs, debug information, realisations, build traces. Kept as
+ * they come. */
 #include <string.h>
 
 #include <nacre/nar.h>
@@ -43,6 +44,11 @@ static int name_check(enum store_tree tree, const char *name, struct err *err)
 	return 0;
 }
 
+struct document_row {
+	int64_t object;
+	char coding[32]; /* empty: none */
+};
+
 /* ---- Putting ---- */
 
 struct document_put {
@@ -65,7 +71,7 @@ static int document_put_write(struct store_put *self, const void *data, size_t l
 }
 
 static int document_find(struct conn *c, const struct store_view *v, enum store_tree tree,
-			 const char *name, int64_t *ret_object, char **ret_coding, struct err *err)
+			 const char *name, struct document_row *ret, struct err *err)
 {
 	struct query q;
 	int r;
@@ -78,9 +84,11 @@ static int document_find(struct conn *c, const struct store_view *v, enum store_
 	query_bind_str(&q, 3, name);
 	r = query_step(&q, err);
 	if (r > 0) {
-		*ret_object = query_int(&q, 0);
-		if (ret_coding)
-			*ret_coding = query_dup(&q, 1);
+		struct slice coding = query_bytes(&q, 1);
+
+		*ret = (struct document_row){.object = query_int(&q, 0)};
+		if (coding.len && coding.len < sizeof(ret->coding))
+			memcpy(ret->coding, coding.data, coding.len);
 	}
 	query_end(&q);
 	return r;
@@ -89,9 +97,10 @@ static int document_find(struct conn *c, const struct store_view *v, enum store_
 static int document_job(struct conn *c, void *arg, struct err *err)
 {
 	struct document_put *p = arg;
-	int64_t object, old = 0;
+	struct document_row old = {0};
+	int64_t object;
 	struct query q;
-	int r = document_find(c, p->view, p->tree, p->name, &old, NULL, err);
+	int r = document_find(c, p->view, p->tree, p->name, &old, err);
 
 	if (r < 0 || (r > 0 && !p->replace))
 		return r < 0 ? r : 0;
@@ -108,7 +117,8 @@ static int document_job(struct conn *c, void *arg, struct err *err)
 	query_bind_int(&q, 4, object);
 	query_bind_str(&q, 5, p->coding);
 	r = query_run(&q, err);
-	return r < 0 || !old || old == object ? r : garbage_object(c, old, err);
+	return r < 0 || !old.object || old.object == object ? r
+							    : garbage_object(c, old.object, err);
 }
 
 static int document_put_commit(struct store_put *self, struct err *err)
@@ -154,6 +164,8 @@ int store_document_put(struct store_view *v, enum store_tree tree, const char *n
 	struct document_put *p;
 	int r = name_check(tree, name, err);
 
+	if (r >= 0 && coding && strlen(coding) >= sizeof(((struct document_row *)0)->coding))
+		r = err_set(err, E_INVALID, "'%.40s' is not a content coding", coding);
 	if (r < 0)
 		return r;
 	p = document_put_new(v, tree, name);
@@ -230,21 +242,20 @@ static int document_open(struct store_view *v, enum store_tree tree, const char 
 			 struct content *content, struct err *err)
 {
 	struct conn *c = reader(v, err);
-	cleanup_free char *coding = NULL;
-	int64_t object;
+	struct document_row row = {0};
 	int r;
 
 	if (!c)
 		return err->code;
 	r = db_snapshot_begin(c, err);
 	if (r >= 0) {
-		r = document_find(c, v, tree, name, &object, &coding, err);
+		r = document_find(c, v, tree, name, &row, err);
 		if (r > 0)
-			r = content_set_object(content, c, object, err) < 0 ? err->code : 1;
+			r = content_set_object(content, c, row.object, err) < 0 ? err->code : 1;
 		db_snapshot_end(c);
 	}
 	reader_done(v, c);
-	content_set_coding(content, coding);
+	content_set_coding(content, row.coding[0] ? row.coding : NULL);
 	return r;
 }
 

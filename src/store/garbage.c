@@ -138,8 +138,8 @@ struct removal {
 	char files[BATCH][OBJECT_FILE_MAX];
 };
 
-/* Before the row goes, the file gets a name in incoming/: should we die between the two, it is found
- * there. */
+/* Before the row goes, the file gets a name in incoming/: should we die between the two, it is
+ * found there. */
 static void removal_note(struct removal *m, struct slice file)
 {
 	char *to = m->files[m->n], name[OBJECT_FILE_MAX];

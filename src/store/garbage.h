@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What nobody needs any more; private to src/store. A row that lost its last use is found where the
- * use is lost, so collecting takes time in proportion to the garbage. Objects go in two steps: first
- * they are listed, and only when every content that was open then is closed, row and file are
- * removed - unless they came into use again.
+ * What nobody needs any more; private to src/store. A row that lost its last use is found where
+ * the use is lost, so collecting takes time in proportion to the garbage. Objects go in two
+ * steps: first they are listed, and only when every content that was open then is closed, row and
+ * file are removed - unless they came into use again.
  */
 #ifndef NACRE_STORE_GARBAGE_H
 #define NACRE_STORE_GARBAGE_H

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * From a blob that was pushed to the store paths in it (SPEC nacre 2, 3); private to src/store. A blob
- * is looked at once: by its content alone it is a store layer, a NAR, or ordinary. Its NARs are kept
- * framed; and where the blob is made of the same frames, it becomes a splice over them and its own
- * bytes go.
+ * From a blob that was pushed to the store paths in it (SPEC nacre 2, 3); private to src/store. A
+ * blob is looked at once: by its content alone it is a store layer, a NAR, or ordinary. Its NARs
+ * are kept framed; and where the blob is made of the same frames, it becomes a splice over them
+ * and its own bytes go.
  */
 #ifndef NACRE_STORE_INGEST_H
 #define NACRE_STORE_INGEST_H

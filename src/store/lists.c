@@ -30,9 +30,10 @@ static int names_take(struct query *q, size_t n, struct strv *ret, bool *ret_mor
 }
 
 /* SPEC dist-1.1 end-8 */
-int store_tags(struct store_view *v, const char *repository, size_t n, const char *last,
+int store_tags(struct store_view *v, const char *repository, const struct store_page *page,
 	       struct strv *ret, bool *ret_more, struct err *err)
 {
+	size_t n = page->n < LIST_MAX ? page->n : LIST_MAX;
 	struct conn *c = reader(v, err);
 	struct query q;
 	int64_t id = 0;
@@ -40,7 +41,6 @@ int store_tags(struct store_view *v, const char *repository, size_t n, const cha
 
 	if (!c)
 		return err->code;
-	n = n < LIST_MAX ? n : LIST_MAX;
 	r = repository_find(c, v, repository, &id, err);
 	if (r == 0 && repository_made_kind(repository) == MADE_NONE)
 		r = err_set(err, E_NOTFOUND, "there is no repository %.300s", repository);
@@ -49,7 +49,7 @@ int store_tags(struct store_view *v, const char *repository, size_t n, const cha
 			   "SELECT name FROM tag WHERE repository = ?1 AND name > ?2"
 			   " ORDER BY name LIMIT ?3");
 		query_bind_int(&q, 1, id);
-		query_bind_str(&q, 2, last ? last : "");
+		query_bind_str(&q, 2, page->last ? page->last : "");
 		query_bind_int(&q, 3, (int64_t)n + 1);
 		r = names_take(&q, n, ret, ret_more, err);
 	}
@@ -57,21 +57,21 @@ int store_tags(struct store_view *v, const char *repository, size_t n, const cha
 	return r;
 }
 
-int store_catalog(struct store_view *v, size_t n, const char *last, struct strv *ret,
+int store_catalog(struct store_view *v, const struct store_page *page, struct strv *ret,
 		  bool *ret_more, struct err *err)
 {
+	size_t n = page->n < LIST_MAX ? page->n : LIST_MAX;
 	struct conn *c = reader(v, err);
 	struct query q;
 	int r;
 
 	if (!c)
 		return err->code;
-	n = n < LIST_MAX ? n : LIST_MAX;
 	query_init(&q, c,
 		   "SELECT name FROM repository WHERE view = ?1 AND name > ?2"
 		   " ORDER BY name LIMIT ?3");
 	query_bind_int(&q, 1, v->id);
-	query_bind_str(&q, 2, last ? last : "");
+	query_bind_str(&q, 2, page->last ? page->last : "");
 	query_bind_int(&q, 3, (int64_t)n + 1);
 	r = names_take(&q, n, ret, ret_more, err);
 	reader_done(v, c);

@@ -84,7 +84,7 @@ static int layer_gzip(struct store *s, struct product_blob *b, struct err *err)
 
 /* b->paths is set. */
 static int layer_make(struct store *s, enum image_compression compression, struct product_blob *b,
-		      struct hash *ret_diff_id, struct err *err)
+		      struct err *err)
 {
 	struct named_bytes tar, zstd;
 	int known, r = layer_splice(s, &b->paths, &b->splice, err);
@@ -100,8 +100,7 @@ static int layer_make(struct store *s, enum image_compression compression, struc
 		r = splice_name(s, &b->splice, CONTENT_SPLICE, &zstd, err);
 	if (r < 0)
 		return r;
-	if (ret_diff_id)
-		*ret_diff_id = tar.digest;
+	b->diff_id = tar.digest;
 	if (compression == IMAGE_GZIP)
 		return layer_gzip(s, b, err);
 	b->form = compression == IMAGE_ZSTD ? BLOB_SPLICE : BLOB_DECODED;
@@ -110,11 +109,10 @@ static int layer_make(struct store *s, enum image_compression compression, struc
 }
 
 int made_layer_single(struct store *s, const struct closure *k, size_t path,
-		      enum image_compression compression, struct product_blob *ret,
-		      struct hash *ret_diff_id, struct err *err)
+		      enum image_compression compression, struct product_blob *ret, struct err *err)
 {
 	layer_paths_of(&ret->paths, k, &path, 1);
-	int r = layer_make(s, compression, ret, ret_diff_id, err);
+	int r = layer_make(s, compression, ret, err);
 
 	if (r < 0)
 		product_blob_release(ret);
@@ -164,8 +162,9 @@ static int layer_one(void *arg, size_t i, struct err *err)
 	int r;
 
 	layer_paths_of(&b->paths, im->closure, group->paths, group->len);
-	r = layer_make(im->view->store, im->tag->compression, b, &layer->diff_id, err);
+	r = layer_make(im->view->store, im->tag->compression, b, err);
 	layer->blob = b->name;
+	layer->diff_id = b->diff_id;
 	layer->paths = group->paths;
 	layer->n_paths = group->len;
 	return r;

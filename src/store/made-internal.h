@@ -6,11 +6,10 @@
 #include "store/made.h"
 #include "store/products.h"
 
-/* The layer of one path of a closure. *ret_diff_id (may be NULL): digest of its tar. E_UNSUPPORTED: it
- * cannot be a layer. */
+/* The layer of one path of a closure. E_UNSUPPORTED: it cannot be a layer. */
 int made_layer_single(struct store *s, const struct closure *k, size_t path,
 		      enum image_compression compression, struct product_blob *ret,
-		      struct hash *ret_diff_id, struct err *err);
+		      struct err *err);
 int made_image(struct store_view *v, const char *repository, const char *tag,
 	       const struct made_tag *t, const struct closure *k, struct err *err);
 

@@ -49,7 +49,7 @@ static int package_layer(struct store_view *v, const struct closure *k, struct p
 	cleanup_nar struct nar n = {0};
 	struct err why = ERR_INIT;
 	struct conn *c;
-	int r = made_layer_single(v->store, k, k->root, IMAGE_ZSTD, layer, NULL, &why);
+	int r = made_layer_single(v->store, k, k->root, IMAGE_ZSTD, layer, &why);
 
 	*ret_media_type = MT_OCI_LAYER_ZSTD;
 	if (r >= 0)

@@ -95,25 +95,25 @@ static int blob_resolve(struct conn *c, const struct put *p, const struct descri
 			int64_t *ret, struct err *err)
 {
 	char digest[DIGEST_TEXT_MAX];
-	uint64_t size;
-	int r = blob_find_in(c, p->view, p->record.parts.repository, &d->digest, ret, &size, err);
+	struct blob_row blob = {0};
+	int r = blob_find_in(c, p->view, p->record.parts.repository, &d->digest, &blob, err);
 
 	digest_format(digest, &d->digest);
-	if (r > 0 && size != d->size)
+	if (r > 0 && blob.size != d->size)
 		return err_set(err, E_INVALID,
 			       "the manifest gives blob %s a size of %llu, it has %llu", digest,
-			       (unsigned long long)d->size, (unsigned long long)size);
-	if (r == 0 && may_be_missing(d))
-		*ret = 0;
-	else if (r == 0)
+			       (unsigned long long)d->size, (unsigned long long)blob.size);
+	if (r == 0 && !may_be_missing(d))
 		return err_set(err, E_NOTFOUND,
 			       "the manifest names blob %s, which %s does not have", digest,
 			       p->record.parts.repository);
+	if (r >= 0)
+		*ret = blob.id;
 	return r < 0 ? r : 0;
 }
 
-/* SPEC dist-1.1 end-7: what a manifest names has to be there. Members of an index, and subjects, may
- * come later or never. */
+/* SPEC dist-1.1 end-7: what a manifest names has to be there. Members of an index, and
+ * subjects, may come later or never. */
 static int blobs_resolve(struct conn *c, struct put *p, struct err *err)
 {
 	int r = 0;
@@ -139,6 +139,14 @@ static int put_resolve(struct put *p, struct err *err)
 	return r;
 }
 
+static int put_tag(struct conn *c, const struct put *p, const char *name, int64_t manifest,
+		   struct err *err)
+{
+	struct new_tag tag = {p->record.parts.repository, name, manifest, false};
+
+	return tag_set(c, p->view, &tag, err);
+}
+
 static int put_job(struct conn *c, void *arg, struct err *err)
 {
 	struct put *p = arg;
@@ -150,9 +158,9 @@ static int put_job(struct conn *c, void *arg, struct err *err)
 	if (r >= 0)
 		r = manifest_record(c, p->view, &p->record, &id, err);
 	if (r >= 0 && !p->ref.is_digest)
-		r = tag_set(c, p->view, p->record.parts.repository, p->ref.tag, id, false, err);
+		r = put_tag(c, p, p->ref.tag, id, err);
 	for (size_t i = 0; tags && i < tags->len && r >= 0; i++)
-		r = tag_set(c, p->view, p->record.parts.repository, tags->items[i], id, false, err);
+		r = put_tag(c, p, tags->items[i], id, err);
 	return r < 0 ? r : claims_bind(c, p->view, &p->claims, &p->bound, err);
 }
 
@@ -198,11 +206,17 @@ static int referrer_apply(struct store_view *v, const char *repository, int64_t 
 	return r;
 }
 
+enum { APPLIED_MAX = 64 };
+
+struct referrer_ids {
+	int64_t items[APPLIED_MAX];
+	size_t len;
+};
+
 static int referrers_of(struct store_view *v, const char *repository, const struct hash *subject,
-			int64_t *ret, size_t max, size_t *ret_n, struct err *err)
+			struct referrer_ids *ret, struct err *err)
 {
 	struct conn *c = reader(v, err);
-	size_t n = 0;
 	struct query q;
 	int r;
 
@@ -216,24 +230,21 @@ static int referrers_of(struct store_view *v, const char *repository, const stru
 	query_bind_str(&q, 2, repository);
 	query_bind_hash(&q, 3, subject);
 	query_bind_str(&q, 4, MT_NIX_PATH_INFOS);
-	while ((r = query_step(&q, err)) > 0 && n < max)
-		ret[n++] = query_int(&q, 0);
+	for (ret->len = 0; (r = query_step(&q, err)) > 0 && ret->len < APPLIED_MAX;)
+		ret->items[ret->len++] = query_int(&q, 0);
 	query_end(&q);
 	reader_done(v, c);
-	*ret_n = n;
 	return r;
 }
 
 static int referrers_apply(struct store_view *v, const char *repository, const struct hash *subject,
 			   struct err *err)
 {
-	enum { APPLIED_MAX = 64 };
-	int64_t manifests[APPLIED_MAX];
-	size_t n = 0;
-	int r = referrers_of(v, repository, subject, manifests, APPLIED_MAX, &n, err);
+	struct referrer_ids ids;
+	int r = referrers_of(v, repository, subject, &ids, err);
 
-	for (size_t i = 0; r >= 0 && i < n; i++)
-		r = referrer_apply(v, repository, manifests[i], err);
+	for (size_t i = 0; r >= 0 && i < ids.len; i++)
+		r = referrer_apply(v, repository, ids.items[i], err);
 	return r;
 }
 

@@ -262,12 +262,11 @@ int manifest_record(struct conn *c, struct store_view *v, const struct new_manif
 	return parts_note(c, repository, *ret_id, n, err);
 }
 
-int tag_set(struct conn *c, const struct store_view *v, const char *repository, const char *tag,
-	    int64_t manifest, bool made, struct err *err)
+int tag_set(struct conn *c, const struct store_view *v, const struct new_tag *tag, struct err *err)
 {
 	int64_t id;
 	struct query q;
-	int r = repository_make(c, v, repository, &id, err);
+	int r = repository_make(c, v, tag->repository, &id, err);
 
 	if (r < 0)
 		return r;
@@ -276,9 +275,9 @@ int tag_set(struct conn *c, const struct store_view *v, const char *repository, 
 		   " VALUES (?1, ?2, ?3, ?4, ?5)"
 		   " ON CONFLICT DO UPDATE SET manifest = ?3, made = ?4, updated = ?5");
 	query_bind_int(&q, 1, id);
-	query_bind_str(&q, 2, tag);
-	query_bind_int(&q, 3, manifest);
-	query_bind_int(&q, 4, made);
+	query_bind_str(&q, 2, tag->name);
+	query_bind_int(&q, 3, tag->manifest);
+	query_bind_int(&q, 4, tag->made);
 	query_bind_int(&q, 5, now_seconds());
 	return query_run(&q, err);
 }

@@ -29,8 +29,12 @@ struct new_manifest {
 /* Inside a transaction: makes it one of the repository, with what it refers to. */
 int manifest_record(struct conn *c, struct store_view *v, const struct new_manifest *n,
 		    int64_t *ret_id, struct err *err);
-int tag_set(struct conn *c, const struct store_view *v, const char *repository, const char *tag,
-	    int64_t manifest, bool made, struct err *err);
+struct new_tag {
+	const char *repository, *name;
+	int64_t manifest;
+	bool made; /* by the server, for a store path */
+};
+int tag_set(struct conn *c, const struct store_view *v, const struct new_tag *tag, struct err *err);
 
 /* Reads a manifest by its id. */
 int manifest_read(struct conn *c, int64_t id, struct manifest_bytes *ret, struct err *err);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * NARs as files below nar/ (SPEC nix-cache 1.1). Whatever compression a NAR is sent in, it is decoded,
- * verified and kept framed; its name and compression are remembered. Who asks for it by that name is
- * answered in that compression, encoded anew: nobody checks FileHash, and the bytes that were sent
- * would double what is stored. The names that we advertise are those of the framed object.
+ * NARs as files below nar/ (SPEC nix-cache 1.1). Whatever compression a NAR is sent in, it is
+ * decoded, verified and kept framed; its name and compression are remembered. Who asks for it by
+ * that name is answered in that compression, encoded anew: nobody checks FileHash, and the bytes
+ * that were sent would double what is stored. The names that we advertise are those of the framed
+ * object.
  */
 #include <stdio.h>
 #include <string.h>

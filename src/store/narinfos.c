@@ -200,6 +200,7 @@ static int narinfo_job(struct conn *c, void *arg, struct err *err)
 {
 	const struct narinfo_job *job = arg;
 	cleanup_nar struct nar n = {0};
+	struct offer offer;
 	/* By its hash again: ids may have changed hands since it was looked at. */
 	int r = nar_in_view(c, job->view->id, &job->info->nar_hash, err);
 
@@ -207,7 +208,8 @@ static int narinfo_job(struct conn *c, void *arg, struct err *err)
 		r = nar_find_hash(c, &job->info->nar_hash, &n, err);
 	if (r == 0)
 		return err_set(err, E_NOTFOUND, "%s: its NAR is gone", job->info->path.text);
-	return r < 0 ? r : binding_put(c, job->view, job->info, &n, job->attested, err);
+	offer = (struct offer){job->info, &n, job->attested};
+	return r < 0 ? r : binding_put(c, job->view, &offer, err);
 }
 
 static int narinfo_put(struct store_view *v, const struct path_info *info, struct err *err)

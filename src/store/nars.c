@@ -204,14 +204,17 @@ int nar_decode(struct store *s, const struct nar *n, struct sink *out, struct er
 	return r < 0 ? r : sink_finish(out, err);
 }
 
-static int name_insert(struct conn *c, int64_t view, const struct hash *h, const char *suffix,
-		       const struct nar *n, enum codec codec, struct err *err)
+/* CODEC_ZSTD: by the hash of the framed object; CODEC_NONE: by NarHash. */
+static int name_insert(struct conn *c, int64_t view, const struct nar *n, enum codec codec,
+		       struct err *err)
 {
+	bool framed = codec == CODEC_ZSTD;
 	char name[HASH_TEXT_MAX + 16];
 	struct query q;
 
-	hash_format_bare(name, h, HASH_NIX32);
-	snprintf(name + strlen(name), sizeof(name) - strlen(name), "%s", suffix);
+	hash_format_bare(name, framed ? &n->file_hash : &n->nar_hash, HASH_NIX32);
+	snprintf(name + strlen(name), sizeof(name) - strlen(name), "%s",
+		 framed ? ".nar.zst" : ".nar");
 	query_init(
 		&q, c,
 		"INSERT OR IGNORE INTO nar_name (view, name, nar, codec) VALUES (?1, ?2, ?3, ?4)");
@@ -224,9 +227,9 @@ static int name_insert(struct conn *c, int64_t view, const struct hash *h, const
 
 int nar_name_views(struct conn *c, int64_t view, const struct nar *n, struct err *err)
 {
-	int r = name_insert(c, view, &n->file_hash, ".nar.zst", n, CODEC_ZSTD, err);
+	int r = name_insert(c, view, n, CODEC_ZSTD, err);
 
-	return r < 0 ? r : name_insert(c, view, &n->nar_hash, ".nar", n, CODEC_NONE, err);
+	return r < 0 ? r : name_insert(c, view, n, CODEC_NONE, err);
 }
 
 int nar_in_view(struct conn *c, int64_t view, const struct hash *nar_hash, struct err *err)

@@ -21,7 +21,8 @@ struct new_nar {
 	bool has_layer; /* made it: it is layerable */
 	struct layer_object layer;
 };
-/* `path` may be NULL: a NAR without a name. `with_layer`: what its tar needs is made in the same pass. */
+/* `path` may be NULL: a NAR without a name. `with_layer`: what its tar needs is made in the
+ * same pass. */
 void new_nar_init(struct new_nar *n, struct store *s, const struct store_path *path,
 		  bool with_layer);
 struct node_sink *new_nar_node_sink(struct new_nar *n);

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Objects: immutable bytes, kept once whoever has them; private to src/store. A small one is a row of
- * the database, so that storing it costs no file and no fsync of its own.
+ * Objects: immutable bytes, kept once whoever has them; private to src/store. A small one is a
+ * row of the database, so that storing it costs no file and no fsync of its own.
  *
- * What is being received is an `incoming`: in memory while it is small, then a file in incoming/. To
- * become an object it is
+ * What is being received is an `incoming`: in memory while it is small, then a file in incoming/.
+ * To become an object it is
  *
  * 	ended      nothing more comes; its digest is known
- * 	sealed     fsync; renamed within incoming/ to the name it will have as an object; linked under
- * 	           that name into objects/, whose directory is fsynced
+ * 	sealed     fsync; renamed within incoming/ to the name it will have as an object; linked
+ * 	           under that name into objects/, whose directory is fsynced
  * 	recorded   inside a transaction: a row names it, or the row of equal bytes is taken instead
  * 	settled    after the commit: its name in incoming/ goes, or both do when no row names it
  *
- * The name ends in random digits, so each file belongs to exactly one attempt, and nobody waits for
- * or trips over another one's. After a crash every unsettled attempt still has its name in incoming/:
- * cleaning up takes time in proportion to what was under way.
+ * The name ends in random digits, so each file belongs to exactly one attempt, and nobody waits
+ * for or trips over another one's. After a crash every unsettled attempt still has its name in
+ * incoming/: cleaning up takes time in proportion to what was under way.
  */
 #ifndef NACRE_STORE_OBJECTS_H
 #define NACRE_STORE_OBJECTS_H

@@ -9,8 +9,9 @@
 
 typedef int parallel_fn(void *arg, size_t i, struct err *err);
 
-/* Calls fn(arg, i) for all i below n, in any order, on `threads` threads (0: as many as processors),
- * this one included. After a failure no more pieces are begun; the error of the first is set. */
+/* Calls fn(arg, i) for all i below n, in any order, on `threads` threads (0: as many as
+ * processors), this one included. After a failure no more pieces are begun; the error of the
+ * first is set. */
 int parallel_run(unsigned threads, size_t n, parallel_fn *fn, void *arg, struct err *err);
 
 #endif

@@ -65,23 +65,30 @@ static int product_blob_record(struct conn *c, struct product_blob *b, int64_t r
 	return r < 0 ? r : blob_link(c, repository, b->id, err);
 }
 
-static int manifest_make(struct conn *c, struct store_view *v, const char *repository,
-			 const struct buf *bytes, const struct product_blob *config,
-			 const int64_t *layer_blobs, int64_t *ret_id, struct err *err)
+/* A manifest that we made ourselves, and what it consists of. */
+struct own_manifest {
+	const char *repository;
+	const struct buf *bytes;
+	int64_t config;        /* ids of blobs */
+	const int64_t *layers; /* in its order */
+};
+
+static int manifest_make(struct conn *c, struct store_view *v, const struct own_manifest *own,
+			 int64_t *ret_id, struct err *err)
 {
 	cleanup_manifest struct manifest m = {0};
 	struct new_manifest n = {
-		.parts = {.repository = repository,
+		.parts = {.repository = own->repository,
 			  .m = &m,
-			  .layer_blobs = layer_blobs,
-			  .config_blob = config->id},
-		.bytes = buf_slice(bytes),
+			  .layer_blobs = own->layers,
+			  .config_blob = own->config},
+		.bytes = buf_slice(own->bytes),
 	};
 	int r = manifest_parse(&m, NULL, n.bytes, err);
 
 	if (r < 0)
 		return r;
-	hash_bytes(&n.digest, HASH_SHA256, bytes->data, bytes->len);
+	hash_bytes(&n.digest, HASH_SHA256, own->bytes->data, own->bytes->len);
 	return manifest_record(c, v, &n, ret_id, err);
 }
 
@@ -125,6 +132,7 @@ static int infos_make(struct infos *infos, struct store *s, const struct descrip
 static int infos_record(struct conn *c, struct store_view *v, const char *repository,
 			struct infos *infos, int64_t *ret_id, struct err *err)
 {
+	struct own_manifest own;
 	int64_t id;
 	int r = repository_make(c, v, repository, &id, err);
 
@@ -132,9 +140,9 @@ static int infos_record(struct conn *c, struct store_view *v, const char *reposi
 		r = product_blob_record(c, &infos->config, id, err);
 	if (r >= 0)
 		r = product_blob_record(c, &infos->text, id, err);
-	return r < 0 ? r
-		     : manifest_make(c, v, repository, &infos->manifest, &infos->config,
-				     &infos->text.id, ret_id, err);
+	own = (struct own_manifest){repository, &infos->manifest, infos->config.id,
+				    &infos->text.id};
+	return r < 0 ? r : manifest_make(c, v, &own, ret_id, err);
 }
 
 static int made_note(struct conn *c, int64_t manifest, int64_t infos, const struct closure *closure,
@@ -179,19 +187,21 @@ static int store_job(struct conn *c, void *arg, struct err *err)
 	struct store_job *job = arg;
 	struct product *p = job->p;
 	cleanup_free int64_t *ids = xcalloc(p->n_layers + 1, sizeof(*ids));
-	int64_t repository, manifest, infos;
+	struct own_manifest own = {p->repository, &p->manifest, 0, ids};
+	struct new_tag tag = {p->repository, p->tag, 0, true};
+	int64_t repository, infos;
 	int r = repository_make(c, p->view, p->repository, &repository, err);
 
 	if (r >= 0)
 		r = layers_record(c, p, repository, ids, err);
+	own.config = p->config.id;
 	if (r >= 0)
-		r = manifest_make(c, p->view, p->repository, &p->manifest, &p->config, ids,
-				  &manifest, err);
+		r = manifest_make(c, p->view, &own, &tag.manifest, err);
 	if (r >= 0)
-		r = tag_set(c, p->view, p->repository, p->tag, manifest, true, err);
+		r = tag_set(c, p->view, &tag, err);
 	if (r >= 0)
 		r = infos_record(c, p->view, p->repository, &job->infos, &infos, err);
-	return r < 0 ? r : made_note(c, manifest, infos, job->closure, err);
+	return r < 0 ? r : made_note(c, tag.manifest, infos, job->closure, err);
 }
 
 static void product_settle(struct product *p, bool committed)

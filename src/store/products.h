@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Manifests that the server makes, with their blobs, on the way into a repository; private to src/store. */
+/* Manifests that the server makes, with their blobs, on the way into a repository; private to
+ * src/store. */
 #ifndef NACRE_STORE_PRODUCTS_H
 #define NACRE_STORE_PRODUCTS_H
 
@@ -12,6 +13,7 @@
 /* A blob: an object that is here, bytes that were written, or a splice. */
 struct product_blob {
 	struct named_bytes name;
+	struct hash diff_id; /* of a layer: digest of its tar */
 	enum blob_form form;
 	int64_t object;        /* BLOB_OBJECT; 0: `bytes` */
 	struct incoming bytes; /* sealed */
@@ -36,7 +38,8 @@ struct product {
 };
 void product_release(struct product *p);
 
-/* Makes image or package, and the path infos of `closure` that refer to it, part of the repository. */
+/* Makes image or package, and the path infos of `closure` that refer to it, part of the
+ * repository. */
 int product_store(struct product *p, const struct closure *closure, struct err *err);
 /* New path infos for what was made before. `manifest`: its id. */
 int product_infos_replace(struct store_view *v, const char *repository, int64_t manifest,

@@ -99,7 +99,7 @@ int blob_find(struct conn *c, const struct hash *digest, int64_t *ret, struct er
 }
 
 int blob_find_in(struct conn *c, const struct store_view *v, const char *repository,
-		 const struct hash *digest, int64_t *ret_id, uint64_t *ret_size, struct err *err)
+		 const struct hash *digest, struct blob_row *ret, struct err *err)
 {
 	struct query q;
 	int r;
@@ -114,10 +114,8 @@ int blob_find_in(struct conn *c, const struct store_view *v, const char *reposit
 	query_bind_str(&q, 2, repository);
 	query_bind_hash(&q, 3, digest);
 	r = query_step(&q, err);
-	if (r > 0) {
-		*ret_id = query_int(&q, 0);
-		*ret_size = (uint64_t)query_int(&q, 1);
-	}
+	if (r > 0)
+		*ret = (struct blob_row){query_int(&q, 0), (uint64_t)query_int(&q, 1)};
 	query_end(&q);
 	return r;
 }

@@ -39,11 +39,16 @@ int repository_make(struct conn *c, const struct store_view *v, const char *name
 /* Inside a transaction: removes it if nothing is left in it. */
 int repository_tidy(struct conn *c, int64_t repository, struct err *err);
 
-/* 1 found, 0 there is none: by digest, in whatever repository. For use where existence does not show. */
+/* 1 found, 0 there is none: by digest, in whatever repository. For use where existence does not
+ * show. */
 int blob_find(struct conn *c, const struct hash *digest, int64_t *ret, struct err *err);
+struct blob_row {
+	int64_t id;
+	uint64_t size; /* bytes */
+};
 /* 1 found, 0 there is none in this repository. */
 int blob_find_in(struct conn *c, const struct store_view *v, const char *repository,
-		 const struct hash *digest, int64_t *ret_id, uint64_t *ret_size, struct err *err);
+		 const struct hash *digest, struct blob_row *ret, struct err *err);
 
 /* Inside a transaction: makes a blob, or finds the one of this digest (then *ret_id is it). */
 struct new_blob {

@@ -37,7 +37,8 @@ struct store {
 	struct content *contents_oldest, *contents_newest; /* under contents_lock, as the clock */
 	uint64_t contents_clock;
 
-	/* Garbage up to this row may go once no content is older than this; one thread maintains. */
+	/* Garbage up to this row may go once no content is older than this; one thread
+	 * maintains. */
 	pthread_mutex_t garbage_lock;
 	int64_t garbage_mark;
 	uint64_t garbage_clock;
@@ -49,7 +50,8 @@ struct store {
 };
 
 int64_t now_seconds(void);
-/* E_IO from errno, whatever it is: a file of ours that is missing is nothing that a client asked for. */
+/* E_IO from errno, whatever it is: a file of ours that is missing is nothing that a client
+ * asked for. */
 int io_errno(struct err *err, const char *what);
 
 /* The store dir of a view, copied to `ret` of STORE_DIR_MAX + 1 bytes; false: not known yet. */

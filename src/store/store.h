@@ -19,12 +19,12 @@
  * - What was pushed is kept byte for byte under its digest.
  *
  * Threads: every function may be called by any thread at any time and may block; reads never wait
- * for writes. A handle (`struct content`, `struct upload`, `struct store_put`) belongs to one thread
- * at a time.
+ * for writes. A handle (`struct content`, `struct upload`, `struct store_put`) belongs to one
+ * thread at a time.
  *
- * Errors: `struct err` with a text that may be shown to clients, except for E_IO and E_INTERNAL, whose
- * text may name files of the data directory. A full disk is E_IO with sys_errno ENOSPC. E_INVALID is
- * also a name that breaks its grammar (repository, tag, file name, hash part).
+ * Errors: `struct err` with a text that may be shown to clients, except for E_IO and E_INTERNAL,
+ * whose text may name files of the data directory. A full disk is E_IO with sys_errno ENOSPC.
+ * E_INVALID is also a name that breaks its grammar (repository, tag, file name, hash part).
  */
 #ifndef NACRE_STORE_H
 #define NACRE_STORE_H
@@ -40,10 +40,10 @@ struct store;
 struct store_view; /* a name space of the server (SPEC nacre 1); borrowed from the store */
 
 struct store_options {
-	const char *
-		store_dir; /* of the root view; NULL: the first nix-cache-info that is put decides */
-	const struct public_key
-		*trusted; /* keys whose signatures bind a path in the root view; copied */
+	/* Of the root view; NULL: the first nix-cache-info that is put decides. */
+	const char *store_dir;
+	/* Keys whose signatures bind a path in the root view; copied. */
+	const struct public_key *trusted;
 	size_t n_trusted;
 	int priority; /* of the cache, in nix-cache-info; lower wins, cache.nixos.org has 40 */
 	uint64_t nar_max_bytes; /* largest NAR and largest uncompressed layer that is taken */
@@ -105,7 +105,8 @@ int store_statistics(struct store *s, struct store_statistics *ret, struct err *
 typedef void store_check_report(void *arg, const char *text);
 int store_check(struct store *s, store_check_report *report, void *arg, struct err *err);
 
-/* ---- Content: bytes that can be read, wherever they come from ---------------------------------- */
+/* ---- Content: bytes that can be read, wherever they come from
+ * ---------------------------------- */
 
 /* A blob, a NAR, a layer derived from NARs, a document. Stays readable when what it was opened by
  * is deleted. */
@@ -122,9 +123,10 @@ const char *content_coding(const struct content *c);
 /* Reads up to `len` bytes at `offset`; *ret_got is less than `len` only at the end. */
 int content_read(struct content *c, uint64_t offset, void *buf, size_t len, size_t *ret_got,
 		 struct err *err);
-/* If `offset` lies in a plain file: its descriptor and the offset there, and in *ret_len how many of
- * the `len` bytes follow in one piece (all of them, unless the content is a splice: that may be sent
- * piece by piece); else -1. The descriptor is borrowed until the next call for `c`. */
+/* If `offset` lies in a plain file: its descriptor and the offset there, and in *ret_len how
+ * many of the `len` bytes follow in one piece (all of them, unless the content is a splice:
+ * that may be sent piece by piece); else -1. The descriptor is borrowed until the next call for
+ * `c`. */
 int content_file(struct content *c, uint64_t offset, uint64_t len, uint64_t *ret_file_offset,
 		 uint64_t *ret_len);
 /* The whole to a sink, which is not finished. */
@@ -134,7 +136,8 @@ int content_copy(struct content *c, struct sink *out, struct err *err);
 int content_encoded(struct content *c, enum codec codec, struct content **ret, struct err *err);
 void content_free(struct content *c);
 
-/* ---- Blobs (SPEC dist-1.1) --------------------------------------------------------------------- */
+/* ---- Blobs (SPEC dist-1.1)
+ * --------------------------------------------------------------------- */
 
 /* 1, or 0: nothing was ever put into a repository of this name (or all of it is deleted). */
 int store_repository_exists(struct store_view *v, const char *repository, struct err *err);
@@ -156,8 +159,8 @@ int store_blob_mount(struct store_view *v, const char *repository, const struct 
 struct upload;
 enum { UPLOAD_ID_LEN = 32, UPLOAD_ANY_OFFSET = -1 };
 
-/* Begins a session; `ret_id` has UPLOAD_ID_LEN + 1 bytes. `algo` is what the digest will use, as far as known
- * (HASH_NONE: sha256). E_LIMIT: too many. */
+/* Begins a session; `ret_id` has UPLOAD_ID_LEN + 1 bytes. `algo` is what the digest will use,
+ * as far as known (HASH_NONE: sha256). E_LIMIT: too many. */
 int store_upload_begin(struct store_view *v, const char *repository, enum hash_algo algo,
 		       char *ret_id, struct err *err);
 /* Bytes received. E_NOTFOUND. */
@@ -174,15 +177,18 @@ int store_upload_open(struct store_view *v, const char *repository, const char *
 int store_upload_once(struct store_view *v, const char *repository, enum hash_algo algo,
 		      struct upload **ret, struct err *err);
 uint64_t upload_offset(const struct upload *u);
-/* E_LIMIT past upload_max_bytes. After an error the session is of no use and is dropped when closed. */
+/* E_LIMIT past upload_max_bytes. After an error the session is of no use and is dropped when
+ * closed. */
 int upload_write(struct upload *u, const void *data, size_t len, struct err *err);
 /* Makes the bytes received a blob of the repository. E_MISMATCH: they do not have this digest. The
  * session is gone then, either way; the handle still has to be closed. */
 int upload_finish(struct upload *u, const struct hash *digest, struct err *err);
-/* Lets go. An unfinished session keeps what arrived (one without an id is dropped). NULL is nothing. */
+/* Lets go. An unfinished session keeps what arrived (one without an id is dropped). NULL is
+ * nothing. */
 void upload_close(struct upload *u);
 
-/* ---- Manifests --------------------------------------------------------------------------------- */
+/* ---- Manifests
+ * --------------------------------------------------------------------------------- */
 
 /* Which manifest: a tag or a digest, as it stands in the URL. */
 struct manifest_stat {
@@ -191,9 +197,9 @@ struct manifest_stat {
 	char media_type[MEDIA_TYPE_MAX + 1];
 };
 
-/* `reference` is a tag or the text of a digest. In the repositories `nix` and `nix/package` a tag
- * that names a store path is made now if it was not yet (SPEC nacre 6); this reads the whole closure
- * once. E_NOTFOUND, naming the references that are missing. */
+/* `reference` is a tag or the text of a digest. In the repositories `nix` and `nix/package` a
+ * tag that names a store path is made now if it was not yet (SPEC nacre 6); this reads the
+ * whole closure once. E_NOTFOUND, naming the references that are missing. */
 int store_manifest_stat(struct store_view *v, const char *repository, const char *reference,
 			struct manifest_stat *ret, struct err *err);
 int store_manifest_get(struct store_view *v, const char *repository, const char *reference,
@@ -217,22 +223,27 @@ struct manifest_put_result {
 	char refusal[ERR_TEXT_MAX];
 };
 
-/* Stores a manifest, byte for byte, sets its tags, and binds the store paths of its layers (the image is
- * stored even where a binding is refused). When it returns, they are substitutable. E_INVALID, E_LIMIT,
- * E_UNSUPPORTED: not a manifest; E_MISMATCH: `reference` is another digest; E_NOTFOUND: it names a
- * blob or manifest that the repository lacks (missing members of an index are tolerated, as are a
- * missing subject and non-distributable layers); E_DENIED: the tag is one that the server makes. */
+/* Stores a manifest, byte for byte, sets its tags, and binds the store paths of its layers (the
+ * image is stored even where a binding is refused). When it returns, they are substitutable.
+ * E_INVALID, E_LIMIT, E_UNSUPPORTED: not a manifest; E_MISMATCH: `reference` is another digest;
+ * E_NOTFOUND: it names a blob or manifest that the repository lacks (missing members of an
+ * index are tolerated, as are a missing subject and non-distributable layers); E_DENIED: the
+ * tag is one that the server makes. */
 int store_manifest_put(struct store_view *v, const char *repository, const struct manifest_put *put,
 		       struct manifest_put_result *ret, struct err *err);
 /* By digest: the manifest and all its tags. By tag: the tag alone. E_NOTFOUND. */
 int store_manifest_delete(struct store_view *v, const char *repository, const char *reference,
 			  struct err *err);
 
-/* The names after `last` (NULL: from the start) in bytewise order, at most `n`; *ret_more: there are
- * further ones. Cost depends on `n` alone. Tags: E_NOTFOUND for a repository that does not exist. */
-int store_tags(struct store_view *v, const char *repository, size_t n, const char *last,
+struct store_page {
+	size_t n;         /* at most so many names */
+	const char *last; /* those after this one; NULL: from the start */
+};
+/* Names in bytewise order; *ret_more: there are further ones. Cost depends on `n` alone. Tags:
+ * E_NOTFOUND for a repository that does not exist. */
+int store_tags(struct store_view *v, const char *repository, const struct store_page *page,
 	       struct strv *ret, bool *ret_more, struct err *err);
-int store_catalog(struct store_view *v, size_t n, const char *last, struct strv *ret,
+int store_catalog(struct store_view *v, const struct store_page *page, struct strv *ret,
 		  bool *ret_more, struct err *err);
 
 struct referrers_query {
@@ -241,12 +252,13 @@ struct referrers_query {
 	uint64_t after;            /* 0: from the start; else what the last page gave */
 	size_t n;                  /* at most so many */
 };
-/* Appends an OCI image index of the manifests that have this subject; none is an empty list. *ret_after:
- * where the next page begins, 0: there is none. */
+/* Appends an OCI image index of the manifests that have this subject; none is an empty list.
+ * *ret_after: where the next page begins, 0: there is none. */
 int store_referrers(struct store_view *v, const char *repository, const struct referrers_query *q,
 		    struct buf *ret, uint64_t *ret_after, struct err *err);
 
-/* ---- Nix binary cache (SPEC nix-cache) --------------------------------------------------------- */
+/* ---- Nix binary cache (SPEC nix-cache)
+ * --------------------------------------------------------- */
 
 /* Something that is being put: write all of it, commit. Without commit nothing remains. */
 struct store_put;
@@ -263,21 +275,22 @@ int store_cache_info_put(struct store_view *v, struct slice text, struct err *er
  * NAR). E_NOTFOUND. */
 int store_narinfo_exists(struct store_view *v, const char *hash_part, struct err *err);
 int store_narinfo(struct store_view *v, const char *hash_part, struct buf *ret, struct err *err);
-/* Binds a store path (SPEC nacre 1) by a narinfo that an authorised writer of the view sends. Its NAR
- * was put before. Put again, signatures are merged. E_INVALID: malformed, another hash part than its
- * StorePath's; E_MISMATCH: NarHash or NarSize are not those of the NAR, or the content address is
- * not that of the content; E_NOTFOUND: no such NAR here, or references (named) that are not; E_CONFLICT: the path is bound
- * to other content. */
+/* Binds a store path (SPEC nacre 1) by a narinfo that an authorised writer of the view sends.
+ * Its NAR was put before. Put again, signatures are merged. E_INVALID: malformed, another hash
+ * part than its StorePath's; E_MISMATCH: NarHash or NarSize are not those of the NAR, or the
+ * content address is not that of the content; E_NOTFOUND: no such NAR here, or references
+ * (named) that are not; E_CONFLICT: the path is bound to other content. */
 int store_narinfo_put(struct store_view *v, const char *hash_part, struct slice text,
 		      struct err *err);
 
-/* By file name, without "nar/". Known are: the name it was put under (in that compression: encoded
- * anew where it is not zstd, so of unknown size), `<FileHash>.nar.zst` (framed) and `<NarHash>.nar`. */
+/* By file name, without "nar/". Known are: the name it was put under (in that compression:
+ * encoded anew where it is not zstd, so of unknown size), `<FileHash>.nar.zst` (framed) and
+ * `<NarHash>.nar`. */
 int store_nar_stat(struct store_view *v, const char *name, uint64_t *ret_size, struct err *err);
 int store_nar_open(struct store_view *v, const char *name, struct content **ret, struct err *err);
-/* Takes a NAR in any compression: decoded and verified while it arrives. E_INVALID, E_TRUNCATED, E_LIMIT,
- * E_MISMATCH (name of another hash), E_UNSUPPORTED (compression). It is visible under its name at once;
- * without a narinfo it may be dropped some hours later. */
+/* Takes a NAR in any compression: decoded and verified while it arrives. E_INVALID,
+ * E_TRUNCATED, E_LIMIT, E_MISMATCH (name of another hash), E_UNSUPPORTED (compression). It is
+ * visible under its name at once; without a narinfo it may be dropped some hours later. */
 int store_nar_put(struct store_view *v, const char *name, struct store_put **ret, struct err *err);
 
 /* Documents that are kept as they come. */

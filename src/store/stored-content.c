@@ -176,7 +176,8 @@ const char *content_coding(const struct content *c)
 	return c->coding;
 }
 
-/* The object of a segment, opened if it is not: in place of the one that was used least recently. */
+/* The object of a segment, opened if it is not: in place of the one that was used least
+ * recently. */
 static int object_of(struct content *c, uint32_t index, struct object **ret, struct err *err)
 {
 	struct open_object *slot = &c->open[0];

@@ -134,40 +134,34 @@ int store_upload_status(struct store_view *v, const char *repository, const char
 	return at ? 0 : upload_unknown(err, id);
 }
 
-/* Takes hold of a session, or takes it out of the table. */
-static int session_hold(struct store_view *v, const char *repository, const char *id,
-			int64_t offset, bool take_out, struct session **ret, struct err *err)
+/* Can a request have this session? Under sessions_lock. */
+static int session_check(struct session **at, const char *id, int64_t offset, struct err *err)
 {
-	struct session **at, *s;
-	int r = 0;
+	const struct session *s = at ? *at : NULL;
 
-	pthread_mutex_lock(&v->store->sessions_lock);
-	at = session_find(v, repository, id);
-	s = at ? *at : NULL;
-	if (!at)
-		r = upload_unknown(err, id);
-	else if (s->held)
-		r = err_set(err, E_CONFLICT, "another request is writing to this upload");
-	else if (offset != UPLOAD_ANY_OFFSET && (uint64_t)offset != s->received)
-		r = err_set(err, E_MISMATCH, "the upload stands at byte %llu, not at %lld",
-			    (unsigned long long)s->received, (long long)offset);
-	else if (take_out)
-		session_take_out(v->store, at);
-	else
-		s->held = true;
-	pthread_mutex_unlock(&v->store->sessions_lock);
-	if (r >= 0)
-		*ret = s;
-	return r;
+	if (!s)
+		return upload_unknown(err, id);
+	if (s->held)
+		return err_set(err, E_CONFLICT, "another request is writing to this upload");
+	if (offset != UPLOAD_ANY_OFFSET && (uint64_t)offset != s->received)
+		return err_set(err, E_MISMATCH, "the upload stands at byte %llu, not at %lld",
+			       (unsigned long long)s->received, (long long)offset);
+	return 0;
 }
 
 int store_upload_cancel(struct store_view *v, const char *repository, const char *id,
 			struct err *err)
 {
-	struct session *s;
-	int r = session_hold(v, repository, id, UPLOAD_ANY_OFFSET, true, &s, err);
+	struct session *s = NULL, **at;
+	int r;
 
+	pthread_mutex_lock(&v->store->sessions_lock);
+	at = session_find(v, repository, id);
+	r = session_check(at, id, UPLOAD_ANY_OFFSET, err);
 	if (r >= 0)
+		s = session_take_out(v->store, at);
+	pthread_mutex_unlock(&v->store->sessions_lock);
+	if (s)
 		session_free(s);
 	return r;
 }
@@ -184,11 +178,17 @@ static struct upload *upload_new(struct session *s, bool named)
 int store_upload_open(struct store_view *v, const char *repository, const char *id, int64_t offset,
 		      struct upload **ret, struct err *err)
 {
-	struct session *s;
-	int r = session_hold(v, repository, id, offset, false, &s, err);
+	struct session **at;
+	int r;
 
-	if (r >= 0)
-		*ret = upload_new(s, true);
+	pthread_mutex_lock(&v->store->sessions_lock);
+	at = session_find(v, repository, id);
+	r = session_check(at, id, offset, err);
+	if (r >= 0) {
+		(*at)->held = true;
+		*ret = upload_new(*at, true);
+	}
+	pthread_mutex_unlock(&v->store->sessions_lock);
 	return r;
 }
 

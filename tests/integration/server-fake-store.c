@@ -626,7 +626,7 @@ static void cut(struct strv *names, size_t n, bool *ret_more)
 	}
 }
 
-int store_tags(struct store_view *v, const char *repository, size_t n, const char *last,
+int store_tags(struct store_view *v, const char *repository, const struct store_page *page,
 	       struct strv *ret, bool *ret_more, struct err *err)
 {
 	cleanup_free char *prefix = xasprintf("%s ", repository);
@@ -634,21 +634,21 @@ int store_tags(struct store_view *v, const char *repository, size_t n, const cha
 	if (!store_repository_exists(v, repository, err))
 		return missing(err, repository);
 	pthread_mutex_lock(&lock);
-	list("tag", prefix, last, ret);
+	list("tag", prefix, page->last, ret);
 	pthread_mutex_unlock(&lock);
-	cut(ret, n, ret_more);
+	cut(ret, page->n, ret_more);
 	return 0;
 }
 
-int store_catalog(struct store_view *v, size_t n, const char *last, struct strv *ret,
+int store_catalog(struct store_view *v, const struct store_page *page, struct strv *ret,
 		  bool *ret_more, struct err *err)
 {
 	(void)v, (void)err;
 	pthread_mutex_lock(&lock);
-	list("manifest", "", last, ret);
-	list("blob", "", last, ret);
+	list("manifest", "", page->last, ret);
+	list("blob", "", page->last, ret);
 	pthread_mutex_unlock(&lock);
-	cut(ret, n, ret_more);
+	cut(ret, page->n, ret_more);
 	return 0;
 }
 

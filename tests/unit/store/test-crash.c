@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Killed at any point: what was acknowledged is there, nothing is torn, nothing is left over. Once at
- * random moments under load, once before each call that changes a file.
+ * Killed at any point: what was acknowledged is there, nothing is torn, nothing is left over.
+ * Once at random moments under load, once before each call that changes a file.
  */
 #include <dirent.h>
 #include <errno.h>

@@ -26,7 +26,8 @@ static void get_manifest(struct world *w, const char *repository, const char *re
 	assert_ok(store_manifest_get(w->f.root, repository, reference, ret, &w->f.err), w->f.err);
 }
 
-/* Every layer decodes to a tar that has the config's diffID; store layers hold the canonical form. */
+/* Every layer decodes to a tar that has the config's diffID; store layers hold the canonical
+ * form. */
 static void check_image(struct world *w, const struct manifest_bytes *bytes, enum codec codec)
 {
 	cleanup_manifest struct manifest m = {0};

@@ -4,6 +4,8 @@
 
 #include <nacre/json.h>
 
+#define PAGE(n, last) (&(struct store_page){n, last})
+
 static void simple_manifest(struct buf *ret, const char *note)
 {
 	ret->max = MANIFEST_BYTES_MAX;
@@ -128,25 +130,25 @@ static void test_tags(void **state)
 
 	(void)state;
 	fixture_open(&f);
-	assert_fails(store_tags(f.root, "r", 10, NULL, &tags, &is_more, &f.err), E_NOTFOUND, f.err,
-		     NULL);
+	assert_fails(store_tags(f.root, "r", PAGE(10, NULL), &tags, &is_more, &f.err), E_NOTFOUND,
+		     f.err, NULL);
 	for (int i = 0; i < 5; i++) {
 		char tag[8];
 
 		snprintf(tag, sizeof(tag), "t%d", 4 - i);
 		put_simple(&f, "r", tag, tag, i == 0 ? &first : NULL);
 	}
-	assert_ok(store_tags(f.root, "r", 2, NULL, &tags, &is_more, &f.err), f.err);
+	assert_ok(store_tags(f.root, "r", PAGE(2, NULL), &tags, &is_more, &f.err), f.err);
 	assert_int_equal(tags.len, 2);
 	assert_true(is_more);
 	assert_string_equal(tags.items[1], "t1");
 	strv_release(&tags);
-	assert_ok(store_tags(f.root, "r", 3, "t1", &tags, &is_more, &f.err), f.err);
+	assert_ok(store_tags(f.root, "r", PAGE(3, "t1"), &tags, &is_more, &f.err), f.err);
 	assert_int_equal(tags.len, 3);
 	assert_false(is_more);
 	assert_string_equal(tags.items[2], "t4");
 	strv_release(&tags);
-	assert_ok(store_tags(f.root, "r", 0, NULL, &tags, &is_more, &f.err), f.err);
+	assert_ok(store_tags(f.root, "r", PAGE(0, NULL), &tags, &is_more, &f.err), f.err);
 	assert_int_equal(tags.len, 0);
 	assert_true(is_more);
 	/* Several at once, all of them or none. */
@@ -191,12 +193,12 @@ static void test_catalog(void **state)
 	put_simple(&f, "b", "t", "1", &digest);
 	put_simple(&f, "a/x", "t", "1", NULL);
 	put_simple(&f, "c", "t", "1", NULL);
-	assert_ok(store_catalog(f.root, 2, NULL, &names, &more, &f.err), f.err);
+	assert_ok(store_catalog(f.root, PAGE(2, NULL), &names, &more, &f.err), f.err);
 	assert_int_equal(names.len, 2);
 	assert_true(more);
 	assert_string_equal(names.items[0], "a/x");
 	strv_release(&names);
-	assert_ok(store_catalog(f.root, 2, "b", &names, &more, &f.err), f.err);
+	assert_ok(store_catalog(f.root, PAGE(2, "b"), &names, &more, &f.err), f.err);
 	assert_int_equal(names.len, 1);
 	assert_false(more);
 	strv_release(&names);
@@ -204,7 +206,7 @@ static void test_catalog(void **state)
 	digest_format(text, &digest);
 	assert_ok(store_manifest_delete(f.root, "b", text, &f.err), f.err);
 	assert_int_equal(store_repository_exists(f.root, "b", &f.err), 0);
-	assert_ok(store_catalog(f.root, 10, NULL, &names, &more, &f.err), f.err);
+	assert_ok(store_catalog(f.root, PAGE(10, NULL), &names, &more, &f.err), f.err);
 	assert_int_equal(names.len, 2);
 	strv_release(&names);
 	fixture_close(&f);
