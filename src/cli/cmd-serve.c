@@ -136,7 +136,7 @@ static int read_option(struct serve_options *o, int c, struct err *err)
 		o->server.allow_write = true;
 		break;
 	case OPT_STORE_DIR:
-		o->store.store_dir = optarg;
+		o->store.root.store_dir = optarg;
 		break;
 	case OPT_TRUSTED_KEY:
 		r = optarg[0] == '@' ? add_key_file(o, optarg + 1, err)
@@ -145,7 +145,7 @@ static int read_option(struct serve_options *o, int c, struct err *err)
 	case OPT_PRIORITY:
 		r = read_number(optarg, "--priority", 1000000, &n, err);
 		if (r == 0)
-			o->store.priority = (int)n;
+			o->store.root.priority = (int)n;
 		break;
 	case OPT_DRAIN:
 		r = read_number(optarg, "--drain", DRAIN_MAX_S, &o->drain_s, err);
@@ -168,15 +168,15 @@ static int read_options(struct serve_options *o, int argc, char **argv, struct e
 	cli_operands(argc, argv, 0, 0, help);
 	if (!o->data)
 		return err_set(err, E_USAGE, "say where to keep everything: --data DIR");
-	if (store_dir_check(slice_str(o->store.store_dir)) < 0)
+	if (store_dir_check(slice_str(o->store.root.store_dir)) < 0)
 		return err_set(err, E_USAGE, "--store-dir '%s' is no store dir",
-			       o->store.store_dir);
+			       o->store.root.store_dir);
 	if (!o->n_listen) {
 		array_grow(o->listen, o->listen_cap, 1);
 		o->listen[o->n_listen++] = LISTEN_DEFAULT;
 	}
-	o->store.trusted = o->keys;
-	o->store.n_trusted = o->n_keys;
+	o->store.root.trusted = o->keys;
+	o->store.root.n_trusted = o->n_keys;
 	o->server.listen = o->listen;
 	o->server.n_listen = o->n_listen;
 	return 0;

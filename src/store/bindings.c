@@ -3,6 +3,7 @@
 
 #include "store/bindings.h"
 #include "store/garbage.h"
+#include "store/views.h"
 
 enum {
 	NAMES_IN_ERROR = 8,
@@ -23,7 +24,9 @@ static bool is_strong(enum attestation a)
 enum attestation attestation_of(const struct store_view *v, const struct path_info *info,
 				enum attestation otherwise)
 {
-	return v->n_trusted && path_info_verify(info, v->trusted, v->n_trusted) ? ATTEST_SIGNED
+	const struct view_policy *p = view_policy(v);
+
+	return p->n_trusted && path_info_verify(info, p->trusted, p->n_trusted) ? ATTEST_SIGNED
 										: otherwise;
 }
 
@@ -451,7 +454,7 @@ static int conflict(struct err *err, const struct binding *old, const struct pat
 		info->path.text, is, offered);
 }
 
-int binding_put(struct conn *c, struct store_view *v, const struct offer *o, struct err *err)
+static int put(struct conn *c, struct store_view *v, const struct offer *o, struct err *err)
 {
 	const struct path_info *info = o->info;
 	cleanup_binding struct binding old = {0};
@@ -478,4 +481,35 @@ int binding_put(struct conn *c, struct store_view *v, const struct offer *o, str
 		     : is_strong(o->attested) && !is_strong(old.attested))
 		return binding_replace(c, v, &old, o, err);
 	return conflict(err, &old, info);
+}
+
+/* Signs as the view's policy says; never merely because an image brought the path. */
+static int offer_sign(const struct view_policy *p, const struct offer *o, struct path_info *ret,
+		      struct err *err)
+{
+	int r = 0;
+
+	path_info_copy(ret, o->info);
+	if (o->attested == ATTEST_IMAGE && !p->sign_images)
+		return 0;
+	for (size_t i = 0; i < p->n_signing && r >= 0; i++)
+		r = path_info_sign(ret, &p->signing[i], err);
+	strv_sort_unique(&ret->signatures);
+	return r;
+}
+
+int binding_put(struct conn *c, struct store_view *v, const struct offer *o, struct err *err)
+{
+	const struct view_policy *p = view_policy(v);
+	cleanup_path_info struct path_info info = {0};
+	struct offer offer = {&info, o->nar, o->attested};
+	int r;
+
+	if (p->require_signatures && !is_strong(o->attested))
+		return err_set(err, E_DENIED,
+			       "%s is neither signed by a key that is trusted here nor"
+			       " content-addressed",
+			       o->info->path.text);
+	r = offer_sign(p, o, &info, err);
+	return r < 0 ? r : put(c, v, &offer, err);
 }

@@ -45,7 +45,7 @@ struct offer {
 	enum attestation attested;
 };
 /* Inside a transaction. E_CONFLICT: something else stands; E_NOTFOUND: references that the view
- * lacks, named; E_LIMIT: after these nothing was changed. Equal to what stands, it adds what is
+ * lacks, named; E_LIMIT; E_DENIED: the view wants a signature: after these nothing was changed. Equal to what stands, it adds what is
  * new (signatures). */
 int binding_put(struct conn *c, struct store_view *v, const struct offer *offer, struct err *err);
 /* ATTEST_SIGNED if a key that the view trusts signed it, else `otherwise`. */

@@ -350,7 +350,7 @@ int claims_bind(struct conn *c, struct store_view *v, struct claims *claims, siz
 
 		if (r >= 0) {
 			bound++;
-		} else if (r == E_CONFLICT || r == E_NOTFOUND || r == E_LIMIT) {
+		} else if (r == E_CONFLICT || r == E_NOTFOUND || r == E_LIMIT || r == E_DENIED) {
 			claims_refuse(claims, 1, "%s", why.text);
 		} else {
 			*err = why;

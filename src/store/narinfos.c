@@ -4,6 +4,7 @@
 
 #include "store/bindings.h"
 #include "store/stored-content.h"
+#include "store/views.h"
 
 /* ---- nix-cache-info ---- */
 
@@ -14,7 +15,8 @@ int store_cache_info(struct store_view *v, struct buf *ret, struct err *err)
 	if (!view_store_dir(v, dir))
 		return err_set(err, E_NOTFOUND,
 			       "no store directory is configured, and nothing was put yet");
-	if (buf_addf(ret, "StoreDir: %s\nWantMassQuery: 1\nPriority: %d\n", dir, v->priority) < 0)
+	if (buf_addf(ret, "StoreDir: %s\nWantMassQuery: 1\nPriority: %d\n", dir,
+		     view_policy(v)->priority) < 0)
 		return err_set(err, E_LIMIT, "no room for the text");
 	return 0;
 }

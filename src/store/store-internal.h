@@ -4,20 +4,21 @@
 #define NACRE_STORE_INTERNAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "base/mem.h"
 #include "store/db.h"
 #include "store/store.h"
 
-struct session; /* uploads.c */
-struct making;  /* made.c */
+struct session;     /* uploads.c */
+struct making;      /* made.c */
+struct view_policy; /* views.h */
 
 struct store_view {
 	struct store *store; /* borrowed */
 	int64_t id;
-	struct public_key *trusted; /* owned */
-	size_t n_trusted;
-	int priority;
+	char *name;                         /* owned; "" is the root */
+	struct view_policy *_Atomic policy; /* owned */
 	pthread_rwlock_t lock;
 	/* Empty: not known yet; never changes once set. Under the lock. */
 	char store_dir[STORE_DIR_MAX + 1];
@@ -27,7 +28,11 @@ struct store {
 	struct db *db;                               /* owned */
 	int dirfd, objects_fd, incoming_fd, lock_fd; /* owned */
 	struct store_options options;                /* its pointers are not valid */
-	struct store_view root;
+	struct store_view *root;                     /* borrowed from views */
+
+	pthread_mutex_t views_lock;
+	struct store_view **views; /* owned; under views_lock */
+	size_t n_views, views_cap; /* under views_lock */
 
 	pthread_mutex_t sessions_lock;
 	struct session **sessions; /* owned table of chains; under sessions_lock */

@@ -9,6 +9,7 @@
 #include "store/garbage.h"
 #include "store/objects.h"
 #include "store/uploads.h"
+#include "store/views.h"
 
 #define VERSION_TEXT "nacre store 1\n"
 
@@ -102,89 +103,16 @@ static int database_open(struct store *s, const char *dir, struct err *err)
 	return db_open(&s->db, path, err);
 }
 
-static int view_open_job(struct conn *c, void *arg, struct err *err)
-{
-	struct store_view *v = arg;
-	struct query q;
-	int r;
-
-	query_init(&q, c, "INSERT OR IGNORE INTO view (name) VALUES ('')");
-	r = query_run(&q, err);
-	if (r < 0)
-		return r;
-	if (v->store_dir[0]) {
-		query_init(&q, c,
-			   "UPDATE view SET store_dir = ?1 WHERE name = '' AND store_dir IS NULL");
-		query_bind_str(&q, 1, v->store_dir);
-		r = query_run(&q, err);
-	}
-	return r;
-}
-
-static int view_read(struct store_view *v, struct err *err)
-{
-	struct conn *c = reader(v, err);
-	struct query q;
-	int r;
-
-	if (!c)
-		return err->code;
-	query_init(&q, c, "SELECT id, coalesce(store_dir, '') FROM view WHERE name = ''");
-	r = query_step(&q, err);
-	if (r > 0) {
-		struct slice dir = query_bytes(&q, 1);
-
-		v->id = query_int(&q, 0);
-		if (v->store_dir[0] && !slice_equal_str(dir, v->store_dir))
-			r = err_set(err, E_CONFLICT, "this store holds paths of %.*s, not of %s",
-				    (int)dir.len, (const char *)dir.data, v->store_dir);
-		else if (dir.len <= STORE_DIR_MAX)
-			memcpy(v->store_dir, dir.data, dir.len);
-	}
-	query_end(&q);
-	reader_done(v, c);
-	return r < 0 ? r : 0;
-}
-
-static int root_open(struct store *s, const struct store_options *options, struct err *err)
-{
-	struct store_view *v = &s->root;
-	int r;
-
-	v->priority = options->priority;
-	v->n_trusted = options->n_trusted;
-	if (v->n_trusted)
-		v->trusted = xmemdup(options->trusted, v->n_trusted * sizeof(*v->trusted));
-	if (options->store_dir) {
-		if (store_dir_check(slice_str(options->store_dir)) < 0)
-			return err_set(err, E_INVALID, "'%s' is not a store directory",
-				       options->store_dir);
-		memcpy(v->store_dir, options->store_dir, strlen(options->store_dir));
-	}
-	r = db_write(s->db, view_open_job, v, err);
-	return r < 0 ? r : view_read(v, err);
-}
-
-bool view_store_dir(struct store_view *v, char *ret)
-{
-	pthread_rwlock_rdlock(&v->lock);
-	memcpy(ret, v->store_dir, sizeof(v->store_dir));
-	pthread_rwlock_unlock(&v->lock);
-	return ret[0] != '\0';
-}
-
 static struct store *store_alloc(const struct store_options *options)
 {
 	struct store *s = xcalloc(1, sizeof(*s));
 
 	s->dirfd = s->objects_fd = s->incoming_fd = s->lock_fd = -1;
 	s->options = *options;
-	s->options.store_dir = NULL;
-	s->options.trusted = NULL;
+	s->options.root = (struct store_view_options){0};
 	s->options.architecture = options->architecture ? xstrdup(options->architecture) : NULL;
 	s->sessions = xcalloc(SESSION_SLOTS, sizeof(*s->sessions));
-	s->root.store = s;
-	pthread_rwlock_init(&s->root.lock, NULL);
+	pthread_mutex_init(&s->views_lock, NULL);
 	pthread_mutex_init(&s->sessions_lock, NULL);
 	pthread_mutex_init(&s->contents_lock, NULL);
 	pthread_mutex_init(&s->garbage_lock, NULL);
@@ -214,7 +142,7 @@ static int store_start(struct store *s, const char *dir, const struct store_opti
 		r = database_open(s, dir, err);
 	if (r >= 0)
 		r = incoming_recover(s, err);
-	return r < 0 ? r : root_open(s, options, err);
+	return r < 0 ? r : store_view_open(&s->root, s, "", &options->root, err);
 }
 
 int store_open(struct store **ret, const char *dir, const struct store_options *options,
@@ -241,7 +169,8 @@ void store_close(struct store *s)
 		return;
 	sessions_expire(s, INT64_MAX);
 	db_close(s->db);
-	pthread_rwlock_destroy(&s->root.lock);
+	views_close(s);
+	pthread_mutex_destroy(&s->views_lock);
 	pthread_mutex_destroy(&s->sessions_lock);
 	pthread_mutex_destroy(&s->contents_lock);
 	pthread_mutex_destroy(&s->garbage_lock);
@@ -249,17 +178,11 @@ void store_close(struct store *s)
 	pthread_cond_destroy(&s->making_done);
 	free(s->sessions);
 	free((char *)(uintptr_t)s->options.architecture);
-	free(s->root.trusted);
 	close_fd(&s->incoming_fd);
 	close_fd(&s->objects_fd);
 	close_fd(&s->lock_fd);
 	close_fd(&s->dirfd);
 	free(s);
-}
-
-struct store_view *store_root(struct store *s)
-{
-	return &s->root;
 }
 
 int store_maintain(struct store *s, struct err *err)

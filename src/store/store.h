@@ -39,13 +39,28 @@
 struct store;
 struct store_view; /* a name space of the server (SPEC nacre 1); borrowed from the store */
 
-struct store_options {
-	/* Of the root view; NULL: the first nix-cache-info that is put decides. */
+/* What the operator of a view wants. */
+struct store_view_options {
+	/* NULL: the first nix-cache-info that is put decides. */
 	const char *store_dir;
-	/* Keys whose signatures bind a path in the root view; copied. */
+	/* Keys whose signatures bind a path; copied. */
 	const struct public_key *trusted;
 	size_t n_trusted;
+	/* Keys that the server signs with when a path is bound; copied. By a narinfo, or where the
+	 * path is signed by a trusted key or content-addressed. */
+	const struct secret_key *signing;
+	size_t n_signing;
+	bool sign_images; /* also what an image alone bound */
+	/* Bind only what a trusted key signed or what is content-addressed. */
+	bool require_signatures;
 	int priority; /* of the cache, in nix-cache-info; lower wins, cache.nixos.org has 40 */
+};
+
+#define STORE_VIEW_OPTIONS_INIT \
+	((struct store_view_options){.store_dir = STORE_DIR_DEFAULT, .priority = 30})
+
+struct store_options {
+	struct store_view_options root; /* of the root view */
 	uint64_t nar_max_bytes; /* largest NAR and largest uncompressed layer that is taken */
 	/* What a decoder may put out: so much, and beyond it so many times its input (a sparse file
 	 * is no bomb). */
@@ -61,8 +76,7 @@ struct store_options {
 
 #define STORE_OPTIONS_INIT                       \
 	((struct store_options){                 \
-		.store_dir = STORE_DIR_DEFAULT,  \
-		.priority = 30,                  \
+		.root = STORE_VIEW_OPTIONS_INIT, \
 		.nar_max_bytes = 64ull << 30,    \
 		.decode_free_bytes = 8ull << 30, \
 		.decode_ratio_max = 1024,        \
@@ -79,8 +93,17 @@ int store_open(struct store **ret, const char *dir, const struct store_options *
 /* No handle of the store may be in use any more. */
 void store_close(struct store *s);
 
-/* The root view. Valid until store_close(). */
+/* The root view. Views are valid until store_close(). */
 struct store_view *store_root(struct store *s);
+/* Another view (made if it is new), or one that is open with other options, which hold from then
+ * on for all its users. `name` is "" or has the grammar of a repository. E_INVALID; E_CONFLICT: it
+ * holds paths of another store dir. */
+int store_view_open(struct store_view **ret, struct store *s, const char *name,
+		    const struct store_view_options *options, struct err *err);
+/* NULL: it was not opened. */
+struct store_view *store_view_find(struct store *s, struct slice name);
+/* Borrowed. */
+const char *store_view_name(const struct store_view *v);
 
 /* Drops upload sessions that were idle too long, and empties what can be emptied. To be called now
  * and then, from any one thread. */

@@ -47,13 +47,13 @@ static void test_open(void **state)
 	assert_fails(store_open(&second, f.dir, &f.options, &err), E_CONFLICT, err, "in use");
 	fixture_reopen(&f);
 	/* Another store dir than that of the paths in it. */
-	f.options.store_dir = "/gnu/store";
+	f.options.root.store_dir = "/gnu/store";
 	store_close(f.store);
 	f.store = NULL;
 	assert_fails(store_open(&second, f.dir, &f.options, &err), E_CONFLICT, err, "/nix/store");
-	f.options.store_dir = "/nix/store/";
+	f.options.root.store_dir = "/nix/store/";
 	assert_fails(store_open(&second, f.dir, &f.options, &err), E_INVALID, err, "/nix/store/");
-	f.options.store_dir = "/nix/store";
+	f.options.root.store_dir = "/nix/store";
 	fixture_reopen(&f);
 	store_close(f.store);
 	/* A newer layout is left alone. */

@@ -46,7 +46,7 @@ static void test_cache_info(void **state)
 
 	/* Without one, the first decides, for ever. */
 	f = (struct fixture){.options = STORE_OPTIONS_INIT};
-	f.options.store_dir = NULL;
+	f.options.root.store_dir = NULL;
 	fixture_open(&f);
 	buf_reset(&text);
 	assert_fails(store_cache_info(f.root, &text, &f.err), E_NOTFOUND, f.err, NULL);
@@ -279,8 +279,8 @@ static void test_trust(void **state)
 	assert_ok(secret_key_generate(&key, "trusted-1", &f.err), f.err);
 	assert_ok(secret_key_generate(&foreign, "foreign-1", &f.err), f.err);
 	secret_key_public(&public, &key);
-	f.options.trusted = &public;
-	f.options.n_trusted = 1;
+	f.options.root.trusted = &public;
+	f.options.root.n_trusted = 1;
 	fixture_open(&f);
 	nar_of(&one, (struct entry[]){{NULL, "one"}}, 1);
 	nar_of(&two, (struct entry[]){{NULL, "two"}}, 1);
@@ -358,8 +358,8 @@ static void test_same_nar_other_references(void **state)
 	(void)state;
 	assert_ok(secret_key_generate(&key, "trusted-1", &f.err), f.err);
 	secret_key_public(&public, &key);
-	f.options.trusted = &public;
-	f.options.n_trusted = 1;
+	f.options.root.trusted = &public;
+	f.options.root.n_trusted = 1;
 	fixture_open(&f);
 	nar_of(&nar, (struct entry[]){{NULL, "dep"}}, 1);
 	put_path(&f, "dep", buf_slice(&nar), NULL, CODEC_XZ);

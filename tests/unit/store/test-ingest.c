@@ -507,8 +507,8 @@ static void test_signed_image(void **state)
 	(void)state;
 	assert_ok(secret_key_generate(&key, "k-1", &err), err);
 	secret_key_public(&public, &key);
-	w.f.options.trusted = &public;
-	w.f.options.n_trusted = 1;
+	w.f.options.root.trusted = &public;
+	w.f.options.root.n_trusted = 1;
 	world_make(&w);
 	nar_of(&other, (struct entry[]){{NULL, "another lib"}}, 1);
 	put_path(&w.f, "lib", buf_slice(&other), NULL, CODEC_XZ);

@@ -299,8 +299,8 @@ static void test_replaced(void **state)
 	(void)state;
 	assert_ok(secret_key_generate(&key, "k", &w.f.err), w.f.err);
 	secret_key_public(&public, &key);
-	w.f.options.trusted = &public;
-	w.f.options.n_trusted = 1;
+	w.f.options.root.trusted = &public;
+	w.f.options.root.n_trusted = 1;
 	world_make(&w);
 	upload_world(&w);
 	tag_of(tag, "app", "");
