@@ -222,7 +222,13 @@ static int on_seek(void *arg, curl_off_t offset, int origin)
 {
 	struct transfer *t = arg;
 
-	if (offset != 0 || origin != SEEK_SET || !t->req.body->rewind)
+	if (offset != 0 || origin != SEEK_SET)
+		return CURL_SEEKFUNC_CANTSEEK;
+	/* libcurl 8 rewinds before it sends on another connection, whether anything was read or
+	 * not. */
+	if (!t->body_touched)
+		return CURL_SEEKFUNC_OK;
+	if (!t->req.body->rewind)
 		return CURL_SEEKFUNC_CANTSEEK;
 	return t->req.body->rewind(t->req.body, &t->err) < 0 ? CURL_SEEKFUNC_FAIL
 							     : CURL_SEEKFUNC_OK;

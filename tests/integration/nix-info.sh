@@ -25,7 +25,10 @@ for path, i in sorted(json.load(sys.stdin).items()):
 theirs() {
     python3 -c '
 import json, sys
-for i in sorted(json.load(sys.stdin), key=lambda i: i["path"]):
+infos = json.load(sys.stdin) # a list until Nix 2.18, by path since then
+if isinstance(infos, dict):
+    infos = [dict(info, path=path) for path, info in infos.items()]
+for i in sorted(infos, key=lambda i: i["path"]):
     print(i["path"], i["narHash"], i["narSize"], i.get("deriver"), i.get("ca"), *sorted(i["references"]), *sorted(i.get("signatures", [])))'
 }
 sri() {
@@ -37,8 +40,9 @@ for line in sys.stdin:
         words[1] = subprocess.run(["nix", "hash", "to-sri", words[1]], capture_output=True, text=True).stdout.strip()
     print(*words)'
 }
+# Without the index of the log: readers may mark in it that they read.
 state() {
-    (cd "$1/nix/var/nix/db" && find . -type f ! -name '*.lock' -printf '%p %s %T@\n' | sort && sha256sum db.sqlite)
+    (cd "$1/nix/var/nix/db" && find . -type f ! -name '*.lock' ! -name '*-shm' -printf '%p %s %T@\n' | sort && sha256sum db.sqlite)
 }
 
 before=$(state "$S")
