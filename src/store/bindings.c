@@ -240,8 +240,8 @@ static int row_insert(struct conn *c, const struct store_view *v, const struct o
 		return r;
 	query_init(&q, c,
 		   "INSERT INTO binding (view, hash_part, base, nar, attested, refs, deriver,"
-		   " signatures, ca, narinfo, added)"
-		   " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)");
+		   " signatures, ca, narinfo, added, bytes)"
+		   " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)");
 	query_bind_int(&q, 1, v->id);
 	query_bind_text(&q, 2, store_path_hash_part(&o->info->path));
 	query_bind_str(&q, 3, store_path_base(&o->info->path));
@@ -253,6 +253,7 @@ static int row_insert(struct conn *c, const struct store_view *v, const struct o
 	query_bind_str(&q, 9, o->info->ca);
 	query_bind_text(&q, 10, buf_slice(&t.narinfo));
 	query_bind_int(&q, 11, now_seconds());
+	query_bind_int(&q, 12, (int64_t)o->nar->file_size);
 	r = query_run(&q, err);
 	if (r >= 0)
 		*ret_id = conn_last_id(c);
@@ -269,7 +270,8 @@ static int row_update(struct conn *c, int64_t id, const struct offer *o, struct 
 		return r;
 	query_init(&q, c,
 		   "UPDATE binding SET nar = ?2, attested = ?3, refs = ?4, deriver = ?5,"
-		   " signatures = ?6, ca = ?7, narinfo = ?8 WHERE id = ?1");
+		   " signatures = ?6, ca = ?7, narinfo = ?8,"
+		   " bytes = CASE nar WHEN ?2 THEN bytes ELSE ?9 END WHERE id = ?1");
 	query_bind_int(&q, 1, id);
 	query_bind_int(&q, 2, o->nar->id);
 	query_bind_int(&q, 3, o->attested);
@@ -278,6 +280,7 @@ static int row_update(struct conn *c, int64_t id, const struct offer *o, struct 
 	query_bind_text(&q, 6, slice_make(t.signatures.data, t.signatures.len));
 	query_bind_str(&q, 7, o->info->ca);
 	query_bind_text(&q, 8, buf_slice(&t.narinfo));
+	query_bind_int(&q, 9, (int64_t)o->nar->file_size);
 	return query_run(&q, err);
 }
 

@@ -10,9 +10,13 @@
 
 enum { BUSY_MS = 10000 };
 
-static const char schema[] =
+/* What makes of a database of version i one of version i + 1; 0: an empty one. */
+static const char *const upgrades[DB_VERSION] = {
 #include "schema.inc"
-	;
+	,
+#include "upgrade-2.inc"
+	,
+};
 
 int db_error(struct err *err, sqlite3 *handle, int rc, const char *what)
 {
@@ -87,6 +91,7 @@ static int version_get(struct conn *c, int *ret, struct err *err)
 	return rc == SQLITE_ROW ? 0 : db_error(err, c->handle, rc, "read the version");
 }
 
+/* In one transaction: a crash leaves the old version, and nothing else has the database open. */
 static int schema_apply(struct conn *c, struct err *err)
 {
 	int version, r = version_get(c, &version, err);
@@ -94,14 +99,14 @@ static int schema_apply(struct conn *c, struct err *err)
 
 	if (r < 0 || version == DB_VERSION)
 		return r;
-	if (version != 0)
+	if (version < 0 || version > DB_VERSION)
 		return err_set(err, E_UNSUPPORTED,
 			       "the database has version %d, this program knows version %d: use a "
 			       "newer one",
 			       version, DB_VERSION);
 	r = conn_exec(c, "BEGIN EXCLUSIVE", err);
-	if (r >= 0)
-		r = conn_exec(c, schema, err);
+	for (; version < DB_VERSION && r >= 0; version++)
+		r = conn_exec(c, upgrades[version], err);
 	snprintf(sql, sizeof(sql), "PRAGMA user_version=%d; COMMIT", DB_VERSION);
 	return r >= 0 ? conn_exec(c, sql, err) : r;
 }

@@ -203,7 +203,9 @@ static int blob_note(struct conn *c, int64_t manifest, int64_t blob, struct err 
 {
 	struct query q;
 
-	query_init(&q, c, "INSERT OR IGNORE INTO manifest_blob (manifest, blob) VALUES (?1, ?2)");
+	query_init(&q, c,
+		   "INSERT OR IGNORE INTO manifest_blob (manifest, blob, repository)"
+		   " VALUES (?1, ?2, (SELECT repository FROM manifest WHERE id = ?1))");
 	query_bind_int(&q, 1, manifest);
 	query_bind_int(&q, 2, blob);
 	return query_run(&q, err);
@@ -214,7 +216,8 @@ static int member_note(struct conn *c, int64_t manifest, const struct hash *dige
 	struct query q;
 
 	query_init(&q, c,
-		   "INSERT OR IGNORE INTO manifest_member (manifest, digest) VALUES (?1, ?2)");
+		   "INSERT OR IGNORE INTO manifest_member (manifest, digest, repository)"
+		   " VALUES (?1, ?2, (SELECT repository FROM manifest WHERE id = ?1))");
 	query_bind_int(&q, 1, manifest);
 	query_bind_hash(&q, 2, digest);
 	return query_run(&q, err);

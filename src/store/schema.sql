@@ -1,4 +1,5 @@
 -- What the server keeps, without the bulk bytes. Embedded into the program; see docs/architecture.md, "The server's store".
+-- This is version 1, and stays as it is; upgrade-2.sql and so on are applied behind it.
 --
 -- A digest is 32 bytes (sha256) or 64 (sha512). Times are seconds since the epoch. Names of tables are singular; a column
 -- that is called like a table holds an id of it. A table of large rows is a rowid table with an index, one of small rows is
