@@ -4,31 +4,31 @@
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 
-#include <nacre/encode.h>
-#include <nacre/pathinfo.h>
-
-#include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "serve/server.h"
+#include "serve/settings.h"
 #include "store/store.h"
 
-enum { MAINTAIN_S = 300, DRAIN_DEFAULT_S = 30, DRAIN_MAX_S = 24 * 3600, KEY_FILE_MAX = 64 << 10 };
-
-#define LISTEN_DEFAULT "127.0.0.1:5000"
+enum { MAINTAIN_S = 300 };
 
 static const char help[] =
-	"Usage: nacre serve --data DIR [OPTION]...\n"
+	"Usage: nacre serve [--config FILE] [--data DIR] [OPTION]...\n"
 	"\n"
 	"Serves an OCI registry (/v2/) and a Nix binary cache (/nix-cache-info) over one store:\n"
-	"  nix copy --to http://" LISTEN_DEFAULT " PATH; podman pull " LISTEN_DEFAULT "/nix:HASH\n"
+	"  nix copy --to http://127.0.0.1:5000 PATH; podman pull 127.0.0.1:5000/nix:HASH\n"
 	"\n"
+	"      --config FILE       the configuration; docs/configuration.md lists its keys\n"
+	"      --set KEY=VALUE     any key of the configuration, over what the file says; may be\n"
+	"                          repeated: --set limits.body=1GiB --set views.team.priority=20\n"
+	"      --check             reads the configuration, says what is wrong with it, and ends\n"
 	"      --data DIR          where everything is kept; made if it is missing\n"
 	"      --listen ADDRESS    HOST:PORT, [IPv6]:PORT, :PORT (everywhere) or unix:PATH; may "
 	"be\n"
-	"                          repeated (default: " LISTEN_DEFAULT ")\n"
+	"                          repeated (default: 127.0.0.1:5000)\n"
 	"      --allow-write       take writes from anywhere; without it, from this machine alone\n"
 	"      --store-dir DIR     the Nix store dir of the cache (default: /nix/store)\n"
 	"      --trusted-key KEY   a public key (name:base64), or @FILE with one a line, whose\n"
@@ -37,67 +37,16 @@ static const char help[] =
 	"                          (default: 30)\n"
 	"      --drain SECONDS     how long requests in progress may go on after SIGTERM\n"
 	"                          (default: 30)\n"
-	"      --no-access-log     no line on stderr for each request\n";
-
-struct serve_options {
-	const char *data;    /* borrowed from argv */
-	const char **listen; /* owned; items borrowed from argv */
-	size_t n_listen, listen_cap;
-	struct public_key *keys; /* owned */
-	size_t n_keys, keys_cap;
-	unsigned drain_s;
-	struct store_options store;
-	struct server_options server;
-};
-
-static void options_release(struct serve_options *o)
-{
-	free(o->listen);
-	free(o->keys);
-}
-
-static int add_key(struct serve_options *o, struct slice text, struct err *err)
-{
-	array_grow(o->keys, o->keys_cap, o->n_keys + 1);
-	if (public_key_parse(&o->keys[o->n_keys], text) < 0)
-		return err_set(err, E_USAGE, "'%.*s' is no public key: say name:base64",
-			       (int)(text.len < 200 ? text.len : 200), (const char *)text.data);
-	o->n_keys++;
-	return 0;
-}
-
-static int add_key_file(struct serve_options *o, const char *path, struct err *err)
-{
-	cleanup_buf struct buf text = BUF_INIT(KEY_FILE_MAX);
-	int r = read_file_at(AT_FDCWD, path, KEY_FILE_MAX, &text, err);
-	struct slice rest = buf_slice(&text);
-
-	while (r == 0 && rest.len) {
-		const uint8_t *end = memchr(rest.data, '\n', rest.len);
-		struct slice line =
-			slice_make(rest.data, end ? (size_t)(end - rest.data) : rest.len);
-
-		slice_advance(&rest, line.len + (end ? 1 : 0));
-		if (line.len && line.data[0] != '#')
-			r = add_key(o, line, err);
-	}
-	return r < 0 ? err_wrap(err, "trusted keys in %s", path) : 0;
-}
-
-static int read_number(const char *text, const char *option, unsigned max, unsigned *ret,
-		       struct err *err)
-{
-	uint64_t n;
-
-	if (parse_u64(&n, slice_str(text)) < 0 || n > max)
-		return err_set(err, E_USAGE, "%s takes a number up to %u, not '%s'", option, max,
-			       text);
-	*ret = (unsigned)n;
-	return 0;
-}
+	"      --no-access-log     no line on stderr for each request\n"
+	"\n"
+	"SIGHUP reads the configuration again; SIGTERM ends the server when the requests in\n"
+	"progress have.\n";
 
 enum {
-	OPT_DATA = CLI_OPT,
+	OPT_CONFIG = CLI_OPT,
+	OPT_SET,
+	OPT_CHECK,
+	OPT_DATA,
 	OPT_LISTEN,
 	OPT_ALLOW_WRITE,
 	OPT_STORE_DIR,
@@ -108,6 +57,9 @@ enum {
 };
 
 static const struct option options[] = {
+	{"config", required_argument, NULL, OPT_CONFIG},
+	{"set", required_argument, NULL, OPT_SET},
+	{"check", no_argument, NULL, OPT_CHECK},
 	{"data", required_argument, NULL, OPT_DATA},
 	{"listen", required_argument, NULL, OPT_LISTEN},
 	{"allow-write", no_argument, NULL, OPT_ALLOW_WRITE},
@@ -119,67 +71,98 @@ static const struct option options[] = {
 	{0},
 };
 
-static int read_option(struct serve_options *o, int c, struct err *err)
-{
-	unsigned n;
-	int r = 0;
+/* The command line, as it stands over the file each time that one is read. */
+struct override {
+	int option;
+	const char *value; /* borrowed from argv */
+};
 
-	switch (c) {
-	case OPT_DATA:
-		o->data = optarg;
-		break;
-	case OPT_LISTEN:
-		array_grow(o->listen, o->listen_cap, o->n_listen + 1);
-		o->listen[o->n_listen++] = optarg;
-		break;
-	case OPT_ALLOW_WRITE:
-		o->server.allow_write = true;
-		break;
-	case OPT_STORE_DIR:
-		o->store.root.store_dir = optarg;
-		break;
-	case OPT_TRUSTED_KEY:
-		r = optarg[0] == '@' ? add_key_file(o, optarg + 1, err)
-				     : add_key(o, slice_str(optarg), err);
-		break;
-	case OPT_PRIORITY:
-		r = read_number(optarg, "--priority", 1000000, &n, err);
-		if (r == 0)
-			o->store.root.priority = (int)n;
-		break;
-	case OPT_DRAIN:
-		r = read_number(optarg, "--drain", DRAIN_MAX_S, &o->drain_s, err);
-		break;
-	case OPT_NO_ACCESS_LOG:
-		o->server.access_log = false;
-		break;
+struct command_line {
+	const char *config; /* borrowed from argv */
+	bool check;
+	struct override *overrides; /* owned */
+	size_t n, cap;
+};
+
+static void read_options(struct command_line *line, int argc, char **argv)
+{
+	int c;
+
+	while ((c = cli_getopt(argc, argv, "", options, help)) != -1) {
+		if (c == OPT_CONFIG) {
+			line->config = optarg;
+		} else if (c == OPT_CHECK) {
+			line->check = true;
+		} else {
+			array_grow(line->overrides, line->cap, line->n + 1);
+			line->overrides[line->n++] = (struct override){c, optarg};
+		}
 	}
-	return r;
+	cli_operands(argc, argv, 0, 0, help);
 }
 
-static int read_options(struct serve_options *o, int argc, char **argv, struct err *err)
-{
-	int c, r = 0;
+/* The options that are short for a key. */
+static const struct {
+	int option;
+	const char *map, *key;
+	const char *value; /* NULL: the option's */
+	bool list;
+} shorts[] = {
+	{OPT_DATA, NULL, "data", NULL, false},
+	{OPT_LISTEN, NULL, "listen", NULL, true},
+	{OPT_ALLOW_WRITE, NULL, "allow-write", "true", false},
+	{OPT_STORE_DIR, "root", "store-dir", NULL, false},
+	{OPT_TRUSTED_KEY, "root", "trusted-keys", NULL, true},
+	{OPT_PRIORITY, "root", "priority", NULL, false},
+	{OPT_DRAIN, NULL, "drain", NULL, false},
+	{OPT_NO_ACCESS_LOG, NULL, "access-log", "false", false},
+};
 
-	while (r == 0 && (c = cli_getopt(argc, argv, "", options, help)) != -1)
-		r = read_option(o, c, err);
+static int override_apply(struct config *tree, const struct override *o, bool *seen,
+			  struct err *err)
+{
+	struct config *map = tree;
+	const char *value;
+	size_t i = 0;
+	int r;
+
+	if (o->option == OPT_SET)
+		return config_set(tree, slice_str(o->value), err);
+	while (shorts[i].option != o->option)
+		i++;
+	value = shorts[i].value ? shorts[i].value : o->value;
+	r = shorts[i].map ? config_make_map(tree, shorts[i].map, &map, err) : 0;
 	if (r < 0)
 		return r;
-	cli_operands(argc, argv, 0, 0, help);
-	if (!o->data)
-		return err_set(err, E_USAGE, "say where to keep everything: --data DIR");
-	if (store_dir_check(slice_str(o->store.root.store_dir)) < 0)
-		return err_set(err, E_USAGE, "--store-dir '%s' is no store dir",
-			       o->store.root.store_dir);
-	if (!o->n_listen) {
-		array_grow(o->listen, o->listen_cap, 1);
-		o->listen[o->n_listen++] = LISTEN_DEFAULT;
-	}
-	o->store.root.trusted = o->keys;
-	o->store.root.n_trusted = o->n_keys;
-	o->server.listen = o->listen;
-	o->server.n_listen = o->n_listen;
+	/* The first one stands for what the file says, further ones beside it. */
+	if (shorts[i].list && seen[i])
+		config_add(map, shorts[i].key, value);
+	else
+		config_put(map, shorts[i].key, value);
+	seen[i] = true;
 	return 0;
+}
+
+static int load(struct settings **ret, const struct command_line *line, struct err *err)
+{
+	bool seen[ARRAY_LEN(shorts)] = {false};
+	struct config *tree = NULL;
+	int r = 0;
+
+	if (line->config)
+		r = config_read(&tree, line->config, err);
+	else
+		tree = config_new();
+	for (size_t i = 0; i < line->n && r == 0; i++)
+		r = override_apply(tree, &line->overrides[i], seen, err);
+	if (r < 0) {
+		config_free(tree);
+		return r;
+	}
+	r = settings_read(ret, tree, err);
+	if (r < 0 && !line->config)
+		err->code = E_USAGE;
+	return r;
 }
 
 /* Tells systemd (Type=notify), if it started us. */
@@ -201,8 +184,28 @@ static void notify(const char *state)
 		log_warn("cannot notify %s: %s", path, strerror(errno));
 }
 
+static void reload(struct server *server, const struct command_line *line)
+{
+	struct settings *settings = NULL;
+	struct err err = ERR_INIT;
+	struct timespec now;
+	char state[80];
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%lld",
+		 (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+	notify(state);
+	if (load(&settings, line, &err) < 0 || server_reload(server, settings, &err) < 0)
+		log_error("the configuration stays as it was: %s", err.text);
+	else
+		log_info("the configuration was read again");
+	settings_unref(settings);
+	notify("READY=1");
+}
+
 /* Until a signal says to stop. */
-static void wait_for_end(struct store *store, const sigset_t *signals)
+static void run(struct server *server, struct store *store, const struct command_line *line,
+		const sigset_t *signals)
 {
 	const struct timespec period = {MAINTAIN_S, 0};
 
@@ -212,30 +215,36 @@ static void wait_for_end(struct store *store, const sigset_t *signals)
 
 		if (got == SIGTERM || got == SIGINT)
 			return;
-		if (store_maintain(store, &err) < 0)
+		if (got == SIGHUP)
+			reload(server, line);
+		else if (store_maintain(store, &err) < 0)
 			log_error("%s", err.text);
 	}
 }
 
-static int serve(const struct serve_options *o, const sigset_t *signals, struct err *err)
+static int serve(struct settings *settings, const struct command_line *line,
+		 const sigset_t *signals, struct err *err)
 {
-	struct server_options server_options = o->server;
+	struct store_options opening = settings->store;
 	struct server *server = NULL;
 	struct store *store = NULL;
-	int r = store_open(&store, o->data, &o->store, err);
+	int r;
 
+	if (!settings->data)
+		return err_set(err, E_USAGE, "say where to keep everything: --data DIR");
+	opening.root = view_settings_options(&settings->views[0]);
+	r = store_open(&store, settings->data, &opening, err);
 	if (r < 0)
 		return r;
-	server_options.store = store;
-	r = server_start(&server, &server_options, err);
+	r = server_start(&server, store, settings, err);
 	if (r == 0) {
-		for (size_t i = 0; i < o->n_listen; i++)
+		for (size_t i = 0; i < settings->n_listen; i++)
 			printf("%s\n", server_address(server, i));
 		fflush(stdout);
 		notify("READY=1");
-		wait_for_end(store, signals);
+		run(server, store, line, signals);
 		notify("STOPPING=1");
-		server_stop(server, o->drain_s * 1000);
+		server_stop(server, settings->drain_s * 1000);
 	}
 	store_close(store);
 	return r;
@@ -243,22 +252,25 @@ static int serve(const struct serve_options *o, const sigset_t *signals, struct 
 
 int cmd_serve(int argc, char **argv)
 {
-	struct serve_options o = {
-		.drain_s = DRAIN_DEFAULT_S,
-		.store = STORE_OPTIONS_INIT,
-		.server = SERVER_OPTIONS_INIT,
-	};
+	struct command_line line = {0};
+	struct settings *settings = NULL;
 	struct err err = ERR_INIT;
 	sigset_t signals;
-	int r = read_options(&o, argc, argv, &err);
+	int r;
 
+	read_options(&line, argc, argv);
+	r = load(&settings, &line, &err);
 	/* Every thread inherits this: the signals wait for the main one. */
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);
 	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGHUP);
 	sigprocmask(SIG_BLOCK, &signals, NULL);
-	if (r == 0)
-		r = serve(&o, &signals, &err);
-	options_release(&o);
-	return r < 0 ? cli_fail(&err) : CLI_OK;
+	if (r == 0 && line.check)
+		printf("the configuration is good\n");
+	else if (r == 0)
+		r = serve(settings, &line, &signals, &err);
+	settings_unref(settings);
+	free(line.overrides);
+	return r < 0 ? cli_fail(&err) : cli_finish(CLI_OK);
 }

@@ -109,3 +109,43 @@ int config_set(struct config *root, struct slice assignment, struct err *err)
 	}
 	return 0;
 }
+
+int config_make_map(struct config *map, const char *key, struct config **ret, struct err *err)
+{
+	struct config *c = step(map, key);
+
+	if (c->kind == CONFIG_NULL)
+		c->kind = CONFIG_MAP;
+	if (c->kind != CONFIG_MAP)
+		return config_fail(c, err, "this must be a map of keys");
+	*ret = c;
+	return 0;
+}
+
+static struct config *text_new(const char *text)
+{
+	struct config *c = config_node_new(CONFIG_TEXT, 0);
+
+	c->text = xstrdup(text);
+	return c;
+}
+
+void config_put(struct config *map, const char *key, const char *text)
+{
+	replace(step(map, key), text_new(text));
+}
+
+void config_add(struct config *map, const char *key, const char *text)
+{
+	struct config *list = step(map, key);
+
+	if (list->kind != CONFIG_LIST) {
+		struct config *fresh = config_node_new(CONFIG_LIST, 0);
+
+		if (list->kind == CONFIG_TEXT)
+			config_append(fresh, NULL, text_new(list->text));
+		replace(list, fresh);
+		list = fresh;
+	}
+	config_append(list, NULL, text_new(text));
+}

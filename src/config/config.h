@@ -43,6 +43,12 @@ int config_read(struct config **ret, const char *path, struct err *err);
  * "views.0.priority=10", "views.+={name: team}" (appends). The value is YAML (flow style); maps
  * on the way are made. E_USAGE. */
 int config_set(struct config *root, struct slice assignment, struct err *err);
+/* The map under a key, made if the key is missing. E_INVALID: something else is there. */
+int config_make_map(struct config *map, const char *key, struct config **ret, struct err *err);
+/* Sets a key to a text as it is, or appends it to the list there (a text becomes the
+ * first of a list). */
+void config_put(struct config *map, const char *key, const char *text);
+void config_add(struct config *map, const char *key, const char *text);
 void config_free(struct config *root); /* NULL is nothing; the root alone may be freed */
 
 /* Owned by the tree; NULL if the key is missing. The type is checked by the caller's getters. */

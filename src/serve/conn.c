@@ -9,8 +9,9 @@
 #include "base/mem.h"
 #include "serve/conn.h"
 #include "serve/request.h"
+#include "serve/settings.h"
 
-enum { WATCH_PERIOD_MS = 1000 };
+enum { WATCH_PERIOD_MS = 1000, PROGRESS_BYTES_PER_S = 1 << 10 };
 
 int64_t clock_us(void)
 {
@@ -192,6 +193,13 @@ static void *watch(void *arg)
 	}
 	pthread_mutex_unlock(&set->lock);
 	return NULL;
+}
+
+void connection_set_limits(struct connection_set *set, const struct limit_settings *limits)
+{
+	atomic_store(&set->idle_ms, limits->idle_timeout_s * 1000);
+	atomic_store(&set->progress_ms, limits->slow_timeout_s * 1000);
+	atomic_store(&set->progress_bytes, (uint64_t)limits->slow_timeout_s * PROGRESS_BYTES_PER_S);
 }
 
 int connection_set_start(struct connection_set *set)

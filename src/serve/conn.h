@@ -51,12 +51,15 @@ struct connection_set {
 	bool watching, stopping; /* under the lock */
 	struct connection *head; /* under the lock */
 	_Atomic unsigned busy;   /* connections in another phase than PHASE_IDLE */
-	unsigned idle_ms, progress_ms;
-	uint64_t progress_bytes;
+	_Atomic unsigned idle_ms, progress_ms;
+	_Atomic uint64_t progress_bytes;
 };
 
 int64_t clock_us(void);
 
+/* Before the start, and whenever they change. */
+struct limit_settings;
+void connection_set_limits(struct connection_set *set, const struct limit_settings *limits);
 /* Starts the watch. */
 int connection_set_start(struct connection_set *set);
 /* Stops it; no connection is left. */

@@ -16,7 +16,7 @@
 /* The view that the cache's names live in. */
 static inline struct store_view *request_cache(const struct request *req)
 {
-	return store_root(req->server->store);
+	return req->view->view;
 }
 
 /* The answer to a failure of a GET or of a PUT, by the tables. */

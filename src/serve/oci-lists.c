@@ -81,7 +81,7 @@ static void tags_end(struct request *req)
 {
 	char repository[REPOSITORY_MAX + 1];
 	cleanup_strv struct strv names = {0};
-	cleanup_free char *path = NULL;
+	cleanup_free char *name = NULL, *path = NULL;
 	struct page page = {0};
 	struct store_page wanted;
 	struct err err = ERR_INIT;
@@ -99,8 +99,9 @@ static void tags_end(struct request *req)
 	}
 	if (page.nothing)
 		strv_release(&names);
-	send_names(req, repository, "tags", &names);
-	path = xasprintf("/v2/%s/tags/list", repository);
+	name = xasprintf("%s%s", req->view->prefix, repository);
+	send_names(req, name, "tags", &names);
+	path = xasprintf("/v2/%s%s/tags/list", req->view->prefix, repository);
 	if (more && !page.nothing)
 		link_names(req, path, &page, &names);
 }
@@ -151,7 +152,7 @@ static void link_referrers(struct request *req, const char *repository, const ch
 	char text[DIGEST_TEXT_MAX];
 
 	slice_to_text(text, sizeof(text), req->route.arg);
-	path = xasprintf("/v2/%s/referrers/%s", repository, text);
+	path = xasprintf("/v2/%s%s/referrers/%s", req->view->prefix, repository, text);
 	if (type && uri_encode(encoded, sizeof(encoded), slice_str(type)) < 0)
 		return;
 	snprintf(more, sizeof(more), "after=%llu%s%s", (unsigned long long)after,

@@ -127,7 +127,7 @@ static void manifest_put_begin(struct request *req)
 {
 	struct put_state *s = xcalloc(1, sizeof(*s));
 	struct slice type = http_media_type(request_header(req, "Content-Type"));
-	uint64_t max = req->server->options.manifest_max_bytes;
+	uint64_t max = req->settings->limits.manifest_max_bytes;
 
 	req->state = s;
 	req->state_release = put_state_free;
@@ -153,7 +153,8 @@ static void put_headers(struct request *req, const struct put_state *s,
 	char text[DIGEST_TEXT_MAX];
 
 	digest_format(text, &result->digest);
-	respond_header(req, "Location", "/v2/%s/manifests/%s", s->repository, text);
+	respond_header(req, "Location", "/v2/%s%s/manifests/%s", req->view->prefix, s->repository,
+		       text);
 	respond_header(req, "Docker-Content-Digest", "%s", text);
 	for (size_t i = 0; i < s->tags.len; i++)
 		respond_header(req, "OCI-Tag", "%s", s->tags.items[i]);

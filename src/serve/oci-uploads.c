@@ -33,7 +33,8 @@ static struct upload_state *state_new(struct request *req)
 static void session_headers(struct request *req, const char *repository, const char *id,
 			    uint64_t offset)
 {
-	respond_header(req, "Location", "/v2/%s/blobs/uploads/%s", repository, id);
+	respond_header(req, "Location", "/v2/%s%s/blobs/uploads/%s", req->view->prefix, repository,
+		       id);
 	respond_header(req, "Docker-Upload-UUID", "%s", id);
 	/* There is no spelling for "nothing"; this one is what clients know. */
 	respond_header(req, "Range", "0-%llu", (unsigned long long)(offset ? offset - 1 : 0));
@@ -45,7 +46,7 @@ static void created(struct request *req, const char *repository, const struct ha
 
 	digest_format(text, digest);
 	respond_empty(req, 201);
-	respond_header(req, "Location", "/v2/%s/blobs/%s", repository, text);
+	respond_header(req, "Location", "/v2/%s%s/blobs/%s", req->view->prefix, repository, text);
 	respond_header(req, "Docker-Content-Digest", "%s", text);
 }
 
@@ -163,6 +164,19 @@ static bool read_algorithm(struct request *req, enum hash_algo *ret)
 	return true;
 }
 
+/* Makes the name of a repository one within the request's view; false: it lies in another, or is
+ * none. */
+static bool name_in_view(const struct request *req, char *name)
+{
+	size_t skip = strlen(req->view->prefix);
+
+	if (repository_check(slice_str(name)) < 0 ||
+	    settings_view(req->settings, slice_str(name)) != req->view)
+		return false;
+	memmove(name, name + skip, strlen(name + skip) + 1);
+	return true;
+}
+
 /* SPEC dist-1.1 end-11. True: mounted, or refused; false: go on with an upload. */
 static bool try_mount(struct request *req, const char *repository)
 {
@@ -180,7 +194,7 @@ static bool try_mount(struct request *req, const char *repository)
 	}
 	if (!oci_digest(req, slice_str(text), &digest))
 		return true;
-	if (has_from < 0 || (has_from == 1 && repository_check(slice_str(from)) < 0))
+	if (has_from < 0 || (has_from == 1 && !name_in_view(req, from)))
 		return false; /* no such repository */
 	if (store_blob_mount(request_view(req), repository, &digest, has_from ? from : NULL, &err) <
 	    0) {

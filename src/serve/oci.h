@@ -12,7 +12,7 @@
 /* The view that the registry's names live in. */
 static inline struct store_view *request_view(const struct request *req)
 {
-	return store_root(req->server->store);
+	return req->view->view;
 }
 
 /* Each gives what the URL names, or makes the answer that says what is wrong with it and returns

@@ -16,7 +16,7 @@ static bool is_forwarded(struct request *req)
  * through a proxy, and not from a page in a browser on this machine, whose author is anybody. */
 int policy_check(struct request *req, enum access access, struct err *err)
 {
-	if (access == ACCESS_READ || req->server->options.allow_write)
+	if (access == ACCESS_READ || req->settings->allow_write)
 		return 0;
 	if (!connection_is_local(req->connection))
 		return err_set(err, E_DENIED,

@@ -49,6 +49,8 @@ struct request *request_new(struct server *server, const char *target, struct MH
 	struct request *req = xcalloc(1, sizeof(*req));
 
 	req->server = server;
+	req->settings = server_settings(server);
+	req->view = &req->settings->views[0];
 	req->mhd = mhd;
 	req->started_us = clock_us();
 	/* One byte too many, so that a target that is too long shows. */
@@ -70,6 +72,7 @@ void request_free(struct request *req)
 	if (req->response)
 		MHD_destroy_response(req->response);
 	buf_release(&req->body);
+	settings_unref(req->settings);
 	free(req->path);
 	free(req->target);
 	free(req);
@@ -131,6 +134,30 @@ static bool read_framing(struct request *req)
 	return true;
 }
 
+/* Finds the endpoint, and the view that it is in: the registry names the view with the repository,
+ * the cache in front of its files. */
+static void find_route(struct request *req, struct slice path)
+{
+	struct slice rest = path;
+
+	while (slice_has_prefix(rest, "/"))
+		slice_advance(&rest, 1);
+	req->view = settings_view(req->settings, rest);
+	if (req->view->name_len) {
+		/* From the slash behind the name. */
+		slice_advance(&rest, req->view->name_len);
+		route_find(&req->route, rest);
+		if (endpoint_is_server(req->route.endpoint))
+			req->route = (struct route){.endpoint = ENDPOINT_NONE};
+		return;
+	}
+	route_find(&req->route, path);
+	if (!req->route.name.len)
+		return;
+	req->view = settings_view(req->settings, req->route.name);
+	slice_advance(&req->route.name, strlen(req->view->prefix));
+}
+
 /* Splits and decodes the target. The path is NULL for one that cannot be. */
 static void read_target(struct request *req)
 {
@@ -154,7 +181,7 @@ static void read_target(struct request *req)
 	if (n < 0 || req->path[0] != '/')
 		req->path[0] = 0;
 	else
-		route_find(&req->route, slice_make(req->path, (size_t)n));
+		find_route(req, slice_make(req->path, (size_t)n));
 }
 
 static void refuse_method(struct request *req)
@@ -233,12 +260,12 @@ bool request_begin(struct request *req, const char *method)
 
 void request_body(struct request *req, const void *data, size_t len)
 {
-	uint64_t max = req->server->options.body_max_bytes;
+	uint64_t max = req->settings->limits.body_max_bytes;
 
 	req->body_bytes += len;
 	if (req->response || !req->handler || !req->handler->body)
 		return;
-	if (max && req->body_bytes > max) {
+	if (req->body_bytes > max) {
 		request_refuse(req, 413, "the body is larger than %llu bytes",
 			       (unsigned long long)max);
 		return;

@@ -20,6 +20,7 @@
 
 #include "serve/route.h"
 #include "serve/server.h"
+#include "serve/settings.h"
 
 enum http_method {
 	HTTP_GET,
@@ -50,15 +51,17 @@ struct handler {
 };
 
 struct request {
-	struct server *server;         /* borrowed */
-	struct connection *connection; /* borrowed */
-	struct MHD_Connection *mhd;    /* borrowed */
-	char method_name[16];          /* for the log */
+	struct server *server;            /* borrowed */
+	struct settings *settings;        /* a reference: what held when the request began */
+	const struct view_settings *view; /* borrowed from settings; never NULL once routed */
+	struct connection *connection;    /* borrowed */
+	struct MHD_Connection *mhd;       /* borrowed */
+	char method_name[16];             /* for the log */
 	enum http_method method;
 	char *target;                  /* owned; as it came */
 	char *path;                    /* owned; decoded */
 	struct slice query;            /* borrowed from target; without '?' */
-	struct route route;            /* borrowed from path */
+	struct route route;            /* borrowed from path; names are those within the view */
 	const struct handler *handler; /* NULL: none is responsible */
 	int64_t content_length;        /* bytes, or BODY_UNKNOWN for a chunked body */
 	uint64_t body_bytes;           /* received so far */

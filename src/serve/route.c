@@ -125,3 +125,8 @@ bool endpoint_is_oci(enum endpoint e)
 {
 	return e >= ENDPOINT_OCI_BASE && e <= ENDPOINT_REFERRERS;
 }
+
+bool endpoint_is_server(enum endpoint e)
+{
+	return endpoint_is_oci(e) || e == ENDPOINT_HEALTH;
+}

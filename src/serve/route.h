@@ -45,5 +45,7 @@ void route_find(struct route *ret, struct slice path);
 
 /* Does this endpoint speak the registry's language (errors are JSON) or the cache's (text)? */
 bool endpoint_is_oci(enum endpoint e);
+/* Is it there once, and not in each view? */
+bool endpoint_is_server(enum endpoint e);
 
 #endif

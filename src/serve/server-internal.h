@@ -8,6 +8,7 @@
 #include "serve/conn.h"
 #include "serve/http-syntax.h"
 #include "serve/request.h"
+#include "serve/settings.h"
 
 /* One listening address. */
 struct listener {
@@ -18,13 +19,17 @@ struct listener {
 };
 
 struct server {
-	struct server_options options; /* its `listen` is not used after the start */
-	struct store *store;           /* borrowed */
+	struct store *store; /* borrowed */
+	pthread_rwlock_t settings_lock;
+	struct settings *settings; /* a reference; under settings_lock */
 	struct connection_set connections;
 	struct listener *listeners; /* owned */
 	size_t n_listeners;
 	_Atomic bool draining;
 	pthread_mutex_t conditional_put; /* around condition and PUT of a manifest */
 };
+
+/* A reference to the settings that hold now. */
+struct settings *server_settings(struct server *server);
 
 #endif

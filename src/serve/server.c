@@ -13,7 +13,6 @@ enum {
 	/* The deepest are SQLite and the codecs; sanitizers need more. Untouched pages cost
 	 * nothing. */
 	THREAD_STACK = 2 << 20,
-	PROGRESS_BYTES_PER_S = 1 << 10,
 	DRAIN_STEP_MS = 20,
 };
 
@@ -22,7 +21,7 @@ static void log_request(const struct request *req, bool complete)
 {
 	struct err line = ERR_INIT; /* for its escaping */
 
-	if (!req->server->options.access_log)
+	if (!req->settings->access_log)
 		return;
 	err_set(&line, E_INVALID, "%s %s %s", connection_peer(req->connection), req->method_name,
 		req->target);
@@ -134,7 +133,7 @@ static void on_log(void *cls, const char *fmt, va_list ap)
 static int start_listener(struct server *server, struct listener *l, const char *text,
 			  struct err *err)
 {
-	const struct server_options *o = &server->options;
+	const struct limit_settings *o = &server->settings->limits;
 	struct listen_address address;
 	int r = listen_parse(&address, slice_str(text), err);
 
@@ -176,26 +175,68 @@ static void raise_descriptor_limit(void)
 	}
 }
 
-int server_start(struct server **ret, const struct server_options *options, struct err *err)
+struct settings *server_settings(struct server *server)
 {
-	struct server *server = xcalloc(1, sizeof(*server));
+	struct settings *s;
+
+	pthread_rwlock_rdlock(&server->settings_lock);
+	s = settings_ref(server->settings);
+	pthread_rwlock_unlock(&server->settings_lock);
+	return s;
+}
+
+static void settings_put(struct server *server, struct settings *settings)
+{
+	struct settings *old;
+
+	pthread_rwlock_wrlock(&server->settings_lock);
+	old = server->settings;
+	server->settings = settings_ref(settings);
+	pthread_rwlock_unlock(&server->settings_lock);
+	settings_unref(old);
+}
+
+int server_reload(struct server *server, struct settings *settings, struct err *err)
+{
+	int r = settings_open_views(settings, server->store, err);
+
+	if (r < 0)
+		return r;
+	connection_set_limits(&server->connections, &settings->limits);
+	settings_put(server, settings);
+	return 0;
+}
+
+static int start(struct server *server, const struct settings *settings, struct err *err)
+{
 	int r = 0;
 
-	server->options = *options;
-	server->store = options->store;
-	server->connections.idle_ms = options->idle_timeout_s * 1000;
-	server->connections.progress_ms = options->slow_timeout_s * 1000;
-	server->connections.progress_bytes =
-		(uint64_t)options->slow_timeout_s * PROGRESS_BYTES_PER_S;
-	server->listeners = xcalloc(options->n_listen + 1, sizeof(*server->listeners));
+	if (connection_set_start(&server->connections) < 0)
+		return err_set(err, E_NOMEM, "start a thread");
+	for (size_t i = 0; i < settings->n_listen && r >= 0; i++, server->n_listeners++) {
+		server->listeners[i].fd = -1;
+		r = start_listener(server, &server->listeners[i], settings->listen[i], err);
+	}
+	return r;
+}
+
+int server_start(struct server **ret, struct store *store, struct settings *settings,
+		 struct err *err)
+{
+	struct server *server;
+	int r = settings_open_views(settings, store, err);
+
+	if (r < 0)
+		return r;
+	server = xcalloc(1, sizeof(*server));
+	server->store = store;
+	server->settings = settings_ref(settings);
+	connection_set_limits(&server->connections, &settings->limits);
+	server->listeners = xcalloc(settings->n_listen + 1, sizeof(*server->listeners));
+	pthread_rwlock_init(&server->settings_lock, NULL);
 	pthread_mutex_init(&server->conditional_put, NULL);
 	raise_descriptor_limit();
-	if (connection_set_start(&server->connections) < 0)
-		r = err_set(err, E_NOMEM, "start a thread");
-	for (size_t i = 0; i < options->n_listen && r >= 0; i++, server->n_listeners++) {
-		server->listeners[i].fd = -1;
-		r = start_listener(server, &server->listeners[i], options->listen[i], err);
-	}
+	r = start(server, settings, err);
 	if (r < 0) {
 		server_stop(server, 0);
 		return r;
@@ -250,6 +291,8 @@ void server_stop(struct server *server, unsigned drain_ms)
 		stop_listener(&server->listeners[i]);
 	connection_set_stop(&server->connections);
 	pthread_mutex_destroy(&server->conditional_put);
+	pthread_rwlock_destroy(&server->settings_lock);
+	settings_unref(server->settings);
 	free(server->listeners);
 	free(server);
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Everything that an operator can decide about the server: the configuration file read and checked.
+ * Everything that an operator can decide about the server: the configuration file, read and checked.
  *
- * A `struct settings` is immutable once it was read. The server holds one; SIGHUP reads another
- * and puts it in its place, and requests in progress keep theirs (req->settings) until they end.
- * Each section belongs to the file of its module, which reads, checks and frees it.
+ * A `struct settings` is immutable once the server has it. SIGHUP reads another and puts it in its
+ * place; requests in progress keep theirs (req->settings) until they end. Each section belongs to
+ * the file of its module, which reads, checks and frees it.
  */
 #ifndef NACRE_SERVE_SETTINGS_H
 #define NACRE_SERVE_SETTINGS_H
@@ -17,27 +17,61 @@
 #include "config/config.h"
 #include "store/store.h"
 
-/* One name space (SPEC nacre 1). */
+/* One name space (SPEC nacre 1): the binary cache under /NAME/ and the repositories NAME/…. */
 struct view_settings {
-	const char *name; /* "" is the root, else "team" or "team/sub"; borrowed from the tree */
-	struct store_view_options store;
+	const char *name; /* "" is the root, else "team" or "team/sub" */
+	char *prefix;     /* owned; "", "team/" */
+	size_t name_len;
+	const char *store_dir;      /* NULL: the first client decides ("auto") */
+	struct public_key *trusted; /* owned */
+	size_t n_trusted, trusted_cap;
+	struct secret_key *signing; /* owned */
+	size_t n_signing, signing_cap;
+	bool sign_images, require_signatures;
+	int priority;
+	struct store_view *view; /* borrowed; the server opens it */
+};
+
+/* What one client may ask of the server; see docs/configuration.md for the defaults. */
+struct limit_settings {
+	unsigned connections_max; /* per listening address */
+	unsigned idle_timeout_s;  /* between requests, and for the head of a request to arrive */
+	unsigned stall_timeout_s; /* a transfer that does not move at all */
+	unsigned slow_timeout_s;  /* a transfer slower than 1 KiB/s over so long a time */
+	uint64_t manifest_max_bytes;
+	uint64_t body_max_bytes; /* of a blob or NAR; UINT64_MAX: no limit */
 };
 
 struct settings {
 	_Atomic unsigned refs;
 	struct config *tree; /* owned; the texts of all sections */
-	const char *data;
+
+	/* Looked at when the server starts, and then no more. */
+	const char *data;    /* NULL: not said */
 	const char **listen; /* owned array */
 	size_t n_listen;
-	bool allow_write;
-	struct view_settings *views; /* owned; [0] is the root */
+	struct store_options store; /* without the root view */
+
+	bool allow_write; /* writes from anywhere, not from this machine alone */
+	bool access_log;  /* one line a request */
+	unsigned drain_s; /* for requests in progress after SIGTERM */
+	struct limit_settings limits;
+	struct view_settings *views; /* owned; the first is the root */
 	size_t n_views;
-	/* Sections of other modules follow, each `struct X_settings x;` read by X_settings_read(). */
+	/* Sections of other modules: `struct X_settings x;`, read by X_settings_read(). */
 };
 
 /* Takes over `tree`, also on failure. */
 int settings_read(struct settings **ret, struct config *tree, struct err *err);
 struct settings *settings_ref(struct settings *s);
 void settings_unref(struct settings *s); /* NULL is nothing */
+
+/* The options of the store's view. Valid as long as `v`. */
+struct store_view_options view_settings_options(const struct view_settings *v);
+/* Opens the views in the store. */
+int settings_open_views(struct settings *s, struct store *store, struct err *err);
+/* The view with the longest name that `path` ("team/sub/app/x", without a slash in front) lies
+ * in; the root if there is none. */
+const struct view_settings *settings_view(const struct settings *s, struct slice path);
 
 #endif

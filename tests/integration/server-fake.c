@@ -4,6 +4,7 @@
  *
  *	fake-server [listen=ADDRESS] [idle=S] [stall=S] [slow=S] [connections=N] [log=0|1] [write=0|1]
  */
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -12,7 +13,9 @@
 
 #include <nacre/encode.h>
 
+#include "base/mem.h"
 #include "serve/server.h"
+#include "serve/settings.h"
 #include "store/store.h"
 
 /* The number behind `name`= among the arguments. */
@@ -39,12 +42,49 @@ static void stop(int signal_number)
 	stopped = 1;
 }
 
+/* The defaults with what the arguments say. */
+static struct settings *read_settings(int argc, char **argv)
+{
+	static const struct {
+		const char *argument, *key;
+	} limits[] = {
+		{"idle", "idle-timeout"},
+		{"stall", "stall-timeout"},
+		{"slow", "slow-timeout"},
+		{"connections", "connections"},
+	};
+	struct config *tree = config_new(), *map = NULL;
+	struct settings *settings;
+	struct err err = ERR_INIT;
+
+	config_put(tree, "listen", "127.0.0.1:0");
+	for (int i = 1; i < argc; i++)
+		if (strncmp(argv[i], "listen=", 7) == 0)
+			config_put(tree, "listen", argv[i] + 7);
+	config_make_map(tree, "limits", &map, &err);
+	config_put(map, "body", "256MiB");
+	for (size_t i = 0; i < ARRAY_LEN(limits); i++) {
+		unsigned n = argument(argv, limits[i].argument, UINT_MAX);
+		char text[24];
+
+		snprintf(text, sizeof(text), "%u", n);
+		if (n != UINT_MAX)
+			config_put(map, limits[i].key, text);
+	}
+	config_put(tree, "access-log", argument(argv, "log", 1) ? "true" : "false");
+	config_put(tree, "allow-write", argument(argv, "write", 0) ? "true" : "false");
+	if (settings_read(&settings, tree, &err) < 0) {
+		fprintf(stderr, "%s\n", err.text);
+		exit(2);
+	}
+	return settings;
+}
+
 int main(int argc, char **argv)
 {
-	const char *listen = "127.0.0.1:0";
-	struct server_options options = SERVER_OPTIONS_INIT;
 	struct sigaction action = {.sa_handler = stop};
 	struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+	struct settings *settings = read_settings(argc, argv);
 	struct store *store = NULL;
 	struct server *server = NULL;
 	struct err err = ERR_INIT;
@@ -53,20 +93,7 @@ int main(int argc, char **argv)
 	sigaction(SIGTERM, &action, NULL);
 	if (store_open(&store, "", NULL, &err) < 0)
 		return 1;
-	options.store = store;
-	for (int i = 1; i < argc; i++)
-		if (strncmp(argv[i], "listen=", 7) == 0)
-			listen = argv[i] + 7;
-	options.listen = &listen;
-	options.n_listen = 1;
-	options.idle_timeout_s = argument(argv, "idle", options.idle_timeout_s);
-	options.stall_timeout_s = argument(argv, "stall", options.stall_timeout_s);
-	options.slow_timeout_s = argument(argv, "slow", options.slow_timeout_s);
-	options.connections_max = argument(argv, "connections", options.connections_max);
-	options.access_log = argument(argv, "log", 1);
-	options.allow_write = argument(argv, "write", 0);
-	options.body_max_bytes = 256 << 20;
-	if (server_start(&server, &options, &err) < 0) {
+	if (server_start(&server, store, settings, &err) < 0) {
 		fprintf(stderr, "%s\n", err.text);
 		return 1;
 	}
@@ -76,5 +103,6 @@ int main(int argc, char **argv)
 		;
 	server_stop(server, 10000);
 	store_close(store);
+	settings_unref(settings);
 	return 0;
 }
