@@ -4,6 +4,7 @@
 
 #include <nacre/reference.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "net/transports.h"
@@ -32,6 +33,9 @@ static const char help[] =
 	"  -w, --workdir DIR          working directory in the container\n"
 	"  -u, --user USER[:GROUP]    run as this user of the image\n"
 	"  -v, --volume SRC:DST[:ro]  mount a directory or file of this machine\n"
+	"      --view KIND            how store paths appear: auto (default), erofs-file, "
+	"erofs-loop\n"
+	"                             or bind; nacre --verbose run tells which it was\n"
 	"      --read-only            no writable root file system\n"
 	"      --network host|none    the host's network, or none (default: none)\n"
 	"      --hostname NAME        host name in the container\n"
@@ -54,6 +58,7 @@ enum {
 	OPT_RUNTIME,
 	OPT_AUTHFILE,
 	OPT_INSECURE,
+	OPT_VIEW,
 };
 
 static const struct option long_options[] = {
@@ -72,6 +77,7 @@ static const struct option long_options[] = {
 	{"runtime", required_argument, NULL, OPT_RUNTIME},
 	{"authfile", required_argument, NULL, OPT_AUTHFILE},
 	{"insecure", no_argument, NULL, OPT_INSECURE},
+	{"view", required_argument, NULL, OPT_VIEW},
 	{0},
 };
 
@@ -152,6 +158,11 @@ static int take_option(struct run_request *r, int option, const char *value)
 	case OPT_RUNTIME:
 		c->runtime = value;
 		return 0;
+	case OPT_VIEW:
+		if (view_kind_parse(&c->view, value) < 0)
+			return cli_usage("--view '%s': wanted auto, erofs-file, erofs-loop or bind",
+					 value);
+		return 0;
 	case OPT_AUTHFILE:
 		r->transport.authfile = value;
 		return 0;
@@ -159,6 +170,12 @@ static int take_option(struct run_request *r, int option, const char *value)
 		r->transport.insecure = true;
 		return 0;
 	}
+}
+
+static void report_view(const struct view_mounts *mounts)
+{
+	log_debug("view: %s, %zu mounts%s%s", view_kind_names[mounts->kind], mounts->n_mounts,
+		  mounts->reason ? "; not " : "", mounts->reason ? mounts->reason : "");
 }
 
 static void show_progress(void *data, uint64_t bytes)
@@ -227,7 +244,7 @@ static int run(const char *ref, const struct run_request *r, int *ret_exit, stru
 
 int cmd_run(int argc, char **argv)
 {
-	struct run_request r = {.root = DEFAULT_ROOT};
+	struct run_request r = {.root = DEFAULT_ROOT, .container = {.report = report_view}};
 	struct err err = ERR_INIT;
 	int option, code = 0;
 

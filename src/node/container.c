@@ -14,6 +14,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "node/bundle.h"
 #include "node/container.h"
 #include "node/rootfs.h"
 
@@ -325,9 +326,8 @@ static void make_volume_dirs(const struct node_image *image, int rootfs)
 	}
 }
 
-static int compose_bundle(struct container *c, struct node_store *store,
-			  const struct node_image *image, const struct container_options *o,
-			  struct bundle *b, struct err *err)
+static int compose_bundle(struct container *c, const struct node_image *image,
+			  const struct container_options *o, struct bundle *b, struct err *err)
 {
 	cleanup_free char *rootfs_path = xasprintf("%s/rootfs", c->dir);
 	cleanup_fd int rootfs = open(rootfs_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -350,7 +350,6 @@ static int compose_bundle(struct container *c, struct node_store *store,
 		return err->code;
 	compose_env(b, image, o);
 	make_volume_dirs(image, rootfs);
-	rootfs_add_path_mounts(store, image, b);
 	if (o->host_network && access("/etc/resolv.conf", R_OK) == 0)
 		bundle_add_mount(b, "/etc/resolv.conf", "/etc/resolv.conf", true, false);
 	for (size_t i = 0; i < o->n_volumes; i++)
@@ -359,13 +358,12 @@ static int compose_bundle(struct container *c, struct node_store *store,
 	return 0;
 }
 
-static int write_config(struct container *c, struct node_store *store,
-			const struct node_image *image, const struct container_options *o,
-			struct err *err)
+static int write_config(struct container *c, const struct node_image *image,
+			const struct container_options *o, struct err *err)
 {
 	cleanup_buf struct buf text = BUF_INIT(CONFIG_MAX);
 	struct bundle b = {0};
-	int r = compose_bundle(c, store, image, o, &b, err);
+	int r = compose_bundle(c, image, o, &b, err);
 
 	if (r >= 0)
 		r = bundle_format(&text, &b, bundle_bounding_set(), err);
@@ -420,6 +418,21 @@ static int start_and_wait(const struct container *c, int *ret_exit, struct err *
 	return 0;
 }
 
+static int mount_rootfs(struct container *c, const struct node_store *store,
+			const struct node_image *image, const struct container_options *o,
+			struct err *err)
+{
+	/* What is written goes with the container. */
+	struct rootfs_options options = {.kind = o->view, .is_volatile = true};
+	cleanup_view_mounts struct view_mounts mounts = {0};
+
+	if (rootfs_mount(store, image, &options, c->dirfd, c->dir, &mounts, err) < 0)
+		return err->code;
+	if (o->report)
+		o->report(&mounts);
+	return 0;
+}
+
 int container_run(struct node_store *store, const struct node_image *image,
 		  const struct container_options *options, int *ret_exit, struct err *err)
 {
@@ -431,9 +444,9 @@ int container_run(struct node_store *store, const struct node_image *image,
 	if (r >= 0)
 		r = container_create_dir(&c, node_store_root(store), err);
 	if (r >= 0)
-		r = rootfs_mount(store, image, c.dirfd, c.dir, err);
+		r = mount_rootfs(&c, store, image, options, err);
 	if (r >= 0)
-		r = write_config(&c, store, image, options, err);
+		r = write_config(&c, image, options, err);
 	if (r >= 0)
 		r = start_and_wait(&c, ret_exit, err);
 	container_release(&c);

@@ -11,6 +11,7 @@
 #define NACRE_NODE_CONTAINER_H
 
 #include "node/node-image.h"
+#include "node/view.h"
 
 struct container_volume {
 	char *source;      /* owned; absolute path on the host */
@@ -29,6 +30,8 @@ struct container_options {
 	struct container_volume *volumes;  /* owned */
 	size_t n_volumes, cap_volumes;
 	bool read_only, terminal, host_network;
+	enum view_kind view;
+	void (*report)(const struct view_mounts *mounts); /* how it was mounted; may be NULL */
 };
 void container_options_release(struct container_options *o);
 

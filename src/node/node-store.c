@@ -73,11 +73,18 @@ int node_store_open(struct node_store **ret, const char *root, struct err *err)
 		    {"refs", &s->refs},
 		    {"tmp", &s->tmp}};
 
-	s->root = xstrdup(root);
 	for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
 		*dirs[i].fd = -1;
+	if (make_dirs_at(AT_FDCWD, root, err) < 0) {
+		node_store_free(s);
+		return err->code;
+	}
+	/* What is mounted must not depend on where this process is. */
+	s->root = realpath(root, NULL);
+	if (!s->root)
+		s->root = xstrdup(root);
 	for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
-		*dirs[i].fd = open_dir(root, dirs[i].name, err);
+		*dirs[i].fd = open_dir(s->root, dirs[i].name, err);
 		if (*dirs[i].fd < 0) {
 			node_store_free(s);
 			return err->code;

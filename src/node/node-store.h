@@ -30,7 +30,7 @@ struct node_store;
 /* Creates what is missing. `root` is trusted. */
 int node_store_open(struct node_store **ret, const char *root, struct err *err);
 void node_store_free(struct node_store *s);
-/* The root as given; borrowed. */
+/* The root, absolute; borrowed. */
 const char *node_store_root(const struct node_store *s);
 
 bool node_store_has_path(const struct node_store *s, const struct hash *nar_hash);

@@ -1,19 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Composes a root file system: one writable overlay over the ordinary layers; the upper
- * directory holds the mount points of the store paths (and those that are symlinks, themselves).
- * The bind mounts are the runtime's: rootfs_add_path_mounts() enters them into the bundle.
+ * The root file system of an image that the node has, as a view (view.h): its store paths as they
+ * are kept, its ordinary layers above them.
  */
 #ifndef NACRE_NODE_ROOTFS_H
 #define NACRE_NODE_ROOTFS_H
 
-#include "node/bundle.h"
 #include "node/node-image.h"
+#include "node/view.h"
 
-/* Creates DIR/upper, DIR/work, DIR/rootfs (`dirfd` is DIR) and mounts the overlay on DIR/rootfs. */
-int rootfs_mount(const struct node_store *store, const struct node_image *image, int dirfd,
-		 const char *dir, struct err *err);
-void rootfs_add_path_mounts(const struct node_store *store, const struct node_image *image,
-			    struct bundle *bundle);
+/* The view of an image, with what its spec borrows. */
+struct image_view {
+	struct view_spec spec;   /* upper, work and kind are the caller's to set */
+	struct view_path *paths; /* owned */
+	struct strv strings;     /* owned; of the paths */
+	struct strv layers;      /* owned; topmost first */
+	char *cache;             /* owned */
+};
+/* E_NOTFOUND when a path's content is not there. */
+int image_view_init(struct image_view *ret, const struct node_store *store,
+		    const struct node_image *image, struct err *err);
+void image_view_release(struct image_view *v);
+#define cleanup_image_view __attribute__((cleanup(image_view_release)))
+
+struct rootfs_options {
+	enum view_kind kind;
+	bool read_only;   /* no upper directory */
+	bool is_volatile; /* what is written need not survive a crash of the machine */
+};
+
+/* Creates DIR/upper, DIR/work, DIR/rootfs (`dirfd` is DIR) and mounts the view on DIR/rootfs. */
+int rootfs_mount(const struct node_store *store, const struct node_image *image,
+		 const struct rootfs_options *options, int dirfd, const char *dir,
+		 struct view_mounts *ret, struct err *err);
 
 #endif

@@ -40,7 +40,16 @@ says "volume" data -v "$T/volume:/mnt/v" "$I" cat /mnt/v/file
 check_fails "read-only volume" "Read-only" run -v "$T/volume:/v:ro" "$I" sh -c 'echo x >/v/new'
 says "a root file system that can be written" ok "$I" sh -c 'echo ok >/etc/x && cat /etc/x'
 check_fails "--read-only" "Read-only" run --read-only "$I" sh -c 'echo ok >/etc/x'
-check_fails "store paths cannot be written" "Read-only" run "$I" sh -c "echo x >$P/x"
+says "what is written to a store path is the container's alone" x "$I" sh -c "echo x >$P/x && cat $P/x"
+check_fails "and gone with it" "No such file" run "$I" cat "$P/x"
+for kind in erofs-file erofs-loop bind; do
+    says "--view $kind" hello --view "$kind" "$I" sh -c 'echo hello'
+    check_eq "--view $kind: only the closure is visible" "$(closure "$P" | sed 's|.*/||')" \
+        "$(run --view "$kind" "$I" ls /nix/store)"
+done
+check_match "the kind of view is reported" "view: (erofs-file|erofs-loop), 2 mounts" \
+    "$("$NACRE" --verbose run --root "$NODE" "$I" true 2>&1)"
+check_fails "a kind that is none" "wanted auto" run --view fuse "$I" true
 says "standard input" piped "$I" cat < <(echo piped)
 says "no network" "lo" "$I" sh -c 'cd /sys/class/net && echo *'
 says "host name" box --hostname box "$I" sh -c 'cat /proc/sys/kernel/hostname'
