@@ -2,6 +2,7 @@
 /* Blobs as the registry's API has them: by digest, in a repository. */
 #include "store/repositories.h"
 #include "store/stored-content.h"
+#include "store/uses.h"
 
 static int blob_unknown(struct err *err, const char *repository, const struct hash *digest)
 {
@@ -22,6 +23,9 @@ int store_blob_stat(struct store_view *v, const char *repository, const struct h
 		return err->code;
 	r = blob_find_in(c, v, repository, digest, &blob, err);
 	reader_done(v, c);
+	/* Who hears that it is here may not send it. */
+	if (r > 0 && !use_note(v->store, (struct use_key){USE_LINK, blob.repository, blob.id}))
+		r = 0;
 	if (r > 0)
 		*ret_size = blob.size;
 	return r < 0 ? r : r == 0 ? blob_unknown(err, repository, digest) : 0;
@@ -111,7 +115,7 @@ static int blob_find_in_view(struct conn *c, const struct store_view *v, const s
 	query_bind_hash(&q, 2, digest);
 	r = query_step(&q, err);
 	if (r > 0)
-		*ret = (struct blob_row){query_int(&q, 0), (uint64_t)query_int(&q, 1)};
+		*ret = (struct blob_row){query_int(&q, 0), (uint64_t)query_int(&q, 1), 0};
 	query_end(&q);
 	return r;
 }

@@ -4,7 +4,9 @@
 #include <sys/stat.h>
 
 #include "store/garbage.h"
+#include "store/rules.h"
 #include "store/stored-content.h"
+#include "store/uses.h"
 
 enum { BATCH = 256 }; /* rows removed in one transaction */
 
@@ -33,7 +35,8 @@ static int nar_used(struct conn *c, int64_t nar, struct err *err)
 	query_init(&q, c,
 		   "SELECT 1 WHERE EXISTS (SELECT 1 FROM binding WHERE nar = ?1)"
 		   " OR EXISTS (SELECT 1 FROM nar_name WHERE nar = ?1)"
-		   " OR EXISTS (SELECT 1 FROM layer_path WHERE nar = ?1)");
+		   " OR EXISTS (SELECT 1 FROM layer_path WHERE nar = ?1)"
+		   " OR EXISTS (SELECT 1 FROM pending WHERE nar = ?1)");
 	query_bind_int(&q, 1, nar);
 	r = query_step(&q, err);
 	query_end(&q);
@@ -92,12 +95,41 @@ int garbage_nar(struct conn *c, int64_t nar, struct err *err)
 /* ---- Pending NARs ---- */
 
 struct pending {
+	struct store *store;
 	int64_t before;
-	int64_t nars[BATCH];
+	struct use_key items[BATCH]; /* views and NARs */
 	size_t n;
 };
 
-/* Takes the names of a batch of NARs that no path of the view is bound to. */
+static int pending_run(struct conn *c, const char *sql, struct use_key item, struct err *err)
+{
+	struct query q;
+
+	query_init(&q, c, sql);
+	query_bind_int(&q, 1, item.a);
+	query_bind_int(&q, 2, item.b);
+	return query_run(&q, err);
+}
+
+/* Takes its names in the view, unless a path was bound to it, or somebody asks for it just now. */
+static int pending_end(struct conn *c, struct store *s, struct use_key item, struct err *err)
+{
+	int r;
+
+	if (!use_take(s, item))
+		return pending_run(c,
+				   "UPDATE pending SET added = unixepoch()"
+				   " WHERE view = ?1 AND nar = ?2",
+				   item, err);
+	r = pending_run(c,
+			"DELETE FROM nar_name WHERE view = ?1 AND nar = ?2 AND NOT EXISTS"
+			" (SELECT 1 FROM binding WHERE view = ?1 AND nar = ?2)",
+			item, err);
+	if (r >= 0)
+		r = pending_run(c, "DELETE FROM pending WHERE view = ?1 AND nar = ?2", item, err);
+	return r < 0 ? r : garbage_nar(c, item.b, err);
+}
+
 static int pending_job(struct conn *c, void *arg, struct err *err)
 {
 	struct pending *p = arg;
@@ -105,28 +137,31 @@ static int pending_job(struct conn *c, void *arg, struct err *err)
 	int r;
 
 	query_init(&q, c,
-		   "SELECT DISTINCT nar FROM pending WHERE added < ?1 ORDER BY nar LIMIT 256");
+		   "SELECT view, nar FROM pending WHERE added < ?1 ORDER BY added LIMIT 256");
 	query_bind_int(&q, 1, p->before);
 	for (p->n = 0; p->n < BATCH && (r = query_step(&q, err)) > 0;)
-		p->nars[p->n++] = query_int(&q, 0);
+		p->items[p->n++] =
+			(struct use_key){USE_PENDING, query_int(&q, 0), query_int(&q, 1)};
 	query_end(&q);
-	for (size_t i = 0; r >= 0 && i < p->n; i++) {
-		query_init(&q, c,
-			   "DELETE FROM nar_name WHERE nar = ?1 AND view IN"
-			   " (SELECT view FROM pending WHERE nar = ?1 AND added < ?2)");
-		query_bind_int(&q, 1, p->nars[i]);
-		query_bind_int(&q, 2, p->before);
-		r = query_run(&q, err);
-		if (r >= 0) {
-			query_init(&q, c, "DELETE FROM pending WHERE nar = ?1 AND added < ?2");
-			query_bind_int(&q, 1, p->nars[i]);
-			query_bind_int(&q, 2, p->before);
-			r = query_run(&q, err);
-		}
-		if (r >= 0)
-			r = garbage_nar(c, p->nars[i], err);
-	}
+	for (size_t i = 0; r >= 0 && i < p->n; i++)
+		r = pending_end(c, p->store, p->items[i], err);
 	return r < 0 ? r : 0;
+}
+
+static int pending_collect(struct store *s, struct err *err)
+{
+	struct pending *p = xcalloc(1, sizeof(*p));
+	int r = 0;
+
+	p->store = s;
+	p->before = now_seconds() - store_rules(s)->upload_grace_s;
+	p->n = BATCH;
+	while (r >= 0 && p->n == BATCH) {
+		r = db_write(s->db, pending_job, p, err);
+		uses_settle(s);
+	}
+	free(p);
+	return r;
 }
 
 /* ---- Objects ---- */
@@ -134,6 +169,7 @@ static int pending_job(struct conn *c, void *arg, struct err *err)
 struct removal {
 	struct store *store;
 	int64_t mark;
+	uint64_t objects, bytes; /* in this transaction */
 	size_t n;
 	char files[BATCH][OBJECT_FILE_MAX];
 };
@@ -169,11 +205,15 @@ static int object_remove(struct conn *c, struct removal *m, int64_t object, stru
 	r = query_run(&q, err);
 	if (r < 0)
 		return r;
-	query_init(&q, c, "DELETE FROM object WHERE id = ?1 RETURNING file");
+	query_init(&q, c, "DELETE FROM object WHERE id = ?1 RETURNING file, size");
 	query_bind_int(&q, 1, object);
 	r = query_step(&q, err);
 	if (r > 0 && !query_is_null(&q, 0))
 		removal_note(m, query_bytes(&q, 0));
+	if (r > 0) {
+		m->objects++;
+		m->bytes += (uint64_t)query_int(&q, 1);
+	}
 	if (r > 0)
 		r = query_step(&q, err);
 	query_end(&q);
@@ -189,6 +229,7 @@ static int removal_job(struct conn *c, void *arg, struct err *err)
 	int r;
 
 	m->n = 0;
+	m->objects = m->bytes = 0;
 	query_init(&q, c, "SELECT object FROM garbage WHERE id <= ?1 ORDER BY id LIMIT 256");
 	query_bind_int(&q, 1, m->mark);
 	while (n < BATCH && (r = query_step(&q, err)) > 0)
@@ -199,7 +240,8 @@ static int removal_job(struct conn *c, void *arg, struct err *err)
 	return r < 0 ? r : (int)n;
 }
 
-static int objects_remove(struct store *s, int64_t mark, struct err *err)
+static int objects_remove(struct store *s, int64_t mark, struct store_gc_result *result,
+			  struct err *err)
 {
 	struct removal *m = xcalloc(1, sizeof(*m));
 	int r;
@@ -213,6 +255,10 @@ static int objects_remove(struct store *s, int64_t mark, struct err *err)
 				unlinkat(s->objects_fd, m->files[i], 0);
 			m->files[i][2] = '~';
 			unlinkat(s->incoming_fd, m->files[i], 0);
+		}
+		if (r >= 0) {
+			result->objects += m->objects;
+			result->bytes += m->bytes;
 		}
 	} while (r == BATCH);
 	free(m);
@@ -236,17 +282,15 @@ static int garbage_last(struct store *s, int64_t *ret, struct err *err)
 	return r < 0 ? r : 0;
 }
 
-int garbage_collect(struct store *s, struct err *err)
+int garbage_collect(struct store *s, struct store_gc_result *result, struct err *err)
 {
-	struct pending p = {.before = now_seconds() - PENDING_GRACE_S, .n = BATCH};
 	int64_t mark = 0;
-	int r = 0;
+	int r;
 
 	pthread_mutex_lock(&s->garbage_lock);
-	while (r >= 0 && p.n == BATCH)
-		r = db_write(s->db, pending_job, &p, err);
+	r = pending_collect(s, err);
 	if (r >= 0 && s->garbage_mark && contents_oldest(s) > s->garbage_clock) {
-		r = objects_remove(s, s->garbage_mark, err);
+		r = objects_remove(s, s->garbage_mark, result, err);
 		s->garbage_mark = 0;
 	}
 	if (r >= 0 && !s->garbage_mark)

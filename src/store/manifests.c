@@ -7,6 +7,7 @@
 
 #include "store/made.h"
 #include "store/manifests.h"
+#include "store/uses.h"
 
 int manifest_ref_parse(struct manifest_ref *ret, const char *text, struct err *err)
 {
@@ -111,6 +112,8 @@ static int manifest_look(struct store_view *v, const char *repository,
 	r = db_snapshot_begin(c, err);
 	if (r >= 0) {
 		r = manifest_find(c, v, repository, ref, &id, err);
+		if (r > 0 && !use_note(v->store, (struct use_key){USE_MANIFEST, id, 0}))
+			r = 0;
 		if (r > 0 && bytes)
 			r = manifest_read(c, id, bytes, err) < 0 ? err->code : 1;
 		else if (r > 0 && stat)
@@ -238,6 +241,18 @@ static int parts_note(struct conn *c, int64_t repository, int64_t manifest,
 	return r;
 }
 
+/* Pushed again, its grace begins anew. */
+static int manifest_again(struct conn *c, int64_t id, struct err *err)
+{
+	struct query q;
+
+	query_init(&q, c,
+		   "UPDATE candidate SET since = unixepoch() WHERE kind = 3 AND a = ?1 AND b = 0"
+		   " AND name = ''");
+	query_bind_int(&q, 1, id);
+	return query_run(&q, err);
+}
+
 int manifest_record(struct conn *c, struct store_view *v, const struct new_manifest *n,
 		    int64_t *ret_id, struct err *err)
 {
@@ -248,8 +263,8 @@ int manifest_record(struct conn *c, struct store_view *v, const struct new_manif
 
 	if (r >= 0)
 		r = manifest_find(c, v, n->parts.repository, &ref, ret_id, err);
-	if (r != 0)
-		return r < 0 ? r : 0; /* the same bytes: there is nothing new in them */
+	if (r != 0) /* the same bytes: there is nothing new in them */
+		return r < 0 ? r : manifest_again(c, *ret_id, err);
 	query_init(&q, c,
 		   "INSERT INTO manifest (repository, digest, media_type, bytes, added)"
 		   " VALUES (?1, ?2, ?3, ?4, ?5)");

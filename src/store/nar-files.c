@@ -16,6 +16,7 @@
 #include "store/nars.h"
 #include "store/puts.h"
 #include "store/stored-content.h"
+#include "store/uses.h"
 
 enum { HASH_STEM = 52 }; /* characters of a sha256 in nix32 */
 
@@ -68,6 +69,7 @@ struct name_row {
 	enum codec codec;
 	int64_t object; /* 0: none */
 	uint64_t nar_size, file_size;
+	bool pending; /* no path of the view is bound to it */
 };
 
 static int name_find(struct conn *c, const struct store_view *v, const char *name,
@@ -79,16 +81,22 @@ static int name_find(struct conn *c, const struct store_view *v, const char *nam
 	query_init(
 		&q, c,
 		"SELECT nar, codec, coalesce(nar_name.object, 0), nar_size,"
-		" (SELECT size FROM object WHERE id = coalesce(nar_name.object, nar.object))"
+		" (SELECT size FROM object WHERE id = coalesce(nar_name.object, nar.object)),"
+		" EXISTS (SELECT 1 FROM pending WHERE pending.view = ?1 AND pending.nar ="
+		"  nar_name.nar)"
 		" FROM nar_name JOIN nar ON nar.id = nar_name.nar WHERE view = ?1 AND name = ?2");
 	query_bind_int(&q, 1, v->id);
 	query_bind_str(&q, 2, name);
 	r = query_step(&q, err);
 	if (r > 0)
-		*ret = (struct name_row){query_int(&q, 0), (enum codec)query_int(&q, 1),
-					 query_int(&q, 2), (uint64_t)query_int(&q, 3),
-					 (uint64_t)query_int(&q, 4)};
+		*ret = (struct name_row){query_int(&q, 0),           (enum codec)query_int(&q, 1),
+					 query_int(&q, 2),           (uint64_t)query_int(&q, 3),
+					 (uint64_t)query_int(&q, 4), query_int(&q, 5)};
 	query_end(&q);
+	/* Who hears that it is here may not send it. */
+	if (r > 0 && ret->pending &&
+	    !use_note(v->store, (struct use_key){USE_PENDING, v->id, ret->nar}))
+		r = 0;
 	return r != 0 ? r : err_set(err, E_NOTFOUND, "there is no nar/%.*s", NAR_NAME_MAX, name);
 }
 

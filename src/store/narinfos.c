@@ -4,6 +4,7 @@
 
 #include "store/bindings.h"
 #include "store/stored-content.h"
+#include "store/uses.h"
 #include "store/views.h"
 
 /* ---- nix-cache-info ---- */
@@ -98,10 +99,12 @@ int store_narinfo_exists(struct store_view *v, const char *hash_part, struct err
 
 	if (!c)
 		return err->code;
-	query_init(&q, c, "SELECT 1 FROM binding WHERE view = ?1 AND hash_part = ?2");
+	query_init(&q, c, "SELECT id FROM binding WHERE view = ?1 AND hash_part = ?2");
 	query_bind_int(&q, 1, v->id);
 	query_bind_str(&q, 2, hash_part);
 	r = query_step(&q, err);
+	if (r > 0 && !use_note(v->store, (struct use_key){USE_PATH, query_int(&q, 0), 0}))
+		r = 0;
 	query_end(&q);
 	reader_done(v, c);
 	return r;
@@ -115,10 +118,12 @@ int store_narinfo(struct store_view *v, const char *hash_part, struct buf *ret, 
 
 	if (!c)
 		return err->code;
-	query_init(&q, c, "SELECT narinfo FROM binding WHERE view = ?1 AND hash_part = ?2");
+	query_init(&q, c, "SELECT narinfo, id FROM binding WHERE view = ?1 AND hash_part = ?2");
 	query_bind_int(&q, 1, v->id);
 	query_bind_str(&q, 2, hash_part);
 	r = query_step(&q, err);
+	if (r > 0 && !use_note(v->store, (struct use_key){USE_PATH, query_int(&q, 1), 0}))
+		r = 0;
 	if (r > 0) {
 		struct slice text = query_bytes(&q, 0);
 

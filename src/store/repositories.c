@@ -105,7 +105,7 @@ int blob_find_in(struct conn *c, const struct store_view *v, const char *reposit
 	int r;
 
 	query_init(&q, c,
-		   "SELECT blob.id, blob.size FROM repository"
+		   "SELECT blob.id, blob.size, repository.id FROM repository"
 		   " CROSS JOIN blob ON blob.digest = ?3"
 		   " JOIN repository_blob AS member"
 		   "  ON member.repository = repository.id AND member.blob = blob.id"
@@ -115,7 +115,8 @@ int blob_find_in(struct conn *c, const struct store_view *v, const char *reposit
 	query_bind_hash(&q, 3, digest);
 	r = query_step(&q, err);
 	if (r > 0)
-		*ret = (struct blob_row){query_int(&q, 0), (uint64_t)query_int(&q, 1)};
+		*ret = (struct blob_row){query_int(&q, 0), (uint64_t)query_int(&q, 1),
+					 query_int(&q, 2)};
 	query_end(&q);
 	return r;
 }
@@ -207,9 +208,19 @@ int blob_convert(struct conn *c, int64_t blob, enum blob_form form, const struct
 int blob_link(struct conn *c, int64_t repository, int64_t blob, struct err *err)
 {
 	struct query q;
+	int r;
 
 	query_init(&q, c,
 		   "INSERT OR IGNORE INTO repository_blob (repository, blob) VALUES (?1, ?2)");
+	query_bind_int(&q, 1, repository);
+	query_bind_int(&q, 2, blob);
+	r = query_run(&q, err);
+	if (r < 0 || conn_changes(c))
+		return r;
+	/* It was there: its grace begins anew. */
+	query_init(&q, c,
+		   "UPDATE candidate SET since = unixepoch() WHERE kind = 4 AND a = ?1 AND b = ?2"
+		   " AND name = ''");
 	query_bind_int(&q, 1, repository);
 	query_bind_int(&q, 2, blob);
 	return query_run(&q, err);

@@ -44,7 +44,8 @@ int repository_tidy(struct conn *c, int64_t repository, struct err *err);
 int blob_find(struct conn *c, const struct hash *digest, int64_t *ret, struct err *err);
 struct blob_row {
 	int64_t id;
-	uint64_t size; /* bytes */
+	uint64_t size;      /* bytes */
+	int64_t repository; /* where it was found */
 };
 /* 1 found, 0 there is none in this repository. */
 int blob_find_in(struct conn *c, const struct store_view *v, const char *repository,

@@ -9,10 +9,13 @@
 #include "base/mem.h"
 #include "store/db.h"
 #include "store/store.h"
+#include "store/upkeep.h"
 
 struct session;     /* uploads.c */
 struct making;      /* made.c */
 struct view_policy; /* views.h */
+struct rules;       /* rules.h */
+struct uses;        /* uses.h */
 
 struct store_view {
 	struct store *store; /* borrowed */
@@ -47,6 +50,12 @@ struct store {
 	pthread_mutex_t garbage_lock;
 	int64_t garbage_mark;
 	uint64_t garbage_clock;
+
+	struct rules *_Atomic rules;  /* owned */
+	struct uses *uses;            /* owned */
+	pthread_mutex_t collect_lock; /* one thread collects */
+	pthread_mutex_t collected_lock;
+	struct store_gc_result collected; /* under collected_lock */
 
 	/* Images that are being made: who wants the same one waits for it. */
 	pthread_mutex_t making_lock;

@@ -8,8 +8,12 @@
 #include "base/fs.h"
 #include "store/garbage.h"
 #include "store/objects.h"
+#include "store/rules.h"
 #include "store/uploads.h"
+#include "store/uses.h"
 #include "store/views.h"
+
+enum { MAINTAIN_MS = 3000 };
 
 #define VERSION_TEXT "nacre store 1\n"
 
@@ -116,6 +120,10 @@ static struct store *store_alloc(const struct store_options *options)
 	pthread_mutex_init(&s->sessions_lock, NULL);
 	pthread_mutex_init(&s->contents_lock, NULL);
 	pthread_mutex_init(&s->garbage_lock, NULL);
+	pthread_mutex_init(&s->collect_lock, NULL);
+	pthread_mutex_init(&s->collected_lock, NULL);
+	rules_init(s);
+	s->uses = uses_new();
 	pthread_mutex_init(&s->making_lock, NULL);
 	pthread_cond_init(&s->making_done, NULL);
 	return s;
@@ -165,15 +173,23 @@ int store_open(struct store **ret, const char *dir, const struct store_options *
 
 void store_close(struct store *s)
 {
+	struct err ignored = ERR_INIT;
+
 	if (!s)
 		return;
 	sessions_expire(s, INT64_MAX);
+	if (s->root)
+		uses_flush(s, &ignored); /* what cannot be written down now was not used */
 	db_close(s->db);
 	views_close(s);
 	pthread_mutex_destroy(&s->views_lock);
 	pthread_mutex_destroy(&s->sessions_lock);
 	pthread_mutex_destroy(&s->contents_lock);
 	pthread_mutex_destroy(&s->garbage_lock);
+	pthread_mutex_destroy(&s->collect_lock);
+	pthread_mutex_destroy(&s->collected_lock);
+	rules_free(s);
+	uses_free(s->uses);
 	pthread_mutex_destroy(&s->making_lock);
 	pthread_cond_destroy(&s->making_done);
 	free(s->sessions);
@@ -187,6 +203,11 @@ void store_close(struct store *s)
 
 int store_maintain(struct store *s, struct err *err)
 {
+	struct store_gc_options options = {.budget_ms = MAINTAIN_MS};
+	struct store_gc_result result;
+	int r;
+
 	sessions_expire(s, now_seconds() - s->options.upload_idle_s);
-	return garbage_collect(s, err);
+	r = store_gc(s, &options, &result, err);
+	return r < 0 ? r : result.more;
 }

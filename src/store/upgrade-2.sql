@@ -143,14 +143,14 @@ CREATE TRIGGER tag_new AFTER INSERT ON tag BEGIN
 	UPDATE repository SET tags = tags + 1 WHERE id = new.repository;
 	UPDATE total SET tags = tags + 1;
 	INSERT INTO candidate (kind, a, b, name, since, due) VALUES (1, new.repository, 0, '', unixepoch(), 0)
-		ON CONFLICT DO UPDATE SET b = 0, due = 0;
+		ON CONFLICT DO UPDATE SET due = 0;
 END;
 CREATE TRIGGER tag_moved AFTER UPDATE OF manifest, updated ON tag BEGIN
 	UPDATE tag SET pushed = 1 + (SELECT max(pushed) FROM tag WHERE repository = new.repository)
 		WHERE repository = new.repository AND name = new.name;
 	DELETE FROM candidate WHERE kind = 2 AND a = new.repository AND b = 0 AND name = new.name;
 	INSERT INTO candidate (kind, a, b, name, since, due) VALUES (1, new.repository, 0, '', unixepoch(), 0)
-		ON CONFLICT DO UPDATE SET b = 0, due = 0;
+		ON CONFLICT DO UPDATE SET due = 0;
 	INSERT INTO candidate (kind, a, b, name, since, due)
 		SELECT 3, old.manifest, 0, '', unixepoch(), 0 WHERE old.manifest <> new.manifest
 		ON CONFLICT DO UPDATE SET since = excluded.since, due = 0;

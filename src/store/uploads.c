@@ -383,3 +383,16 @@ void sessions_expire(struct store *store, int64_t before)
 		session_free(dropped);
 	}
 }
+
+bool sessions_active(struct store *store, const char *view, const char *repository)
+{
+	bool active = false;
+
+	pthread_mutex_lock(&store->sessions_lock);
+	for (size_t i = 0; i < SESSION_SLOTS && store->n_sessions && !active; i++)
+		for (struct session *s = store->sessions[i]; s && !active; s = s->next)
+			active = strcmp(s->repository, repository) == 0 &&
+				 strcmp(s->view->name, view) == 0;
+	pthread_mutex_unlock(&store->sessions_lock);
+	return active;
+}

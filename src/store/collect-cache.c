@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What becomes of candidates in the caches: store paths. */
+#include <string.h>
+
+#include "base/pattern.h"
+#include "store/collect.h"
+#include "store/garbage.h"
+#include "store/repositories.h"
+#include "store/uses.h"
+
+enum {
+	LEAST_USED_STEP = 64,   /* paths that go in one transaction */
+	LEAST_USED_KEPT = 4096, /* that are kept although it is their turn: enough for one */
+	YOUNG_S = 2 * 3600,     /* used so lately: a pull may be under way */
+	DAY_S = 24 * 3600,
+};
+
+struct path_row {
+	int64_t id, view, bytes, used, referrers;
+	char *view_name, *base; /* owned */
+};
+
+static void path_row_release(struct path_row *p)
+{
+	free(p->view_name);
+	free(p->base);
+}
+#define cleanup_path_row __attribute__((cleanup(path_row_release)))
+
+static int path_read(struct conn *c, int64_t id, struct path_row *ret, struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(&q, c,
+		   "SELECT binding.view, bytes, used, referrers, base,"
+		   " (SELECT name FROM view WHERE id = binding.view) FROM binding"
+		   " JOIN path_use ON path_use.binding = binding.id WHERE binding.id = ?1");
+	query_bind_int(&q, 1, id);
+	r = query_step(&q, err);
+	if (r > 0)
+		*ret = (struct path_row){
+			.id = id,
+			.view = query_int(&q, 0),
+			.bytes = query_int(&q, 1),
+			.used = query_int(&q, 2),
+			.referrers = query_int(&q, 3),
+			.base = query_dup(&q, 4),
+			.view_name = query_dup(&q, 5),
+		};
+	query_end(&q);
+	return r;
+}
+
+/* ---- Taking one away ---- */
+
+static int listing_delete(struct conn *c, const struct path_row *p, struct err *err)
+{
+	int64_t object = 0;
+	struct query q;
+	int r;
+
+	query_init(&q, c,
+		   "DELETE FROM document WHERE view = ?1 AND tree = ?2 AND name = ?3"
+		   " RETURNING object");
+	query_bind_int(&q, 1, p->view);
+	query_bind_int(&q, 2, STORE_LISTING);
+	query_bind_text(&q, 3, slice_make(p->base, STORE_HASH_LEN));
+	r = query_step(&q, err);
+	if (r > 0) {
+		object = query_int(&q, 0);
+		r = query_step(&q, err);
+	}
+	query_end(&q);
+	return r < 0 || !object ? r : garbage_object(c, object, err);
+}
+
+/* The tags of what the server made of it: hash, in every form, in both repositories. */
+#define MADE_TAGS                                                               \
+	" FROM tag WHERE made = 1 AND repository IN (SELECT id FROM repository" \
+	"  WHERE view = ?1 AND name IN ('nix', 'nix/package'))"                 \
+	" AND name IN (?2, ?2 || '-tar', ?2 || '-gzip', ?2 || '-native')"
+
+static int made_run(struct conn *c, const char *sql, const struct path_row *p, struct err *err)
+{
+	struct query q;
+
+	query_init(&q, c, sql);
+	query_bind_int(&q, 1, p->view);
+	query_bind_text(&q, 2, slice_make(p->base, STORE_HASH_LEN));
+	return query_run(&q, err);
+}
+
+static int path_delete(struct collector *k, struct conn *c, const struct path_row *p, char *reason,
+		       struct err *err)
+{
+	struct query q;
+	int r = listing_delete(c, p, err);
+
+	if (r >= 0)
+		r = made_run(c, "DELETE FROM made WHERE manifest IN (SELECT manifest" MADE_TAGS ")",
+			     p, err);
+	if (r >= 0)
+		r = made_run(c, "DELETE" MADE_TAGS, p, err);
+	if (r >= 0) {
+		query_init(&q, c, "DELETE FROM binding WHERE id = ?1");
+		query_bind_int(&q, 1, p->id);
+		r = query_run(&q, err);
+	}
+	if (r < 0) {
+		free(reason);
+		return r;
+	}
+	k->result.paths++;
+	collector_note(k, "path",
+		       xasprintf("%s%s%s", p->view_name, p->view_name[0] ? "/" : "", p->base),
+		       reason, (uint64_t)p->bytes);
+	return VERDICT_GONE;
+}
+
+/* ---- By time ---- */
+
+int collect_path(struct collector *k, struct conn *c, struct candidate *cand, struct err *err)
+{
+	cleanup_path_row struct path_row p = {0};
+	const struct path_rule *rule;
+	int64_t until;
+	int r = path_read(c, cand->a, &p, err);
+
+	if (r <= 0 || p.referrers)
+		return r < 0 ? r : VERDICT_USED;
+	rule = path_rule_find(k->rules, cache_name(p.view_name));
+	if (!rule || !rule->keep_used_for_s)
+		return VERDICT_USED;
+	r = pin_find_path(c, p.view, p.base, err);
+	if (r < 0)
+		return r;
+	if (r > 0 || patterns_fit(&rule->keep_paths, p.base))
+		return collector_wait(k, DUE_NEVER);
+	/* Uses are written down to the hour. */
+	until = p.used + rule->keep_used_for_s + USE_GRAIN_S;
+	if (until > k->now)
+		return collector_wait(k, until);
+	if (!use_take(k->store, (struct use_key){USE_PATH, p.id, 0}))
+		return collector_wait(k, k->now + USE_GRAIN_S);
+	return path_delete(k, c, &p,
+			   xasprintf("used %lld days ago", (long long)(k->now - p.used) / DAY_S),
+			   err);
+}
+
+/* ---- By size ---- */
+
+static int view_read(struct conn *c, int64_t view, char **ret_name, uint64_t *ret_bytes,
+		     struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(&q, c, "SELECT name, bytes FROM view WHERE id = ?1");
+	query_bind_int(&q, 1, view);
+	r = query_step(&q, err);
+	if (r > 0) {
+		*ret_name = query_dup(&q, 0);
+		*ret_bytes = (uint64_t)query_int(&q, 1);
+	}
+	query_end(&q);
+	return r;
+}
+
+struct least_used {
+	struct collector *k;
+	const struct path_rule *rule;
+	int64_t view;
+	int64_t used, id; /* go on behind this one */
+	size_t kept;
+};
+
+/* The next path in which nothing refers, by its last use; 0: there is none. */
+static int least_used_next(struct conn *c, struct least_used *l, struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(&q, c,
+		   "SELECT used, binding FROM path_use WHERE view = ?1 AND referrers = 0"
+		   " AND (used, binding) > (?2, ?3) AND used < ?4 ORDER BY used, binding LIMIT 1");
+	query_bind_int(&q, 1, l->view);
+	query_bind_int(&q, 2, l->used);
+	query_bind_int(&q, 3, l->id);
+	query_bind_int(&q, 4, l->k->now - YOUNG_S);
+	r = query_step(&q, err);
+	if (r > 0) {
+		l->used = query_int(&q, 0);
+		l->id = query_int(&q, 1);
+	}
+	query_end(&q);
+	l->k->result.looked_at++;
+	return r;
+}
+
+/* VERDICT_GONE, or VERDICT_WAIT: it is kept all the same. */
+static int least_used_take(struct conn *c, struct least_used *l, uint64_t *bytes, struct err *err)
+{
+	cleanup_path_row struct path_row p = {0};
+	struct collector *k = l->k;
+	int r = path_read(c, l->id, &p, err);
+
+	if (r <= 0)
+		return r < 0 ? r : VERDICT_WAIT;
+	r = pin_find_path(c, p.view, p.base, err);
+	if (r < 0)
+		return r;
+	if (r > 0 || patterns_fit(&l->rule->keep_paths, p.base) ||
+	    !use_take(k->store, (struct use_key){USE_PATH, p.id, 0}))
+		return VERDICT_WAIT;
+	*bytes -= *bytes < (uint64_t)p.bytes ? *bytes : (uint64_t)p.bytes;
+	return path_delete(k, c, &p,
+			   xasprintf("the cache is beyond its %llu bytes; used %lld days ago",
+				     (unsigned long long)l->rule->max_bytes,
+				     (long long)(k->now - p.used) / DAY_S),
+			   err);
+}
+
+int collect_least_used(struct collector *k, struct conn *c, int64_t view, bool *ret_more,
+		       struct err *err)
+{
+	struct least_used l = {.k = k, .view = view, .used = INT64_MIN};
+	cleanup_free char *name = NULL;
+	uint64_t bytes = 0;
+	size_t gone = 0;
+	int r = view_read(c, view, &name, &bytes, err);
+
+	*ret_more = false;
+	if (r <= 0)
+		return r;
+	l.rule = path_rule_find(k->rules, cache_name(name));
+	if (!l.rule || !l.rule->max_bytes)
+		return 0;
+	while (bytes > l.rule->max_bytes && gone < LEAST_USED_STEP && l.kept < LEAST_USED_KEPT) {
+		r = least_used_next(c, &l, err);
+		if (r > 0)
+			r = least_used_take(c, &l, &bytes, err);
+		else if (r == 0)
+			break; /* nothing is left that could go */
+		if (r < 0)
+			return r;
+		if (r == VERDICT_GONE)
+			gone++;
+		else
+			l.kept++;
+	}
+	/* From the start again: what those referred to may be free now, and older. */
+	*ret_more = bytes > l.rule->max_bytes && gone > 0;
+	return 0;
+}
