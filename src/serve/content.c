@@ -114,6 +114,12 @@ static void set_response(struct request *req, unsigned status, struct MHD_Respon
 		abort(); /* out of memory for a small allocation */
 	req->status = status;
 	req->response = r;
+	/* Of a body without a length libmicrohttpd sends the last chunk in an answer to HEAD, too,
+	 * and the client takes that for the next answer. */
+	if (req->method == HTTP_HEAD && len == CONTENT_SIZE_UNKNOWN) {
+		MHD_set_response_options(r, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
+		req->close = true;
+	}
 	req->response_bytes = req->method == HTTP_HEAD || len == CONTENT_SIZE_UNKNOWN ? 0 : len;
 }
 

@@ -187,6 +187,12 @@ int settings_open_views(struct settings *s, struct store *store, struct err *err
 {
 	int r = 0;
 
+	/* All or nothing. */
+	for (size_t i = 0; i < s->n_views && r >= 0; i++) {
+		struct store_view_options o = view_settings_options(&s->views[i]);
+
+		r = store_view_check(store, s->views[i].name, &o, err);
+	}
 	for (size_t i = 0; i < s->n_views && r >= 0; i++) {
 		struct store_view_options o = view_settings_options(&s->views[i]);
 

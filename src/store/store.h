@@ -100,13 +100,16 @@ struct store_view *store_root(struct store *s);
  * holds paths of another store dir. */
 int store_view_open(struct store_view **ret, struct store *s, const char *name,
 		    const struct store_view_options *options, struct err *err);
+/* What store_view_open() would say to these; changes nothing. */
+int store_view_check(struct store *s, const char *name, const struct store_view_options *options,
+		     struct err *err);
 /* NULL: it was not opened. */
 struct store_view *store_view_find(struct store *s, struct slice name);
 /* Borrowed. */
 const char *store_view_name(const struct store_view *v);
 
-/* Drops upload sessions that were idle too long, and empties what can be emptied. To be called now
- * and then, from any one thread. */
+/* Drops upload sessions that were idle too long, and collects garbage for some seconds. To be
+ * called now and then. Returns 1 if there is more to do, and it should be called again soon. */
 int store_maintain(struct store *s, struct err *err);
 
 struct store_statistics {

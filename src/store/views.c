@@ -72,7 +72,7 @@ static int view_read(struct store_view *v, struct err *err)
 		struct slice dir = query_bytes(&q, 1);
 
 		v->id = query_int(&q, 0);
-		if (v->store_dir[0] && !slice_equal_str(dir, v->store_dir))
+		if (v->store_dir[0] && dir.len && !slice_equal_str(dir, v->store_dir))
 			r = err_set(err, E_CONFLICT,
 				    "this store holds paths of %.*s%s%s, not of %s", (int)dir.len,
 				    (const char *)dir.data, v->name[0] ? " in " : "", v->name,
@@ -184,6 +184,18 @@ int store_view_open(struct store_view **ret, struct store *s, const char *name,
 		return r;
 	*ret = v;
 	return 0;
+}
+
+int store_view_check(struct store *s, const char *name, const struct store_view_options *o,
+		     struct err *err)
+{
+	struct store_view wanted = {.store = s, .name = (char *)(uintptr_t)name};
+	int r = options_check(name, o, err);
+
+	if (r < 0 || !o->store_dir)
+		return r;
+	memcpy(wanted.store_dir, o->store_dir, strlen(o->store_dir));
+	return view_read(&wanted, err);
 }
 
 struct store_view *store_view_find(struct store *s, struct slice name)

@@ -13,6 +13,7 @@ import json
 import lzma
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -49,6 +50,20 @@ CODECS = {
     "lzip": (".lzip", piped("lzip", "-c"), piped("lzip", "-d", "-c")),
 }
 PROGRAMS = {"zstd": "zstd", "br": "brotli", "lz4": "lz4", "lzip": "lzip"}
+
+
+def bytes_after_head(cache, url):
+    """What a client would take for the beginning of the next answer."""
+    with socket.create_connection(("127.0.0.1", cache.server.port), 10) as s:
+        s.sendall(("HEAD /%s HTTP/1.1\r\nHost: x\r\n\r\n" % url).encode())
+        s.settimeout(0.3)
+        got = b""
+        try:
+            while piece := s.recv(4096):
+                got += piece
+        except TimeoutError:
+            pass
+    return got.partition(b"\r\n\r\n")[2]
 
 
 class Package:
@@ -170,6 +185,7 @@ def test_uploads(cache):
         r = cache.put(package.url, package.file)
         check("%s: PUT of the NAR" % compression, r.status in (200, 201, 204), r)
         check_eq("%s: its HEAD is 200 now" % compression, 200, cache.get(package.url, method="HEAD").status)
+        check_eq("%s: and has no body" % compression, b"", bytes_after_head(cache, package.url))
         check_eq("%s: no narinfo yet" % compression, 404, cache.get(package.hash_part + ".narinfo").status)
         r = cache.put(package.hash_part + ".narinfo", package.narinfo())
         check("%s: PUT of the narinfo" % compression, r.status in (200, 201, 204), r)
