@@ -54,12 +54,19 @@ static int candidate_next(struct conn *c, int64_t now, struct candidate *ret, st
 	return r;
 }
 
-static int candidate_drop(struct conn *c, int64_t id, struct err *err)
+/* Its going may have dropped it already, and another one may have its id. */
+static int candidate_drop(struct conn *c, const struct candidate *cand, struct err *err)
 {
 	struct query q;
 
-	query_init(&q, c, "DELETE FROM candidate WHERE id = ?1");
-	query_bind_int(&q, 1, id);
+	query_init(&q, c,
+		   "DELETE FROM candidate WHERE id = ?1 AND kind = ?2 AND a = ?3 AND b = ?4"
+		   " AND name = ?5");
+	query_bind_int(&q, 1, cand->id);
+	query_bind_int(&q, 2, cand->kind);
+	query_bind_int(&q, 3, cand->a);
+	query_bind_int(&q, 4, cand->b);
+	query_bind_str(&q, 5, cand->name);
 	return query_run(&q, err);
 }
 
@@ -181,6 +188,7 @@ static int look(struct collector *k, struct conn *c, struct candidate *cand, str
 		[CANDIDATE_ALL_PATHS] = collect_all,
 		[CANDIDATE_ALL_WAITING] = collect_all,
 	};
+	struct candidate was = *cand;
 	int r = cand->kind < ARRAY_LEN(fns) && fns[cand->kind] ? fns[cand->kind](k, c, cand, err)
 							       : VERDICT_USED;
 
@@ -188,7 +196,7 @@ static int look(struct collector *k, struct conn *c, struct candidate *cand, str
 	if (r < 0)
 		return r;
 	if (r != VERDICT_WAIT)
-		return candidate_drop(c, cand->id, err);
+		return candidate_drop(c, &was, err);
 	/* What goes on at once makes progress by itself; all else must not come again now. */
 	if (k->due > 0 && k->due <= k->now)
 		k->due = k->now + 1;

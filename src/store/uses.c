@@ -13,6 +13,7 @@ enum {
 
 struct use {
 	struct use_key key; /* USE_NONE: the slot is free */
+	int64_t at;         /* when it was noted last; seconds */
 	bool noted, taken;  /* not both */
 };
 
@@ -117,8 +118,10 @@ bool use_note(struct store *s, struct use_key key)
 	struct use *slot = slot_make(shard, key);
 	bool taken = slot && slot->taken;
 
-	if (slot && !taken)
+	if (slot && !taken) {
 		slot->noted = true;
+		slot->at = now_seconds();
+	}
 	pthread_mutex_unlock(&shard->lock);
 	return !taken;
 }
@@ -153,19 +156,19 @@ void uses_settle(struct store *s)
 
 /* ---- Writing down ---- */
 
-static int path_used(struct conn *c, int64_t binding, int64_t now, struct err *err)
+static int path_used(struct conn *c, int64_t binding, int64_t at, struct err *err)
 {
 	struct query q;
 
 	query_init(&q, c, "UPDATE path_use SET used = ?2 WHERE binding = ?1 AND used < ?3");
 	query_bind_int(&q, 1, binding);
-	query_bind_int(&q, 2, now);
-	query_bind_int(&q, 3, now - USE_GRAIN_S);
+	query_bind_int(&q, 2, at);
+	query_bind_int(&q, 3, at - USE_GRAIN_S);
 	return query_run(&q, err);
 }
 
 /* Who pulls the image of a store path uses the path. */
-static int manifest_used(struct conn *c, int64_t manifest, int64_t now, struct err *err)
+static int manifest_used(struct conn *c, int64_t manifest, int64_t at, struct err *err)
 {
 	int64_t binding = 0;
 	struct query q;
@@ -176,8 +179,8 @@ static int manifest_used(struct conn *c, int64_t manifest, int64_t now, struct e
 		   " SELECT id, ?2 FROM manifest WHERE id = ?1"
 		   " ON CONFLICT DO UPDATE SET used = ?2 WHERE used < ?3");
 	query_bind_int(&q, 1, manifest);
-	query_bind_int(&q, 2, now);
-	query_bind_int(&q, 3, now - USE_GRAIN_S);
+	query_bind_int(&q, 2, at);
+	query_bind_int(&q, 3, at - USE_GRAIN_S);
 	r = query_run(&q, err);
 	if (r < 0)
 		return r;
@@ -192,11 +195,11 @@ static int manifest_used(struct conn *c, int64_t manifest, int64_t now, struct e
 	if (r > 0)
 		binding = query_int(&q, 0);
 	query_end(&q);
-	return r > 0 ? path_used(c, binding, now, err) : r;
+	return r > 0 ? path_used(c, binding, at, err) : r;
 }
 
 /* Its grace begins anew. */
-static int link_used(struct conn *c, struct use_key key, int64_t now, struct err *err)
+static int link_used(struct conn *c, struct use_key key, int64_t at, struct err *err)
 {
 	struct query q;
 
@@ -205,11 +208,11 @@ static int link_used(struct conn *c, struct use_key key, int64_t now, struct err
 		   " AND name = ''");
 	query_bind_int(&q, 1, key.a);
 	query_bind_int(&q, 2, key.b);
-	query_bind_int(&q, 3, now);
+	query_bind_int(&q, 3, at);
 	return query_run(&q, err);
 }
 
-static int pending_used(struct conn *c, struct use_key key, int64_t now, struct err *err)
+static int pending_used(struct conn *c, struct use_key key, int64_t at, struct err *err)
 {
 	struct query q;
 
@@ -217,14 +220,13 @@ static int pending_used(struct conn *c, struct use_key key, int64_t now, struct 
 		   "UPDATE pending SET added = ?3 WHERE view = ?1 AND nar = ?2 AND added < ?3");
 	query_bind_int(&q, 1, key.a);
 	query_bind_int(&q, 2, key.b);
-	query_bind_int(&q, 3, now);
+	query_bind_int(&q, 3, at);
 	return query_run(&q, err);
 }
 
 struct flush_job {
 	const struct use *uses;
 	size_t n;
-	int64_t now;
 };
 
 static int flush_job(struct conn *c, void *arg, struct err *err)
@@ -234,17 +236,18 @@ static int flush_job(struct conn *c, void *arg, struct err *err)
 
 	for (size_t i = 0; i < job->n && r >= 0; i++) {
 		struct use_key key = job->uses[i].key;
+		int64_t at = job->uses[i].at;
 
 		if (!job->uses[i].noted)
 			continue;
 		if (key.kind == USE_PATH)
-			r = path_used(c, key.a, job->now, err);
+			r = path_used(c, key.a, at, err);
 		else if (key.kind == USE_MANIFEST)
-			r = manifest_used(c, key.a, job->now, err);
+			r = manifest_used(c, key.a, at, err);
 		else if (key.kind == USE_LINK)
-			r = link_used(c, key, job->now, err);
+			r = link_used(c, key, at, err);
 		else if (key.kind == USE_PENDING)
-			r = pending_used(c, key, job->now, err);
+			r = pending_used(c, key, at, err);
 	}
 	return r < 0 ? r : 0;
 }
@@ -252,7 +255,7 @@ static int flush_job(struct conn *c, void *arg, struct err *err)
 /* A failure loses what was noted in this shard. */
 static int shard_flush(struct store *s, struct shard *shard, struct err *err)
 {
-	struct flush_job job = {.now = now_seconds()};
+	struct flush_job job;
 	struct use *slots;
 	size_t n_slots, n;
 	int r = 0;

@@ -1,0 +1,670 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the collector takes, and what it keeps: every rule. */
+#include "gc-fixture.h"
+
+/* ---- The registry ---- */
+
+static void test_uploads_have_grace(void **state)
+{
+	struct fixture f = {0};
+	struct hash h;
+	uint64_t size;
+
+	(void)state;
+	fixture_open(&f);
+	assert_ok(put_blob(&f, "r", slice_str("orphan"), &h), f.err);
+	assert_ok(put_blob(&f, "r", slice_str("asked for"), &h), f.err);
+	assert_ok(put_blob(&f, "r", slice_str("pushed again"), &h), f.err);
+	put_image(&f, "r", "v1", "layer");
+	gc(&f);
+	later(20 * HOUR);
+	gc(&f);
+	assert_true(has_blob(&f, "r", "orphan"));
+	/* Asking whether it is there, or sending it again, begins its grace anew. */
+	hash_bytes(&h, HASH_SHA256, "asked for", 9);
+	assert_ok(store_blob_stat(f.root, "r", &h, &size, &f.err), f.err);
+	assert_ok(put_blob(&f, "r", slice_str("pushed again"), &h), f.err);
+	later(5 * HOUR);
+	assert_int_equal(gc(&f).blobs, 1);
+	assert_false(has_blob(&f, "r", "orphan"));
+	assert_true(has_blob(&f, "r", "asked for"));
+	assert_true(has_blob(&f, "r", "pushed again"));
+	later(25 * HOUR);
+	assert_int_equal(gc(&f).blobs, 2);
+	/* What a manifest names stays. */
+	assert_true(has_blob(&f, "r", "layer"));
+	assert_true(has_blob(&f, "r", "{}"));
+	fixture_close(&f);
+}
+
+static void test_open_upload_keeps(void **state)
+{
+	struct fixture f = {0};
+	char id[UPLOAD_ID_LEN + 1];
+	struct hash h;
+
+	(void)state;
+	fixture_open(&f);
+	assert_ok(put_blob(&f, "r", slice_str("first"), &h), f.err);
+	assert_ok(store_upload_begin(f.root, "r", HASH_NONE, id, &f.err), f.err);
+	later(40 * HOUR);
+	assert_int_equal(gc(&f).blobs, 0);
+	assert_ok(store_upload_cancel(f.root, "r", id, &f.err), f.err);
+	later(2 * HOUR);
+	assert_int_equal(gc(&f).blobs, 1);
+	fixture_close(&f);
+}
+
+/* Manifest, then blobs, then bytes: each in its time. */
+static void test_deleted_manifest(void **state)
+{
+	struct fixture f = {0};
+	struct store_statistics before, after;
+	cleanup_free char *big = noise(100000, 1);
+	char digest[DIGEST_TEXT_MAX];
+	struct hash h;
+
+	(void)state;
+	fixture_open(&f);
+	h = put_image(&f, "r", "v1", big);
+	put_image(&f, "r", "v2", "small");
+	assert_ok(store_statistics(f.store, &before, &f.err), f.err);
+	digest_format(digest, &h);
+	assert_ok(store_manifest_delete(f.root, "r", digest, &f.err), f.err);
+	gc(&f);
+	/* Who pulled it a moment ago still gets its layers. */
+	assert_true(has_blob(&f, "r", big));
+	later(25 * HOUR);
+	assert_int_equal(gc(&f).blobs, 1);
+	assert_false(has_blob(&f, "r", big));
+	assert_true(has_blob(&f, "r", "{}"));
+	gc(&f);
+	assert_ok(store_statistics(f.store, &after, &f.err), f.err);
+	assert_true(after.physical_bytes - after.database_bytes <=
+		    before.physical_bytes - before.database_bytes - 90000);
+	fixture_close(&f);
+}
+
+static void test_untagged_manifests(void **state)
+{
+	struct fixture f = {0};
+	struct store_rules rules = STORE_RULES_INIT;
+	char digest[DIGEST_TEXT_MAX];
+	struct hash old, pulled, forever;
+
+	(void)state;
+	fixture_open(&f);
+	tag_rule_add(&rules, "kept")->untagged_grace_s = STORE_FOREVER;
+	tag_rule_add(&rules, "short")->untagged_grace_s = 2 * DAY;
+	rules_set(&f, &rules);
+	old = put_image(&f, "r", "v1", "one");
+	put_image(&f, "r", "v1", "two"); /* moves the tag */
+	pulled = put_image(&f, "r", NULL, "three");
+	forever = put_image(&f, "kept", NULL, "three");
+	put_image(&f, "short", NULL, "three");
+	gc(&f);
+	later(10 * DAY);
+	digest_format(digest, &pulled);
+	pull(&f, "r", digest);
+	assert_int_equal(gc(&f).manifests, 1);
+	assert_false(has_digest(&f, "short", &pulled));
+	later(5 * DAY);
+	assert_int_equal(gc(&f).manifests, 1);
+	assert_false(has_digest(&f, "r", &old));
+	assert_true(has_digest(&f, "kept", &forever));
+	assert_true(has(&f, "r", "v1"));
+	later(10 * DAY);
+	assert_int_equal(gc(&f).manifests, 1);
+	assert_false(has_digest(&f, "r", &pulled));
+	later(1000 * DAY);
+	gc(&f);
+	assert_true(has_digest(&f, "kept", &forever));
+	store_rules_release(&rules);
+	fixture_close(&f);
+}
+
+static void put_index(struct fixture *f, const char *repository, const char *tag,
+		      const struct hash *member)
+{
+	cleanup_buf struct buf text = BUF_INIT(1 << 16);
+	struct manifest_put_result result;
+	char digest[DIGEST_TEXT_MAX];
+
+	digest_format(digest, member);
+	buf_addf(&text,
+		 "{\"schemaVersion\":2,\"mediaType\":\"" MT_OCI_INDEX
+		 "\",\"manifests\":[{\"mediaType\":\"" MT_OCI_MANIFEST
+		 "\",\"digest\":\"%s\",\"size\":300}]}",
+		 digest);
+	assert_ok(put_manifest(f, repository, tag, &text, &result), f->err);
+}
+
+static void test_members_of_an_index(void **state)
+{
+	struct fixture f = {0};
+	struct hash member;
+
+	(void)state;
+	fixture_open(&f);
+	member = put_image(&f, "r", NULL, "one");
+	put_index(&f, "r", "latest", &member);
+	later(100 * DAY);
+	assert_int_equal(gc(&f).manifests, 0);
+	assert_true(has_digest(&f, "r", &member));
+	assert_ok(store_manifest_delete(f.root, "r", "latest", &f.err), f.err);
+	later(15 * DAY);
+	gc(&f); /* the index, whose grace began with the end of its tag */
+	assert_true(has_digest(&f, "r", &member));
+	later(15 * DAY);
+	gc(&f);
+	assert_false(has_digest(&f, "r", &member));
+	later(2 * DAY);
+	gc(&f);
+	assert_int_equal(store_repository_exists(f.root, "r", &f.err), 0);
+	fixture_close(&f);
+}
+
+static struct hash put_referrer(struct fixture *f, const char *repository, const char *reference,
+				const struct hash *subject, const char *layer)
+{
+	cleanup_buf struct buf text = {0}, image = {0};
+	struct manifest_put_result result;
+	char digest[DIGEST_TEXT_MAX];
+	struct hash h;
+
+	image_text(f, repository, layer, &image);
+	digest_format(digest, subject);
+	text = BUF_INIT(1 << 16);
+	buf_addf(&text,
+		 "%.*s,\"subject\":{\"mediaType\":\"" MT_OCI_MANIFEST
+		 "\",\"digest\":\"%s\",\"size\":300}}",
+		 (int)image.len - 1, (char *)image.data, digest);
+	hash_bytes(&h, HASH_SHA256, text.data, text.len);
+	digest_format(digest, &h);
+	assert_ok(put_manifest(f, repository, reference ? reference : digest, &text, &result),
+		  f->err);
+	return h;
+}
+
+static void test_referrers(void **state)
+{
+	struct fixture f = {0};
+	char fallback[200], cosign[200], digest[DIGEST_TEXT_MAX];
+	struct hash image, referrer, second;
+
+	(void)state;
+	fixture_open(&f);
+	image = put_image(&f, "r", "v1", "one");
+	referrer = put_referrer(&f, "r", NULL, &image, "signature");
+	second = put_referrer(&f, "r", NULL, &referrer, "of the signature");
+	digest_format(digest, &image);
+	snprintf(fallback, sizeof(fallback), "sha256-%s", digest + 7);
+	snprintf(cosign, sizeof(cosign), "sha256-%s.sig", digest + 7);
+	put_index(&f, "r", fallback, &referrer);
+	put_image(&f, "r", cosign, "cosign's");
+	later(100 * DAY);
+	gc(&f);
+	assert_true(has_digest(&f, "r", &second));
+	assert_true(has(&f, "r", fallback));
+	assert_ok(store_manifest_delete(f.root, "r", digest, &f.err), f.err);
+	/* Each level has its grace. */
+	for (int i = 0; i < 4; i++) {
+		gc(&f);
+		assert_true(i > 0 || has(&f, "r", cosign));
+		later(15 * DAY);
+	}
+	gc(&f);
+	assert_false(has(&f, "r", cosign));
+	assert_false(has(&f, "r", fallback));
+	assert_false(has_digest(&f, "r", &referrer));
+	later(30 * DAY);
+	gc(&f);
+	assert_false(has_digest(&f, "r", &second));
+	later(2 * DAY);
+	gc(&f);
+	assert_int_equal(store_repository_exists(f.root, "r", &f.err), 0);
+	fixture_close(&f);
+}
+
+static void test_keep_last(void **state)
+{
+	struct fixture f = {0};
+	struct store_rules rules = STORE_RULES_INIT;
+	struct tag_rule *rule;
+	cleanup_buf struct buf dry = {0};
+	char tag[20];
+
+	(void)state;
+	fixture_open(&f);
+	rule = tag_rule_add(&rules, "ci/**");
+	rule->keep_last = 3;
+	rule->keep_tags = words("release-*");
+	rules_set(&f, &rules);
+	put_image(&f, "ci/app", "release-1", "release");
+	for (int i = 0; i < 10; i++) {
+		snprintf(tag, sizeof(tag), "pr-%d", i);
+		put_image(&f, "ci/app", tag, tag);
+		put_image(&f, "other", tag, tag);
+	}
+	gc_dry(&f, &dry);
+	assert_non_null(strstr((char *)dry.data, "tag ci/app:pr-6\n"));
+	assert_null(strstr((char *)dry.data, "pr-7"));
+	assert_true(has(&f, "ci/app", "pr-0"));
+	assert_int_equal(gc(&f).tags, 7);
+	assert_false(has(&f, "ci/app", "pr-6"));
+	assert_true(has(&f, "ci/app", "pr-7"));
+	assert_true(has(&f, "ci/app", "release-1"));
+	assert_true(has(&f, "other", "pr-0"));
+	/* One is pushed again: it is the last one then. */
+	put_image(&f, "ci/app", "pr-7", "another");
+	put_image(&f, "ci/app", "pr-10", "ten");
+	assert_int_equal(gc(&f).tags, 1);
+	assert_true(has(&f, "ci/app", "pr-7"));
+	assert_false(has(&f, "ci/app", "pr-8"));
+	/* One is deleted: those that are there are kept. */
+	assert_ok(store_manifest_delete(f.root, "ci/app", "pr-10", &f.err), f.err);
+	later(2 * DAY);
+	assert_int_equal(gc(&f).tags, 0);
+	for (int i = 20; i < 24; i++) {
+		snprintf(tag, sizeof(tag), "pr-%d", i);
+		put_image(&f, "ci/app", tag, tag);
+	}
+	assert_int_equal(gc(&f).tags, 3);
+	assert_true(has(&f, "ci/app", "pr-21"));
+	assert_false(has(&f, "ci/app", "pr-9"));
+	store_rules_release(&rules);
+	fixture_close(&f);
+}
+
+static void test_keep_by_time(void **state)
+{
+	struct fixture f = {0};
+	struct store_rules rules = STORE_RULES_INIT;
+	struct tag_rule *rule;
+
+	(void)state;
+	fixture_open(&f);
+	tag_rule_add(&rules, "age")->keep_for_s = 10 * DAY;
+	rule = tag_rule_add(&rules, "use");
+	rule->keep_used_for_s = 10 * DAY;
+	rule->keep_last = 1;
+	rules_set(&f, &rules);
+	for (int i = 0; i < 2; i++) {
+		const char *repository = i ? "use" : "age";
+
+		put_image(&f, repository, "idle", "idle");
+		put_image(&f, repository, "pulled", "pulled");
+		put_image(&f, repository, "last", "last");
+	}
+	gc(&f);
+	later(6 * DAY);
+	pull(&f, "age", "pulled");
+	pull(&f, "use", "pulled");
+	gc(&f);
+	later(6 * DAY);
+	assert_int_equal(gc(&f).tags, 4);
+	assert_false(has(&f, "age", "pulled"));
+	assert_false(has(&f, "use", "idle"));
+	assert_true(has(&f, "use", "last"));
+	pull(&f, "use", "pulled");
+	fixture_reopen(&f); /* which is not forgotten */
+	rules_set(&f, &rules);
+	later(9 * DAY);
+	assert_int_equal(gc(&f).tags, 0);
+	later(2 * DAY);
+	assert_int_equal(gc(&f).tags, 1);
+	store_rules_release(&rules);
+	fixture_close(&f);
+}
+
+static void test_rules_change(void **state)
+{
+	struct fixture f = {0};
+	struct store_rules rules = STORE_RULES_INIT;
+	struct tag_rule *rule;
+	char tag[20];
+
+	(void)state;
+	fixture_open(&f);
+	rules_set(&f, &rules);
+	for (int i = 0; i < 20; i++) {
+		snprintf(tag, sizeof(tag), "v%d", i);
+		put_image(&f, "r", tag, tag);
+	}
+	later(100 * DAY);
+	assert_int_equal(gc(&f).tags, 0);
+	rule = tag_rule_add(&rules, "r");
+	rule->keep_last = 15;
+	rules_set(&f, &rules);
+	assert_int_equal(gc(&f).tags, 5);
+	rule->keep_last = 0;
+	rule->keep_for_s = 200 * DAY;
+	rules_set(&f, &rules);
+	assert_int_equal(gc(&f).tags, 0);
+	rule->keep_for_s = 50 * DAY;
+	rules_set(&f, &rules);
+	assert_int_equal(gc(&f).tags, 15);
+	store_rules_release(&rules);
+	fixture_close(&f);
+}
+
+static void count_pin(void *arg, const struct store_pin_item *item)
+{
+	buf_addf(arg, "%s|%s|%s\n", item->view, item->repository, item->reference);
+}
+
+static void test_pins(void **state)
+{
+	struct fixture f = {0};
+	struct store_rules rules = STORE_RULES_INIT;
+	cleanup_buf struct buf list = BUF_INIT(4096);
+	char digest[DIGEST_TEXT_MAX];
+	struct hash h;
+
+	(void)state;
+	fixture_open(&f);
+	tag_rule_add(&rules, "**")->keep_for_s = DAY;
+	rules_set(&f, &rules);
+	put_image(&f, "r", "pinned", "one");
+	put_image(&f, "r", "not", "two");
+	h = put_image(&f, "r", NULL, "three");
+	put_image(&f, "all", "x", "one");
+	digest_format(digest, &h);
+	assert_ok(store_pin(f.root, "r", "pinned", &f.err), f.err);
+	assert_ok(store_pin(f.root, "r", "pinned", &f.err), f.err); /* again: nothing */
+	assert_ok(store_pin(f.root, "r", digest, &f.err), f.err);
+	assert_ok(store_pin(f.root, "all", "", &f.err), f.err);
+	assert_fails(store_pin(f.root, "NO", "", &f.err), E_INVALID, f.err, "NO");
+	assert_fails(store_pin(f.root, "r", "sha256:12", &f.err), E_INVALID, f.err, NULL);
+	assert_fails(store_unpin(f.root, "r", "never", &f.err), E_NOTFOUND, f.err, NULL);
+	assert_ok(store_pins(f.store, count_pin, &list, &f.err), f.err);
+	assert_non_null(strstr((char *)list.data, "|all|\n|r|pinned\n|r|sha256:"));
+	for (int i = 0; i < 3; i++) {
+		later(100 * DAY);
+		gc(&f);
+	}
+	assert_true(has(&f, "r", "pinned"));
+	assert_false(has(&f, "r", "not"));
+	assert_true(has_digest(&f, "r", &h));
+	assert_true(has(&f, "all", "x"));
+	assert_ok(store_unpin(f.root, "r", "pinned", &f.err), f.err);
+	assert_ok(store_unpin(f.root, "r", digest, &f.err), f.err);
+	assert_ok(store_unpin(f.root, "all", "", &f.err), f.err);
+	later(100 * DAY);
+	gc(&f);
+	assert_false(has(&f, "r", "pinned"));
+	assert_false(has_digest(&f, "r", &h));
+	assert_false(has(&f, "all", "x"));
+	store_rules_release(&rules);
+	fixture_close(&f);
+}
+
+/* ---- Caches ---- */
+
+static void test_paths_by_time(void **state)
+{
+	struct fixture f = {0};
+	struct store_rules rules = STORE_RULES_INIT;
+	struct path_rule *rule = path_rule_add(&rules, "/");
+	char base[STORE_BASE_MAX + 1];
+
+	(void)state;
+	fixture_open(&f);
+	put_small_path(&f, "forever", NULL);
+	later(1000 * DAY);
+	assert_int_equal(gc(&f).paths, 0);
+	rule->keep_used_for_s = 10 * DAY;
+	rule->keep_paths = words("*-forever");
+	rules_set(&f, &rules);
+	put_small_path(&f, "lib", NULL);
+	put_small_path(&f, "app", "lib");
+	put_small_path(&f, "pinned", "lib");
+	put_small_path(&f, "idle", NULL);
+	assert_ok(store_pin_path(f.root, base_of("pinned", base), &f.err), f.err);
+	assert_fails(store_pin_path(f.root, "x", &f.err), E_INVALID, f.err, NULL);
+	gc(&f);
+	later(6 * DAY);
+	assert_true(use_path(&f, "app"));
+	gc(&f);
+	later(5 * DAY);
+	assert_int_equal(gc(&f).paths, 1);
+	assert_false(has_path(&f, "idle"));
+	later(6 * DAY);
+	/* lib is older, but the pinned path needs it. */
+	assert_int_equal(gc(&f).paths, 1);
+	assert_false(has_path(&f, "app"));
+	assert_true(has_path(&f, "lib"));
+	assert_true(has_path(&f, "forever"));
+	assert_ok(store_unpin_path(f.root, base_of("pinned", base), &f.err), f.err);
+	assert_int_equal(gc(&f).paths, 2);
+	assert_false(has_path(&f, "lib"));
+	later(2 * DAY);
+	gc(&f);
+	gc(&f);
+	store_rules_release(&rules);
+	fixture_close(&f);
+}
+
+static void test_paths_by_size(void **state)
+{
+	struct fixture f = {0};
+	struct store_rules rules = STORE_RULES_INIT;
+	struct path_rule *rule = path_rule_add(&rules, "/");
+	char name[20];
+
+	(void)state;
+	fixture_open(&f);
+	put_small_path(&f, "lib", NULL);
+	for (int i = 0; i < 100; i++) {
+		snprintf(name, sizeof(name), "p%d", i);
+		put_small_path(&f, name, "lib");
+		later(HOUR);
+	}
+	assert_true(use_path(&f, "p0"));
+	rule->max_bytes = (uint64_t)db_int(&f, "SELECT bytes / 3 FROM view", NULL, NULL);
+	rules_set(&f, &rules);
+	gc(&f);
+	assert_true(has_path(&f, "p0"));
+	assert_true(has_path(&f, "p99"));
+	assert_true(has_path(&f, "p90"));
+	assert_true(has_path(&f, "lib"));
+	assert_false(has_path(&f, "p1"));
+	assert_false(has_path(&f, "p60"));
+	/* What was used just now stays, whatever the size. */
+	rule->max_bytes = 1;
+	rules_set(&f, &rules);
+	gc(&f);
+	assert_true(has_path(&f, "p0"));
+	later(10 * HOUR);
+	gc(&f);
+	assert_false(has_path(&f, "p0"));
+	assert_false(has_path(&f, "lib"));
+	store_rules_release(&rules);
+	fixture_close(&f);
+}
+
+/* The NAR of a path that went is still there for who read its narinfo. */
+static void test_nar_outlives_its_path(void **state)
+{
+	struct fixture f = {0};
+	struct store_rules rules = STORE_RULES_INIT;
+	cleanup_narinfo struct narinfo info = {0};
+	uint64_t size;
+
+	(void)state;
+	fixture_open(&f);
+	path_rule_add(&rules, "**")->keep_used_for_s = DAY;
+	rules_set(&f, &rules);
+	put_small_path(&f, "one", NULL);
+	assert_int_equal(get_info(&f, "one", &info), 0);
+	later(3 * DAY);
+	assert_int_equal(gc(&f).paths, 1);
+	assert_ok(store_nar_stat(f.root, info.url + 4, &size, &f.err), f.err);
+	later(20 * HOUR);
+	assert_ok(store_nar_stat(f.root, info.url + 4, &size, &f.err), f.err);
+	gc(&f);
+	later(20 * HOUR); /* asking prolonged it */
+	gc(&f);
+	assert_ok(store_nar_stat(f.root, info.url + 4, &size, &f.err), f.err);
+	gc(&f);
+	later(25 * HOUR);
+	gc(&f);
+	assert_fails(store_nar_stat(f.root, info.url + 4, &size, &f.err), E_NOTFOUND, f.err, NULL);
+	store_rules_release(&rules);
+	fixture_close(&f);
+}
+
+/* ---- Clocks, dry runs, work ---- */
+
+static void test_clock_steps_back(void **state)
+{
+	struct fixture f = {0};
+	struct store_rules rules = STORE_RULES_INIT;
+	struct hash h;
+
+	(void)state;
+	fixture_open(&f);
+	tag_rule_add(&rules, "**")->keep_last = 2;
+	path_rule_add(&rules, "/")->keep_used_for_s = 10 * DAY;
+	rules_set(&f, &rules);
+	put_image(&f, "r", "a", "a");
+	put_image(&f, "r", "b", "b");
+	put_small_path(&f, "one", NULL);
+	assert_ok(put_blob(&f, "r", slice_str("orphan"), &h), f.err);
+	gc(&f);
+	later(-1000 * DAY);
+	/* Pushed last is pushed last, whatever the clock says. */
+	put_image(&f, "r", "c", "c");
+	assert_int_equal(gc(&f).tags, 1);
+	assert_false(has(&f, "r", "a"));
+	assert_true(has(&f, "r", "c"));
+	assert_true(has_path(&f, "one"));
+	assert_true(has_blob(&f, "r", "orphan"));
+	/* And the queue does not wait for a thousand days. */
+	later(2 * DAY);
+	assert_int_equal(gc(&f).blobs, 1);
+	later(1020 * DAY);
+	assert_int_equal(gc(&f).paths, 1);
+	store_rules_release(&rules);
+	fixture_close(&f);
+}
+
+static void test_dry_run_changes_nothing(void **state)
+{
+	struct fixture f = {0};
+	struct store_rules rules = STORE_RULES_INIT;
+	cleanup_buf struct buf first = {0}, second = {0};
+	struct hash h;
+
+	(void)state;
+	fixture_open(&f);
+	tag_rule_add(&rules, "**")->keep_for_s = DAY;
+	path_rule_add(&rules, "/")->keep_used_for_s = DAY;
+	rules_set(&f, &rules);
+	put_image(&f, "r", "a", "a");
+	put_small_path(&f, "lib", NULL);
+	put_small_path(&f, "app", "lib");
+	assert_ok(put_blob(&f, "r", slice_str("orphan"), &h), f.err);
+	later(3 * DAY);
+	gc_dry(&f, &first);
+	gc_dry(&f, &second);
+	assert_string_equal((char *)first.data, (char *)second.data);
+	assert_non_null(strstr((char *)first.data, "tag r:a\n"));
+	assert_non_null(strstr((char *)first.data, "-lib\n"));
+	assert_non_null(strstr((char *)first.data, "blob r@sha256:"));
+	assert_true(has_path(&f, "app"));
+	assert_int_equal(gc(&f).paths, 2);
+	store_rules_release(&rules);
+	fixture_close(&f);
+}
+
+/* Counted in candidates: what is there and in use costs nothing, however much it is. */
+static void test_work_is_proportional_to_garbage(void **state)
+{
+	struct fixture f = {0};
+	struct store_rules rules = STORE_RULES_INIT;
+	char tag[20], digest[DIGEST_TEXT_MAX];
+	struct store_gc_result result;
+	struct hash h = {0};
+
+	(void)state;
+	fixture_open(&f);
+	tag_rule_add(&rules, "**")->keep_last = 1000;
+	path_rule_add(&rules, "/")->keep_used_for_s = 100 * DAY;
+	rules_set(&f, &rules);
+	for (int i = 0; i < 300; i++) {
+		snprintf(tag, sizeof(tag), "t%d", i);
+		h = put_image(&f, "r", tag, tag);
+		put_small_path(&f, tag, NULL);
+	}
+	gc(&f);
+	later(2 * DAY);
+	gc(&f);
+	result = gc(&f);
+	assert_int_equal(result.looked_at, 0);
+	digest_format(digest, &h);
+	assert_ok(store_manifest_delete(f.root, "r", digest, &f.err), f.err);
+	assert_true(gc(&f).looked_at <= 6);
+	later(2 * DAY);
+	result = gc(&f);
+	assert_int_equal(result.blobs, 1);
+	assert_true(result.looked_at <= 6);
+	store_rules_release(&rules);
+	fixture_close(&f);
+}
+
+/* A budget ends a run in between, and the next one goes on. */
+static void test_budget(void **state)
+{
+	struct fixture f = {0};
+	struct store_gc_options options = {.budget_ms = 1};
+	struct store_gc_result result;
+	uint64_t blobs = 0;
+	int runs = 0;
+
+	(void)state;
+	fixture_open(&f);
+	for (int i = 0; i < 500; i++) {
+		char text[20];
+		struct hash h;
+
+		snprintf(text, sizeof(text), "blob %d", i);
+		assert_ok(put_blob(&f, "r", slice_str(text), &h), f.err);
+	}
+	later(2 * DAY);
+	do {
+		assert_ok(store_gc(f.store, &options, &result, &f.err), f.err);
+		blobs += result.blobs;
+		runs++;
+	} while (result.more);
+	assert_int_equal(blobs, 500);
+	assert_true(runs > 1);
+	store_gc_total(f.store, &result);
+	assert_int_equal(result.blobs, 500);
+	fixture_close(&f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_uploads_have_grace),
+		cmocka_unit_test(test_open_upload_keeps),
+		cmocka_unit_test(test_deleted_manifest),
+		cmocka_unit_test(test_untagged_manifests),
+		cmocka_unit_test(test_members_of_an_index),
+		cmocka_unit_test(test_referrers),
+		cmocka_unit_test(test_keep_last),
+		cmocka_unit_test(test_keep_by_time),
+		cmocka_unit_test(test_rules_change),
+		cmocka_unit_test(test_pins),
+		cmocka_unit_test(test_paths_by_time),
+		cmocka_unit_test(test_paths_by_size),
+		cmocka_unit_test(test_nar_outlives_its_path),
+		cmocka_unit_test(test_clock_steps_back),
+		cmocka_unit_test(test_dry_run_changes_nothing),
+		cmocka_unit_test(test_work_is_proportional_to_garbage),
+		cmocka_unit_test(test_budget),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
