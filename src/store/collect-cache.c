@@ -129,7 +129,7 @@ int collect_path(struct collector *k, struct conn *c, struct candidate *cand, st
 
 	if (r <= 0 || p.referrers)
 		return r < 0 ? r : VERDICT_USED;
-	rule = path_rule_find(k->rules, cache_name(p.view_name));
+	rule = path_rule_find(k->rules, rule_cache_name(p.view_name));
 	if (!rule || !rule->keep_used_for_s)
 		return VERDICT_USED;
 	r = pin_find_path(c, p.view, p.base, err);
@@ -233,7 +233,7 @@ int collect_least_used(struct collector *k, struct conn *c, int64_t view, bool *
 	*ret_more = false;
 	if (r <= 0)
 		return r;
-	l.rule = path_rule_find(k->rules, cache_name(name));
+	l.rule = path_rule_find(k->rules, rule_cache_name(name));
 	if (!l.rule || !l.rule->max_bytes)
 		return 0;
 	while (bytes > l.rule->max_bytes && gone < LEAST_USED_STEP && l.kept < LEAST_USED_KEPT) {

@@ -101,7 +101,7 @@ void full_name(char *ret, const char *view, const char *repository)
 	snprintf(ret, FULL_NAME_MAX, "%s%s%s", view, view[0] ? "/" : "", repository);
 }
 
-const char *cache_name(const char *view)
+const char *rule_cache_name(const char *view)
 {
 	return view[0] ? view : "/";
 }

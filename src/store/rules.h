@@ -24,7 +24,7 @@ enum { FULL_NAME_MAX = 512 };
 /* The name of a repository of a view in URLs; `ret` has FULL_NAME_MAX bytes. */
 void full_name(char *ret, const char *view, const char *repository);
 /* The name of a view's cache in patterns. */
-const char *cache_name(const char *view);
+const char *rule_cache_name(const char *view);
 
 /* NULL: there is none. `repository`: full name. */
 const struct tag_rule *tag_rule_find(const struct store_rules *r, const char *repository);
