@@ -1,29 +1,68 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <linux/capability.h>
+#include <strings.h>
 #include <sys/prctl.h>
 
 #include <jansson.h>
 
 #include "base/mem.h"
 #include "node/bundle.h"
+#include "node/container-options.h"
+
+enum { CPU_PERIOD_US = 100000 };
+
+/* By number. */
+static const char *const cap_names[] = {
+	"CHOWN",
+	"DAC_OVERRIDE",
+	"DAC_READ_SEARCH",
+	"FOWNER",
+	"FSETID",
+	"KILL",
+	"SETGID",
+	"SETUID",
+	"SETPCAP",
+	"LINUX_IMMUTABLE",
+	"NET_BIND_SERVICE",
+	"NET_BROADCAST",
+	"NET_ADMIN",
+	"NET_RAW",
+	"IPC_LOCK",
+	"IPC_OWNER",
+	"SYS_MODULE",
+	"SYS_RAWIO",
+	"SYS_CHROOT",
+	"SYS_PTRACE",
+	"SYS_PACCT",
+	"SYS_ADMIN",
+	"SYS_BOOT",
+	"SYS_NICE",
+	"SYS_RESOURCE",
+	"SYS_TIME",
+	"SYS_TTY_CONFIG",
+	"MKNOD",
+	"LEASE",
+	"AUDIT_WRITE",
+	"AUDIT_CONTROL",
+	"SETFCAP",
+	"MAC_OVERRIDE",
+	"MAC_ADMIN",
+	"SYSLOG",
+	"WAKE_ALARM",
+	"BLOCK_SUSPEND",
+	"AUDIT_READ",
+	"PERFMON",
+	"BPF",
+	"CHECKPOINT_RESTORE",
+};
+
+#define CAP_BIT(cap) (UINT64_C(1) << (cap))
 
 /* The capabilities of a podman or Docker container. */
-static const struct {
-	int number;
-	const char *name;
-} default_caps[] = {
-	{CAP_CHOWN, "CAP_CHOWN"},
-	{CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE"},
-	{CAP_FOWNER, "CAP_FOWNER"},
-	{CAP_FSETID, "CAP_FSETID"},
-	{CAP_KILL, "CAP_KILL"},
-	{CAP_NET_BIND_SERVICE, "CAP_NET_BIND_SERVICE"},
-	{CAP_SETFCAP, "CAP_SETFCAP"},
-	{CAP_SETGID, "CAP_SETGID"},
-	{CAP_SETPCAP, "CAP_SETPCAP"},
-	{CAP_SETUID, "CAP_SETUID"},
-	{CAP_SYS_CHROOT, "CAP_SYS_CHROOT"},
-};
+static const uint64_t default_caps =
+	CAP_BIT(CAP_CHOWN) | CAP_BIT(CAP_DAC_OVERRIDE) | CAP_BIT(CAP_FOWNER) | CAP_BIT(CAP_FSETID) |
+	CAP_BIT(CAP_KILL) | CAP_BIT(CAP_NET_BIND_SERVICE) | CAP_BIT(CAP_SETFCAP) |
+	CAP_BIT(CAP_SETGID) | CAP_BIT(CAP_SETPCAP) | CAP_BIT(CAP_SETUID) | CAP_BIT(CAP_SYS_CHROOT);
 
 static const char *const masked_paths[] = {
 	"/proc/acpi",          "/proc/kcore",      "/proc/keys",
@@ -62,29 +101,77 @@ static json_t *strings(const char *const *items, size_t n)
 	return array;
 }
 
-static json_t *process_json(const struct bundle *b, uint64_t caps)
+static json_t *cap_set(uint64_t caps)
 {
-	static const char *const sets[] = {"bounding", "effective", "permitted"};
-	json_t *groups = json_array(), *names = json_array(), *capabilities = json_object();
-	json_t *process;
+	json_t *names = json_array();
+
+	for (size_t i = 0; i < ARRAY_LEN(cap_names); i++)
+		if (caps >> i & 1)
+			json_array_append_new(names, json_sprintf("CAP_%s", cap_names[i]));
+	return names;
+}
+
+/* As under podman: a user that is not root starts with those alone that were asked for. */
+static json_t *caps_json(const struct bundle *b, uint64_t bounding)
+{
+	uint64_t caps = (default_caps | b->cap_add) & ~b->cap_drop & bounding;
+	uint64_t start = b->user.uid == 0 ? caps : b->cap_add & caps;
+	json_t *ret = json_object();
+
+	json_object_set_new(ret, "bounding", cap_set(caps));
+	json_object_set_new(ret, "effective", cap_set(start));
+	json_object_set_new(ret, "permitted", cap_set(start));
+	if (b->user.uid != 0 && start) {
+		json_object_set_new(ret, "inheritable", cap_set(start));
+		json_object_set_new(ret, "ambient", cap_set(start));
+	}
+	return ret;
+}
+
+/* "unlimited" is 2^64 - 1, more than jansson can write: add_unlimited() puts it there. */
+static json_t *limit_json(uint64_t limit)
+{
+	return json_integer(limit > INT64_MAX ? INT64_MAX : (json_int_t)limit);
+}
+
+static json_t *rlimits_json(const struct bundle *b)
+{
+	json_t *ret = json_array();
+
+	for (size_t i = 0; i < b->n_rlimits; i++)
+		json_array_append_new(ret, json_pack("{s:s, s:o, s:o}", "type", b->rlimits[i].type,
+						     "soft", limit_json(b->rlimits[i].soft), "hard",
+						     limit_json(b->rlimits[i].hard)));
+	return ret;
+}
+
+static json_t *process_json(const struct bundle *b, uint64_t bounding)
+{
+	json_t *groups = json_array();
 
 	for (size_t i = 0; i < b->user.n_groups; i++)
 		json_array_append_new(groups, json_integer(b->user.groups[i]));
-	for (size_t i = 0; i < ARRAY_LEN(default_caps); i++)
-		if (caps >> default_caps[i].number & 1)
-			json_array_append_new(names, json_string(default_caps[i].name));
-	for (size_t i = 0; i < ARRAY_LEN(sets); i++)
-		/* A user that is not root starts with none, as under podman. */
-		json_object_set_new(capabilities, sets[i],
-				    i == 0 || b->user.uid == 0 ? json_copy(names) : json_array());
-	json_decref(names);
-	process = json_pack("{s:b, s:{s:I, s:I, s:o}, s:o, s:o, s:s, s:o, s:b}", "terminal",
-			    b->terminal, "user", "uid", (json_int_t)b->user.uid, "gid",
-			    (json_int_t)b->user.gid, "additionalGids", groups, "args",
-			    strings((const char *const *)b->args.items, b->args.len), "env",
-			    strings((const char *const *)b->env.items, b->env.len), "cwd", b->cwd,
-			    "capabilities", capabilities, "noNewPrivileges", 1);
-	return process;
+	return json_pack("{s:b, s:{s:I, s:I, s:o}, s:o, s:o, s:s, s:o, s:o, s:b}", "terminal",
+			 b->terminal, "user", "uid", (json_int_t)b->user.uid, "gid",
+			 (json_int_t)b->user.gid, "additionalGids", groups, "args",
+			 strings((const char *const *)b->args.items, b->args.len), "env",
+			 strings((const char *const *)b->env.items, b->env.len), "cwd", b->cwd,
+			 "capabilities", caps_json(b, bounding), "rlimits", rlimits_json(b),
+			 "noNewPrivileges", 1);
+}
+
+static json_t *tmpfs_json(const struct bundle_mount *m)
+{
+	static const char *const always[] = {"nosuid", "nodev"};
+	cleanup_free char *copy = xstrdup(m->options ? m->options : "mode=1777");
+	json_t *options = strings(always, ARRAY_LEN(always));
+	char *rest = copy, *option;
+
+	while ((option = strsep(&rest, ",")))
+		if (*option)
+			json_array_append_new(options, json_string(option));
+	return json_pack("{s:s, s:s, s:s, s:o}", "destination", m->destination, "type", "tmpfs",
+			 "source", "tmpfs", "options", options);
 }
 
 static json_t *mounts_json(const struct bundle *b)
@@ -104,12 +191,34 @@ static json_t *mounts_json(const struct bundle *b)
 		const char *options[] = {m->recursive ? "rbind" : "bind", "nosuid", "nodev",
 					 m->read_only ? "ro" : "rw"};
 
+		if (!m->source) {
+			json_array_append_new(mounts, tmpfs_json(m));
+			continue;
+		}
 		json_array_append_new(mounts,
 				      json_pack("{s:s, s:s, s:s, s:o}", "destination",
 						m->destination, "type", "bind", "source", m->source,
 						"options", strings(options, ARRAY_LEN(options))));
 	}
 	return mounts;
+}
+
+/* SPEC oci-runtime config-linux.md control groups; empty without limits. */
+static json_t *resources_json(const struct bundle *b)
+{
+	json_t *ret = json_object();
+
+	if (b->memory_bytes)
+		json_object_set_new(ret, "memory",
+				    json_pack("{s:o}", "limit", limit_json(b->memory_bytes)));
+	if (b->cpu_millis)
+		json_object_set_new(ret, "cpu",
+				    json_pack("{s:I, s:I}", "quota",
+					      (json_int_t)(b->cpu_millis * CPU_PERIOD_US / 1000),
+					      "period", (json_int_t)CPU_PERIOD_US));
+	if (b->pids)
+		json_object_set_new(ret, "pids", json_pack("{s:o}", "limit", limit_json(b->pids)));
+	return ret;
 }
 
 static json_t *linux_json(const struct bundle *b)
@@ -119,9 +228,29 @@ static json_t *linux_json(const struct bundle *b)
 
 	for (size_t i = 0; i < ARRAY_LEN(kinds) - (b->host_network ? 1 : 0); i++)
 		json_array_append_new(namespaces, json_pack("{s:s}", "type", kinds[i]));
-	return json_pack("{s:o, s:o, s:o}", "namespaces", namespaces, "maskedPaths",
+	return json_pack("{s:o, s:o, s:o, s:o}", "namespaces", namespaces, "maskedPaths",
 			 strings(masked_paths, ARRAY_LEN(masked_paths)), "readonlyPaths",
-			 strings(read_only_paths, ARRAY_LEN(read_only_paths)));
+			 strings(read_only_paths, ARRAY_LEN(read_only_paths)), "resources",
+			 resources_json(b));
+}
+
+/* Appends the text with every number INT64_MAX written as UINT64_MAX. In strings, the quote before
+ * the colon would be escaped. */
+static int add_unlimited(struct buf *ret, const char *text)
+{
+	static const char largest[] = "\": 9223372036854775807",
+			  unlimited[] = "\": 18446744073709551615";
+	const char *hit;
+
+	while ((hit = strstr(text, largest))) {
+		bool is_number = hit > text && hit[-1] != '\\';
+
+		if (buf_add(ret, text, (size_t)(hit - text)) < 0 ||
+		    buf_add_str(ret, is_number ? unlimited : largest) < 0)
+			return E_LIMIT;
+		text = hit + sizeof(largest) - 1;
+	}
+	return buf_add_str(ret, text);
 }
 
 int bundle_format(struct buf *ret, const struct bundle *b, uint64_t caps, struct err *err)
@@ -131,7 +260,7 @@ int bundle_format(struct buf *ret, const struct bundle *b, uint64_t caps, struct
 				   b->hostname, "process", process_json(b, caps), "mounts",
 				   mounts_json(b), "linux", linux_json(b));
 	char *text = config ? json_dumps(config, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
-	int r = text ? buf_add_str(ret, text) : E_INVALID;
+	int r = text ? add_unlimited(ret, text) : E_INVALID;
 
 	json_decref(config);
 	free(text);
@@ -141,16 +270,37 @@ int bundle_format(struct buf *ret, const struct bundle *b, uint64_t caps, struct
 		     : 0;
 }
 
+static void add_mount(struct bundle *b, struct bundle_mount mount)
+{
+	array_grow(b->mounts, b->cap_mounts, b->n_mounts + 1);
+	b->mounts[b->n_mounts++] = mount;
+}
+
 void bundle_add_mount(struct bundle *b, const char *source, const char *destination, bool read_only,
 		      bool recursive)
 {
-	array_grow(b->mounts, b->cap_mounts, b->n_mounts + 1);
-	b->mounts[b->n_mounts++] = (struct bundle_mount){
-		.source = xstrdup(source),
-		.destination = xstrdup(destination),
-		.read_only = read_only,
-		.recursive = recursive,
-	};
+	add_mount(b, (struct bundle_mount){
+			     .source = xstrdup(source),
+			     .destination = xstrdup(destination),
+			     .read_only = read_only,
+			     .recursive = recursive,
+		     });
+}
+
+void bundle_add_tmpfs(struct bundle *b, const char *destination, const char *options)
+{
+	add_mount(b, (struct bundle_mount){
+			     .destination = xstrdup(destination),
+			     .options = options ? xstrdup(options) : NULL,
+		     });
+}
+
+int bundle_capability(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(cap_names); i++)
+		if (strcasecmp(cap_names[i], name) == 0)
+			return (int)i;
+	return -1;
 }
 
 void bundle_release(struct bundle *b)
@@ -160,6 +310,7 @@ void bundle_release(struct bundle *b)
 	for (size_t i = 0; i < b->n_mounts; i++) {
 		free(b->mounts[i].source);
 		free(b->mounts[i].destination);
+		free(b->mounts[i].options);
 	}
 	free(b->mounts);
 	*b = (struct bundle){0};

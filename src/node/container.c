@@ -14,7 +14,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
-#include "node/bundle.h"
+#include "node/container-config.h"
 #include "node/container.h"
 #include "node/rootfs.h"
 
@@ -32,37 +32,6 @@ struct container {
 	char *runtime; /* owned */
 	bool is_crun;
 };
-
-void container_options_release(struct container_options *o)
-{
-	strv_release(&o->cmd);
-	strv_release(&o->env);
-	for (size_t i = 0; i < o->n_volumes; i++) {
-		free(o->volumes[i].source);
-		free(o->volumes[i].destination);
-	}
-	free(o->volumes);
-	*o = (struct container_options){0};
-}
-
-int container_parse_volume(struct container_volume *ret, const char *text, struct err *err)
-{
-	const char *first = strchr(text, ':');
-	const char *second = first ? strchr(first + 1, ':') : NULL;
-	const char *mode = second ? second + 1 : "rw";
-
-	if (!first || text[0] != '/' || first[1] != '/' ||
-	    (strcmp(mode, "ro") != 0 && strcmp(mode, "rw") != 0))
-		return err_set(
-			err, E_USAGE,
-			"volume '%s': wanted /SOURCE:/DESTINATION or /SOURCE:/DESTINATION:ro",
-			text);
-	ret->source = xstrndup(text, (size_t)(first - text));
-	ret->destination =
-		second ? xstrndup(first + 1, (size_t)(second - first - 1)) : xstrdup(first + 1);
-	ret->read_only = strcmp(mode, "ro") == 0;
-	return 0;
-}
 
 static char *find_program(const char *name)
 {
@@ -236,139 +205,14 @@ static int enter_mount_namespace(struct err *err)
 	return 0;
 }
 
-static void set_env(struct strv *env, const char *setting)
-{
-	size_t name_len = strcspn(setting, "=");
-
-	for (size_t i = 0; i < env->len; i++)
-		if (strncmp(env->items[i], setting, name_len) == 0 &&
-		    env->items[i][name_len] == '=') {
-			free(env->items[i]);
-			env->items[i] = xstrdup(setting);
-			return;
-		}
-	strv_add(env, setting);
-}
-
-static void compose_env(struct bundle *b, const struct node_image *image,
-			const struct container_options *o)
-{
-	cleanup_free char *home = xasprintf("HOME=%s", b->user.home);
-	const char *term = getenv("TERM");
-
-	set_env(&b->env, "PATH=" DEFAULT_PATH);
-	set_env(&b->env, home);
-	if (o->terminal && term) {
-		cleanup_free char *setting = xasprintf("TERM=%s", term);
-
-		set_env(&b->env, setting);
-	}
-	for (size_t i = 0; i < image->config.env.len; i++)
-		if (strchr(image->config.env.items[i], '='))
-			set_env(&b->env, image->config.env.items[i]);
-	for (size_t i = 0; i < o->env.len; i++) {
-		const char *value = strchr(o->env.items[i], '=') ? "" : getenv(o->env.items[i]);
-
-		if (value && !*value && strchr(o->env.items[i], '=')) {
-			set_env(&b->env, o->env.items[i]);
-		} else if (value) {
-			cleanup_free char *setting = xasprintf("%s=%s", o->env.items[i], value);
-
-			set_env(&b->env, setting);
-		}
-	}
-}
-
-/* SPEC oci-image config.md Entrypoint, Cmd */
-static int compose_args(struct bundle *b, const struct node_image *image,
-			const struct container_options *o, struct err *err)
-{
-	const struct image_config *config = &image->config;
-
-	if (o->entrypoint && *o->entrypoint)
-		strv_add(&b->args, o->entrypoint);
-	for (size_t i = 0; !o->entrypoint && i < config->entrypoint.len; i++)
-		strv_add(&b->args, config->entrypoint.items[i]);
-	for (size_t i = 0; i < o->cmd.len; i++)
-		strv_add(&b->args, o->cmd.items[i]);
-	for (size_t i = 0; !o->cmd.len && !o->entrypoint && i < config->cmd.len; i++)
-		strv_add(&b->args, config->cmd.items[i]);
-	if (b->args.len == 0)
-		return err_set(err, E_USAGE,
-			       "the image names no command: give one behind the image");
-	return 0;
-}
-
-/* Directories that the image calls volumes exist, at the least; what is written there goes with
- * the container. */
-static void make_volume_dirs(const struct node_image *image, int rootfs)
-{
-	for (size_t i = 0; i < image->config.volumes.len; i++) {
-		const char *path = image->config.volumes.items[i];
-		struct err ignored = ERR_INIT;
-		cleanup_fd int fd = -1;
-
-		if (path[0] != '/' || strstr(path, ".."))
-			continue;
-		path += strspn(path, "/");
-		fd = *path ? safe_openat(rootfs, path, O_PATH, 0) : -1;
-		/* Never through a symlink of the image: its parents must open safely. */
-		if (fd < 0 && errno == ENOENT && *path && !strchr(path, '/'))
-			mkdirat(rootfs, path, 0755);
-		else if (fd < 0 && errno == ENOENT && *path) {
-			cleanup_free char *parent =
-				xstrndup(path, (size_t)(strrchr(path, '/') - path));
-			cleanup_fd int pfd = safe_openat(rootfs, parent, O_RDONLY | O_DIRECTORY, 0);
-
-			if (pfd >= 0)
-				make_dirs_at(pfd, strrchr(path, '/') + 1, &ignored);
-		}
-	}
-}
-
-static int compose_bundle(struct container *c, const struct node_image *image,
-			  const struct container_options *o, struct bundle *b, struct err *err)
-{
-	cleanup_free char *rootfs_path = xasprintf("%s/rootfs", c->dir);
-	cleanup_fd int rootfs = open(rootfs_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	const char *user = o->user ? o->user : image->config.user;
-
-	if (rootfs < 0)
-		return err_errno(err, "open %s", rootfs_path);
-	b->rootfs = "rootfs";
-	b->hostname = o->hostname ? o->hostname : c->id;
-	b->cwd = o->cwd ? o->cwd : image->config.working_dir;
-	if (!b->cwd || !*b->cwd)
-		b->cwd = "/";
-	if (b->cwd[0] != '/')
-		return err_set(err, E_INVALID, "the working directory '%s' is not absolute",
-			       b->cwd);
-	b->terminal = o->terminal;
-	b->read_only = o->read_only;
-	b->host_network = o->host_network;
-	if (user_lookup(rootfs, user, &b->user, err) < 0 || compose_args(b, image, o, err) < 0)
-		return err->code;
-	compose_env(b, image, o);
-	make_volume_dirs(image, rootfs);
-	if (o->host_network && access("/etc/resolv.conf", R_OK) == 0)
-		bundle_add_mount(b, "/etc/resolv.conf", "/etc/resolv.conf", true, false);
-	for (size_t i = 0; i < o->n_volumes; i++)
-		bundle_add_mount(b, o->volumes[i].source, o->volumes[i].destination,
-				 o->volumes[i].read_only, true);
-	return 0;
-}
-
 static int write_config(struct container *c, const struct node_image *image,
 			const struct container_options *o, struct err *err)
 {
 	cleanup_buf struct buf text = BUF_INIT(CONFIG_MAX);
-	struct bundle b = {0};
-	int r = compose_bundle(c, image, o, &b, err);
 
-	if (r >= 0)
-		r = bundle_format(&text, &b, bundle_bounding_set(), err);
-	bundle_release(&b);
-	return r < 0 ? r : write_file_at(c->dirfd, "config.json", text.data, text.len, false, err);
+	if (container_config_format(&text, c->dir, image, o, c->id, err) < 0)
+		return err->code;
+	return write_file_at(c->dirfd, "config.json", text.data, text.len, false, err);
 }
 
 /* Waits for `pid`, handing on the signals in `set`. Returns the wait status. */

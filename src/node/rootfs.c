@@ -112,5 +112,5 @@ int rootfs_mount(const struct node_store *store, const struct node_image *image,
 	}
 	v.spec.kind = options->kind;
 	v.spec.is_volatile = options->is_volatile;
-	return view_mount(&v.spec, target, ret, err);
+	return view_mount(&v.spec, options->target ? options->target : target, ret, err);
 }

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "cli/node-args.h"
+
+void node_args_release(struct node_args *a)
+{
+	container_options_release(&a->container);
+}
+
+static int set_pull(struct node_args *a, const char *value)
+{
+	static const char *const names[] = {"always", "missing", "never"};
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (strcmp(value, names[i]) == 0) {
+			a->pull = (enum pull_policy)i;
+			return 0;
+		}
+	return cli_usage("--pull '%s': wanted always, missing or never", value);
+}
+
+static int set_network(struct container_options *c, const char *value)
+{
+	c->host_network = strcmp(value, "host") == 0;
+	if (!c->host_network && strcmp(value, "none") != 0)
+		return cli_usage("--network '%s': wanted host or none", value);
+	return 0;
+}
+
+static int set_view(struct container_options *c, const char *value)
+{
+	if (view_kind_parse(&c->view, value) < 0)
+		return cli_usage("--view '%s': wanted auto, erofs-file, erofs-loop or bind", value);
+	return 0;
+}
+
+/* Options whose values have a grammar of their own. */
+static int parse_value(struct container_options *c, int option, const char *value, struct err *err)
+{
+	switch (option) {
+	case 'v':
+		return container_add_volume(c, value, err);
+	case NODE_OPT_TMPFS:
+		return container_add_tmpfs(c, value, err);
+	case NODE_OPT_ULIMIT:
+		return container_add_rlimit(c, value, err);
+	case NODE_OPT_CAP_ADD:
+		return container_add_capability(&c->cap_add, value, err);
+	case NODE_OPT_CAP_DROP:
+		return container_add_capability(&c->cap_drop, value, err);
+	case NODE_OPT_MEMORY:
+		return container_parse_bytes(&c->memory_bytes, value, err);
+	case NODE_OPT_CPUS:
+		return container_parse_cpus(&c->cpu_millis, value, err);
+	case NODE_OPT_PIDS:
+		return container_parse_count(&c->pids, value, err);
+	default:
+		return err_set(err, E_INTERNAL, "option %d is handled nowhere", option);
+	}
+}
+
+static int take_container_option(struct container_options *c, int option, const char *value)
+{
+	struct err err = ERR_INIT;
+
+	switch (option) {
+	case 'e':
+		strv_add(&c->env, value);
+		return 0;
+	case NODE_OPT_ENTRYPOINT:
+		c->entrypoint = value;
+		return 0;
+	case 'w':
+		c->cwd = value;
+		return 0;
+	case 'u':
+		c->user = value;
+		return 0;
+	case NODE_OPT_READ_ONLY:
+		c->read_only = true;
+		return 0;
+	case NODE_OPT_NETWORK:
+		return set_network(c, value);
+	case NODE_OPT_HOSTNAME:
+		c->hostname = value;
+		return 0;
+	case 't':
+		c->terminal = true;
+		return 0;
+	case NODE_OPT_VIEW:
+		return set_view(c, value);
+	case NODE_OPT_RUNTIME:
+		c->runtime = value;
+		return 0;
+	default:
+		return parse_value(c, option, value, &err) < 0 ? cli_fail(&err) : 0;
+	}
+}
+
+int node_args_take(struct node_args *a, int option, const char *value)
+{
+	switch (option) {
+	case NODE_OPT_PULL:
+		return set_pull(a, value);
+	case NODE_OPT_PLATFORM:
+		a->platform = value;
+		return 0;
+	case NODE_OPT_ROOT:
+		a->root = value;
+		return 0;
+	case NODE_OPT_AUTHFILE:
+		a->transport.authfile = value;
+		return 0;
+	case NODE_OPT_INSECURE:
+		a->transport.insecure = true;
+		return 0;
+	default:
+		return take_container_option(&a->container, option, value);
+	}
+}
+
+void node_report_view(const struct view_mounts *mounts)
+{
+	log_debug("view: %s, %zu mounts%s%s", view_kind_names[mounts->kind], mounts->n_mounts,
+		  mounts->reason ? "; not " : "", mounts->reason ? mounts->reason : "");
+}
+
+static void show_progress(void *data, uint64_t bytes)
+{
+	progress_add(data, bytes);
+}
+
+static int pull_image(struct node_image *ret, struct node_store *store, const char *ref,
+		      const struct node_args *a, struct err *err)
+{
+	cleanup_image_source struct image_source *source = NULL;
+	cleanup_platform struct platform platform = {0};
+	struct pull_stats stats = {0};
+	struct progress progress;
+	struct pull_options options = {&platform, show_progress, &progress};
+	int result;
+
+	if (!a->platform)
+		platform_host(&platform);
+	else if (platform_parse(&platform, slice_str(a->platform)) < 0)
+		return err_set(err, E_USAGE, "--platform '%s': wanted OS/ARCH, as linux/arm64",
+			       a->platform);
+	if (transport_open_source(&source, ref, &a->transport, err) < 0)
+		return err->code;
+	progress_begin(&progress, "pull", 0);
+	result = node_image_pull(ret, store, source, &options, &stats, err);
+	progress_end(&progress);
+	if (result >= 0)
+		result = node_store_put_ref(store, ref, &ret->digest, err);
+	return result;
+}
+
+int node_args_find_image(struct node_image *ret, struct node_store *store, const char *ref,
+			 const struct node_args *a, struct err *err)
+{
+	struct err local = ERR_INIT;
+	struct hash digest;
+
+	if (a->pull == PULL_ALWAYS)
+		return pull_image(ret, store, ref, a, err);
+	if (node_store_get_ref(store, ref, &digest, &local) >= 0 &&
+	    node_image_load(ret, store, &digest, &local) >= 0)
+		return 0;
+	if (a->pull == PULL_NEVER)
+		return err_set(err, E_NOTFOUND,
+			       "%s is not on this node, and --pull never forbids to fetch it", ref);
+	return pull_image(ret, store, ref, a, err);
+}

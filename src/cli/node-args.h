@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the commands that work on a node's images share: `nacre run`, `mount`, `bundle`. */
+#ifndef NACRE_CLI_NODE_ARGS_H
+#define NACRE_CLI_NODE_ARGS_H
+
+#include "cli/cli.h"
+#include "net/transports.h"
+#include "node/container-options.h"
+#include "node/node-image.h"
+
+#define NODE_ROOT_DEFAULT "/var/lib/nacre"
+
+enum pull_policy { PULL_ALWAYS, PULL_MISSING, PULL_NEVER };
+
+struct node_args {
+	struct container_options container;
+	struct transport_options transport;
+	const char *root, *platform; /* borrowed from argv */
+	enum pull_policy pull;
+};
+#define NODE_ARGS_INIT ((struct node_args){.root = NODE_ROOT_DEFAULT})
+void node_args_release(struct node_args *a);
+
+enum {
+	NODE_OPT_PULL = CLI_OPT,
+	NODE_OPT_PLATFORM,
+	NODE_OPT_ROOT,
+	NODE_OPT_AUTHFILE,
+	NODE_OPT_INSECURE,
+	NODE_OPT_VIEW,
+	NODE_OPT_READ_ONLY,
+	NODE_OPT_ENTRYPOINT,
+	NODE_OPT_NETWORK,
+	NODE_OPT_HOSTNAME,
+	NODE_OPT_TMPFS,
+	NODE_OPT_ULIMIT,
+	NODE_OPT_CAP_ADD,
+	NODE_OPT_CAP_DROP,
+	NODE_OPT_MEMORY,
+	NODE_OPT_CPUS,
+	NODE_OPT_PIDS,
+	NODE_OPT_RUNTIME,
+	NODE_OPT_OTHER, /* options of one command begin here */
+};
+
+/* Rows of a `struct option` table: of all, and of those that make a container. */
+/* clang-format off */
+#define NODE_IMAGE_OPTIONS                                              \
+	{"pull", required_argument, NULL, NODE_OPT_PULL},               \
+	{"platform", required_argument, NULL, NODE_OPT_PLATFORM},       \
+	{"root", required_argument, NULL, NODE_OPT_ROOT},               \
+	{"authfile", required_argument, NULL, NODE_OPT_AUTHFILE},       \
+	{"insecure", no_argument, NULL, NODE_OPT_INSECURE},             \
+	{"view", required_argument, NULL, NODE_OPT_VIEW},               \
+	{"read-only", no_argument, NULL, NODE_OPT_READ_ONLY}
+#define NODE_CONTAINER_LETTERS "e:w:u:v:t"
+#define NODE_CONTAINER_OPTIONS                                          \
+	{"env", required_argument, NULL, 'e'},                          \
+	{"entrypoint", required_argument, NULL, NODE_OPT_ENTRYPOINT},   \
+	{"workdir", required_argument, NULL, 'w'},                      \
+	{"user", required_argument, NULL, 'u'},                         \
+	{"volume", required_argument, NULL, 'v'},                       \
+	{"tmpfs", required_argument, NULL, NODE_OPT_TMPFS},             \
+	{"network", required_argument, NULL, NODE_OPT_NETWORK},         \
+	{"hostname", required_argument, NULL, NODE_OPT_HOSTNAME},       \
+	{"tty", no_argument, NULL, 't'},                                \
+	{"ulimit", required_argument, NULL, NODE_OPT_ULIMIT},           \
+	{"cap-add", required_argument, NULL, NODE_OPT_CAP_ADD},         \
+	{"cap-drop", required_argument, NULL, NODE_OPT_CAP_DROP},       \
+	{"memory", required_argument, NULL, NODE_OPT_MEMORY},           \
+	{"cpus", required_argument, NULL, NODE_OPT_CPUS},               \
+	{"pids-limit", required_argument, NULL, NODE_OPT_PIDS}
+/* clang-format on */
+
+#define NODE_CONTAINER_HELP                                                               \
+	"  -e, --env NAME[=VALUE]     set an environment variable, or pass one on\n"      \
+	"      --entrypoint PROGRAM   run this in place of the image's entry point\n"     \
+	"  -w, --workdir DIR          working directory in the container\n"               \
+	"  -u, --user USER[:GROUP]    run as this user of the image\n"                    \
+	"  -v, --volume SRC:DST[:ro]  mount a directory or file of this machine\n"        \
+	"      --tmpfs DST[:OPTIONS]  mount a tmpfs (size=64m,mode=1777)\n"               \
+	"      --network host|none    the host's network, or none (default: none)\n"      \
+	"      --hostname NAME        host name in the container\n"                       \
+	"  -t, --tty                  give the container a terminal\n"                    \
+	"      --ulimit NAME=N[:MAX]  a resource limit of each process, as nofile=1024\n" \
+	"      --cap-add CAPABILITY   beyond the default ones, or ALL\n"                  \
+	"      --cap-drop CAPABILITY  less than the default ones, or ALL\n"               \
+	"      --memory SIZE          limits of the container: memory, as 512m;\n"        \
+	"      --cpus NUMBER          CPU time, as 1.5 CPUs;\n"                           \
+	"      --pids-limit NUMBER    processes\n"
+
+#define NODE_IMAGE_HELP                                                                           \
+	"      --view KIND            how store paths appear: auto (default), erofs-file,\n"      \
+	"                             erofs-loop or bind; nacre --verbose says which it was\n"    \
+	"      --pull POLICY          always (default), missing or never\n"                       \
+	"      --platform OS/ARCH     which image of an index\n"                                  \
+	"      --root DIR             where this node keeps paths and layers (" NODE_ROOT_DEFAULT \
+	")\n"                                                                                     \
+	"      --authfile FILE        credentials for registries\n"                               \
+	"      --insecure             plain HTTP, or unverified TLS, to the registry\n"
+
+/* Takes an option of the tables above: 0, or an exit code. */
+int node_args_take(struct node_args *a, int option, const char *value);
+
+/* The image that `ref` names, pulled as the policy says. */
+int node_args_find_image(struct node_image *ret, struct node_store *store, const char *ref,
+			 const struct node_args *a, struct err *err);
+
+/* For container_options.report: a line on stderr with --verbose. */
+void node_report_view(const struct view_mounts *mounts);
+
+#endif
