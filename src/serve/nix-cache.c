@@ -25,7 +25,7 @@ static const struct status_row put_rows[] = {
 static unsigned find_status(const struct status_row *rows, size_t n, const struct err *err)
 {
 	/* What the operating system said about our own files is nobody's business. */
-	for (size_t i = 0; i < n && !err->sys_errno; i++)
+	for (size_t i = 0; i < n && (!err->sys_errno || err_is_quota(err)); i++)
 		if (rows[i].code == err->code)
 			return rows[i].status;
 	return 0;

@@ -74,8 +74,18 @@ bool err_is_full(const struct err *err)
 	return err->sys_errno == ENOSPC || err->sys_errno == EDQUOT || err->sys_errno == EFBIG;
 }
 
+bool err_is_quota(const struct err *err)
+{
+	return err->code == E_LIMIT && err->sys_errno == EDQUOT;
+}
+
 void oci_fail(struct request *req, enum oci_subject subject, const struct err *err)
 {
+	/* A quota: the client may do nothing about it but delete, and need not try again. */
+	if (err_is_quota(err)) {
+		oci_respond(req, 403, "DENIED", err->text);
+		return;
+	}
 	/* What the operating system said about our own files is nobody's business. */
 	for (size_t i = 0; i < ARRAY_LEN(rows) && !err->sys_errno; i++) {
 		if (rows[i].code == err->code &&

@@ -3,6 +3,7 @@
 
 #include "store/bindings.h"
 #include "store/garbage.h"
+#include "store/quotas.h"
 #include "store/views.h"
 
 enum {
@@ -317,6 +318,8 @@ static int binding_new(struct conn *c, struct store_view *v, const struct offer 
 	size_t n_ids;
 	int r = references_find(c, v, o->info, ids, &n_ids, err);
 
+	if (r >= 0)
+		r = quota_path_check(c, v, o->nar->file_size, err);
 	if (r >= 0)
 		r = row_insert(c, v, o, &id, err);
 	if (r >= 0)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Blobs as the registry's API has them: by digest, in a repository. */
+#include "store/quotas.h"
 #include "store/repositories.h"
 #include "store/stored-content.h"
 #include "store/uses.h"
@@ -133,7 +134,9 @@ static int mount_job(struct conn *c, void *arg, struct err *err)
 			     : blob_unknown(err, job->from ? job->from : "no repository here",
 					    job->digest);
 	r = repository_make(c, job->v, job->repository, &repository, err);
-	return r < 0 ? r : blob_link(c, repository, blob.id, err);
+	if (r >= 0)
+		r = blob_link(c, repository, blob.id, err);
+	return r < 0 ? r : quota_check(c, job->v, job->repository, err);
 }
 
 /* SPEC dist-1.1 end-11 */

@@ -8,6 +8,7 @@
 
 #include "store/made.h"
 #include "store/manifests.h"
+#include "store/quotas.h"
 
 enum { TAGS_MAX = 1000 }; /* with one manifest */
 
@@ -143,8 +144,9 @@ static int put_tag(struct conn *c, const struct put *p, const char *name, int64_
 		   struct err *err)
 {
 	struct new_tag tag = {p->record.parts.repository, name, manifest, false};
+	int r = tag_check_move(c, p->view, tag.repository, name, manifest, err);
 
-	return tag_set(c, p->view, &tag, err);
+	return r < 0 ? r : tag_set(c, p->view, &tag, err);
 }
 
 static int put_job(struct conn *c, void *arg, struct err *err)
@@ -161,6 +163,8 @@ static int put_job(struct conn *c, void *arg, struct err *err)
 		r = put_tag(c, p, p->ref.tag, id, err);
 	for (size_t i = 0; tags && i < tags->len && r >= 0; i++)
 		r = put_tag(c, p, tags->items[i], id, err);
+	if (r >= 0)
+		r = quota_check(c, p->view, p->record.parts.repository, err);
 	return r < 0 ? r : claims_bind(c, p->view, &p->claims, &p->bound, err);
 }
 

@@ -7,6 +7,7 @@
 
 #include "store/made.h"
 #include "store/manifests.h"
+#include "store/quotas.h"
 #include "store/uses.h"
 
 int manifest_ref_parse(struct manifest_ref *ret, const char *text, struct err *err)
@@ -319,6 +320,10 @@ static int delete_job(struct conn *c, void *arg, struct err *err)
 		r = manifest_find(c, job->view, job->repository, &job->ref, &manifest, err);
 	if (r <= 0)
 		return r < 0 ? r : manifest_unknown(err, job->repository, job->reference);
+	r = tag_check_delete(c, job->view, job->repository,
+			     job->ref.is_digest ? NULL : job->ref.tag, manifest, err);
+	if (r < 0)
+		return r;
 	if (job->ref.is_digest) {
 		/* Its tags, and its place among the referrers, go with it. */
 		query_init(&q, c, "DELETE FROM manifest WHERE id = ?1");

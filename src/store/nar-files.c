@@ -15,6 +15,7 @@
 #include "store/decode.h"
 #include "store/nars.h"
 #include "store/puts.h"
+#include "store/quotas.h"
 #include "store/stored-content.h"
 #include "store/uses.h"
 
@@ -266,7 +267,9 @@ static int nar_put_job(struct conn *c, void *arg, struct err *err)
 		r = own_name_insert(c, p, id, err);
 	if (r >= 0)
 		r = nar_name_views(c, p->view->id, &n, err);
-	return r < 0 ? r : pending_insert(c, p->view->id, id, err);
+	if (r >= 0)
+		r = pending_insert(c, p->view->id, id, err);
+	return r < 0 ? r : quota_cache_check(c, p->view, err);
 }
 
 static int nar_put_commit(struct store_put *self, struct err *err)
@@ -312,6 +315,8 @@ int store_nar_put(struct store_view *v, const char *name, struct store_put **ret
 	size_t stem;
 	int r = name_parse(name, &codec, &stem, err);
 
+	if (r >= 0)
+		r = quota_cache_room(v, err);
 	if (r < 0)
 		return r;
 	p = xcalloc(1, sizeof(*p));

@@ -68,12 +68,14 @@ CREATE INDEX object_damaged ON object (id) WHERE damaged = 1;
 ALTER TABLE view ADD COLUMN paths INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE view ADD COLUMN nar_bytes INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE view ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE view ADD COLUMN pending_bytes INTEGER NOT NULL DEFAULT 0;   -- as stored, of NARs without a path
 
 ALTER TABLE repository ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;     -- of its blobs and manifests
 ALTER TABLE repository ADD COLUMN blobs INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE repository ADD COLUMN manifests INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE repository ADD COLUMN tags INTEGER NOT NULL DEFAULT 0;
 
+ALTER TABLE pending ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;        -- of the NAR, as stored
 ALTER TABLE binding ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;        -- of its NAR, as stored when it was bound
 ALTER TABLE tag ADD COLUMN pushed INTEGER NOT NULL DEFAULT 0;           -- order of pushes within the repository
 
@@ -94,14 +96,16 @@ UPDATE tag SET pushed = (SELECT n FROM (SELECT repository, name, row_number() OV
 	WHERE o.repository = tag.repository AND o.name = tag.name);
 CREATE INDEX tag_pushed ON tag (repository, pushed);
 
+UPDATE pending SET bytes = (SELECT size FROM nar JOIN object ON object.id = nar.object WHERE nar.id = pending.nar);
 UPDATE binding SET bytes = (SELECT size FROM nar JOIN object ON object.id = nar.object WHERE nar.id = binding.nar);
 INSERT INTO path_use (binding, view, used, referrers)
 	SELECT id, view, unixepoch(), (SELECT count(*) FROM reference WHERE referred = binding.id) FROM binding;
 
 UPDATE view SET
-	paths = (SELECT count(*) FROM binding WHERE view = view.id),
-	nar_bytes = (SELECT coalesce(sum(nar_size), 0) FROM binding JOIN nar ON nar.id = nar WHERE view = view.id),
-	bytes = (SELECT coalesce(sum(bytes), 0) FROM binding WHERE view = view.id);
+	paths = (SELECT count(*) FROM binding WHERE binding.view = view.id),
+	nar_bytes = (SELECT coalesce(sum(nar_size), 0) FROM binding JOIN nar ON nar.id = nar WHERE binding.view = view.id),
+	bytes = (SELECT coalesce(sum(bytes), 0) FROM binding WHERE binding.view = view.id),
+	pending_bytes = (SELECT coalesce(sum(bytes), 0) FROM pending WHERE pending.view = view.id);
 UPDATE repository SET
 	blobs = (SELECT count(*) FROM repository_blob WHERE repository = repository.id),
 	manifests = (SELECT count(*) FROM manifest WHERE repository = repository.id),
@@ -243,6 +247,15 @@ CREATE TRIGGER binding_gone AFTER DELETE ON binding BEGIN
 	INSERT INTO pending (view, nar, added) SELECT old.view, old.nar, unixepoch()
 		WHERE NOT EXISTS (SELECT 1 FROM binding WHERE nar = old.nar AND view = old.view)
 		ON CONFLICT DO UPDATE SET added = excluded.added;
+END;
+CREATE TRIGGER pending_new AFTER INSERT ON pending BEGIN
+	UPDATE pending SET bytes = (SELECT size FROM nar JOIN object ON object.id = nar.object WHERE nar.id = new.nar)
+		WHERE view = new.view AND nar = new.nar;
+	UPDATE view SET pending_bytes = pending_bytes
+		+ (SELECT bytes FROM pending WHERE view = new.view AND nar = new.nar) WHERE id = new.view;
+END;
+CREATE TRIGGER pending_gone AFTER DELETE ON pending BEGIN
+	UPDATE view SET pending_bytes = pending_bytes - old.bytes WHERE id = old.view;
 END;
 CREATE TRIGGER reference_new AFTER INSERT ON reference BEGIN
 	UPDATE path_use SET referrers = referrers + 1 WHERE binding = new.referred;

@@ -9,6 +9,7 @@
 #include <nacre/encode.h>
 
 #include "base/fs.h"
+#include "store/quotas.h"
 #include "store/repositories.h"
 #include "store/uploads.h"
 
@@ -20,6 +21,7 @@ struct session {
 	bool held;                 /* by a request; under sessions_lock */
 	int64_t touched;           /* seconds; under sessions_lock */
 	_Atomic uint64_t received; /* bytes */
+	uint64_t room;             /* bytes that the quota leaves, when it began */
 	struct incoming incoming;
 	enum hash_algo algo;  /* of the second hash, or HASH_NONE */
 	struct hasher second; /* for a digest that is not sha256, when the client said so in time */
@@ -97,13 +99,17 @@ int store_upload_begin(struct store_view *v, const char *repository, enum hash_a
 	uint8_t bytes[UPLOAD_ID_LEN / 2];
 	struct store *store = v->store;
 	struct session **chain, *s;
+	uint64_t room;
 	int r = repository_name_check(repository, err);
 
+	if (r >= 0)
+		r = quota_room(v, repository, &room, err);
 	if (r < 0)
 		return r;
 	if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
 		return io_errno(err, "random numbers");
 	s = session_new(v, repository, algo);
+	s->room = room;
 	hex_encode(s->id, bytes, sizeof(bytes));
 	chain = chain_of(store, s->id);
 	pthread_mutex_lock(&store->sessions_lock);
@@ -195,11 +201,16 @@ int store_upload_open(struct store_view *v, const char *repository, const char *
 int store_upload_once(struct store_view *v, const char *repository, enum hash_algo algo,
 		      struct upload **ret, struct err *err)
 {
+	uint64_t room;
 	int r = repository_name_check(repository, err);
 
 	if (r >= 0)
-		*ret = upload_new(session_new(v, repository, algo), false);
-	return r;
+		r = quota_room(v, repository, &room, err);
+	if (r < 0)
+		return r;
+	*ret = upload_new(session_new(v, repository, algo), false);
+	(*ret)->session->room = room;
+	return 0;
 }
 
 uint64_t upload_offset(const struct upload *u)
@@ -218,6 +229,8 @@ int upload_write(struct upload *u, const void *data, size_t len, struct err *err
 	if (len > max - s->incoming.size)
 		r = err_set(err, E_LIMIT, "a blob may have %llu bytes at the most",
 			    (unsigned long long)max);
+	else if (s->incoming.size + len > s->room)
+		r = quota_exceeded(s->repository, s->incoming.size + len - s->room, err);
 	else
 		r = sink_write(&s->incoming.sink, data, len, err);
 	if (r >= 0 && s->algo != HASH_NONE)
@@ -300,7 +313,9 @@ static int finish_job(struct conn *c, void *arg, struct err *err)
 	}
 	if (r >= 0)
 		r = repository_make(c, s->view, s->repository, &repository, err);
-	return r < 0 ? r : blob_link(c, repository, id, err);
+	if (r >= 0)
+		r = blob_link(c, repository, id, err);
+	return r < 0 ? r : quota_check(c, s->view, s->repository, err);
 }
 
 /* Takes a named session out of the table: it is ours alone then. */
