@@ -73,11 +73,12 @@ NACRE_API void fd_object_reader_init(struct fd_object_reader *r, int fd);
 struct framed_nar {
 	struct object_reader *object;
 	const struct frames *frames;
+	const struct hash *nar_hash; /* what derive_layer() holds it against; NULL: nothing */
 };
 /* Writes the NAR, uncompressed, to a sink. E_INVALID when the object is not what its frames say. */
 NACRE_API int nar_object_decode(const struct framed_nar *nar, struct sink *out, struct err *err);
 /* The name for a stored NAR: one pass over the object, the glue to `glue_out`. E_UNSUPPORTED: not
- * layerable. */
+ * layerable; E_MISMATCH: the object has another NarHash, so it was damaged. */
 NACRE_API int derive_layer(const struct framed_nar *nar, const struct store_path *path,
 			   struct sink *glue_out, struct layer_object *ret, struct err *err);
 

@@ -55,8 +55,9 @@ NACRE_API int image_assemble(struct buf *ret_config, struct buf *ret_manifest,
 			     struct err *err);
 
 #define IMAGE_CREATED_DEFAULT "1970-01-01T00:00:01Z"
-/* RFC 3339 text of SOURCE_DATE_EPOCH where it is set, else the default. Owned by the caller. */
-NACRE_API char *image_created(void);
+/* RFC 3339 text of SOURCE_DATE_EPOCH where it is set, else the default. Owned by the caller. E_USAGE:
+ * it is set to something else than seconds. */
+NACRE_API int image_created(char **ret, struct err *err);
 
 /* ---- Path infos with an image
  * ------------------------------------------------------------------ */
@@ -109,8 +110,10 @@ struct path_survey {
 	struct strv programs; /* names in bin/ of executable files and symlinks */
 	struct strv
 		links; /* of the other directories: "share/man/man1", in the order of the path */
-	uint16_t elf_machine; /* e_machine of the first ELF file, 0: none */
-	bool elf_mixed;       /* files of more than one machine */
+	/* Of the first ELF file, 0: none. A number for elf_architecture() alone: e_machine with class
+	 * and byte order. */
+	uint16_t elf_machine;
+	bool elf_mixed; /* files of more than one machine */
 	/* Where the walk is. */
 	struct buf path;
 	bool at_start;
@@ -123,7 +126,7 @@ NACRE_API void path_survey_init(struct path_survey *s);
 NACRE_API void path_survey_add_dir(struct path_survey *s, const char *dir);
 NACRE_API void path_survey_release(struct path_survey *s);
 /* Go's name of an architecture ("amd64") or NULL; *ret_variant may be set ("v7"). Constants. */
-NACRE_API const char *elf_architecture(uint16_t e_machine, const char **ret_variant);
+NACRE_API const char *elf_architecture(uint16_t elf_machine, const char **ret_variant);
 /* SPEC nacre 4.2: the main program of a path: the only one, else bin/<pname>, else NULL.
  * Borrowed. */
 NACRE_API const char *path_survey_main_program(const struct path_survey *s, const char *name);

@@ -221,6 +221,18 @@ static int add_env(struct build_request *r, const char *value)
 	return 0;
 }
 
+/* Where runtimes mount something of their own, or the store paths are. */
+static bool is_mounted(const char *dir)
+{
+	static const char *const first[] = {"dev", "proc", "sys", "nix", "gnu"};
+	size_t len = strcspn(dir, "/");
+
+	for (size_t i = 0; i < ARRAY_LEN(first); i++)
+		if (strlen(first[i]) == len && memcmp(dir, first[i], len) == 0)
+			return true;
+	return false;
+}
+
 static int add_link(struct build_request *r, const char *value)
 {
 	size_t len;
@@ -231,6 +243,8 @@ static int add_link(struct build_request *r, const char *value)
 		len--;
 	if (len == 0 || strstr(value, "..") || strstr(value, "//"))
 		return cli_usage("--link '%s': wanted a directory such as /share", value);
+	if (is_mounted(value))
+		return cli_usage("--link '%s': containers have something else there", value);
 	strv_add_slice(&r->links, slice_make(value, len));
 	return 0;
 }

@@ -4,6 +4,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "base/sinks.h"
 #include "layer/layer-digest.h"
 
 static int fd_read(struct object_reader *self, uint64_t offset, void *buf, size_t len,
@@ -96,6 +97,7 @@ struct derivation {
 	struct node_sink node_sink;
 	struct nar_decoder decoder;
 	struct layer_digest *layer; /* owned */
+	struct hash_sink hash;      /* of the NAR */
 };
 
 static int derive_event(struct node_sink *self, const struct node_event *ev, struct err *err)
@@ -111,10 +113,24 @@ static int derive_frame(struct frame_visitor *self, const struct frame *f, struc
 	struct derivation *d = container_of(self, struct derivation, visitor);
 
 	/* The content's event ends the glue before it, so that the bulk frame comes behind. */
-	if (sink_write(&d->decoder.sink, raw.data, raw.len, err) < 0)
+	if (sink_write(&d->decoder.sink, raw.data, raw.len, err) < 0 ||
+	    sink_write(&d->hash.sink, raw.data, raw.len, err) < 0)
 		return err->code;
 	if (f->kind == FRAME_BULK)
 		layer_digest_bulk(d->layer, f->raw_size, stored);
+	return 0;
+}
+
+static int check_nar_hash(struct derivation *d, const struct hash *want, struct err *err)
+{
+	struct hash got;
+
+	if (!want)
+		return 0;
+	hash_sink_final(&d->hash, &got);
+	if (!hash_equal(&got, want))
+		return err_set(err, E_MISMATCH,
+			       "the stored NAR does not have its NarHash any more: it was damaged");
 	return 0;
 }
 
@@ -128,11 +144,15 @@ int derive_layer(const struct framed_nar *nar, const struct store_path *path, st
 	snprintf(store_dir, sizeof(store_dir), "%.*s", (int)path->dir_len, path->text);
 	d.layer = layer_digest_new(glue_out, store_dir, store_path_base(path));
 	nar_decoder_init(&d.decoder, &d.node_sink);
+	hash_sink_init(&d.hash, HASH_SHA256, NULL);
 	r = visit_frames(nar, &d.visitor, err);
 	if (r >= 0)
 		r = sink_finish(&d.decoder.sink, err);
 	if (r >= 0)
+		r = check_nar_hash(&d, nar->nar_hash, err);
+	if (r >= 0)
 		r = layer_digest_finish(d.layer, ret, err);
+	hash_sink_release(&d.hash);
 	nar_decoder_release(&d.decoder);
 	layer_digest_free(d.layer);
 	return r;

@@ -5,6 +5,9 @@
 
 #include "base/mem.h"
 
+/* The last second of the year 9999: RFC 3339 has no more. */
+#define EPOCH_MAX 253402300799ull
+
 enum {
 	MANIFEST_WITH_REFERENCES_MAX = 4 << 20, /* what every registry takes */
 	CREATED_TEXT = 40,
@@ -19,7 +22,7 @@ const char *image_layer_media_type(enum image_compression c)
 	return types[c];
 }
 
-char *image_created(void)
+int image_created(char **ret, struct err *err)
 {
 	const char *epoch = getenv("SOURCE_DATE_EPOCH");
 	uint64_t seconds;
@@ -27,11 +30,19 @@ char *image_created(void)
 	struct tm tm;
 	time_t t;
 
-	if (!epoch || parse_u64(&seconds, slice_str(epoch)) < 0 || seconds > 253402300799)
-		return xstrdup(IMAGE_CREATED_DEFAULT);
+	if (!epoch || !epoch[0]) {
+		*ret = xstrdup(IMAGE_CREATED_DEFAULT);
+		return 0;
+	}
+	if (parse_u64(&seconds, slice_str(epoch)) < 0 || seconds > EPOCH_MAX)
+		return err_set(
+			err, E_USAGE,
+			"SOURCE_DATE_EPOCH is '%.40s': it must be seconds since 1970, or unset",
+			epoch);
 	t = (time_t)seconds;
 	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&t, &tm));
-	return xstrdup(text);
+	*ret = xstrdup(text);
+	return 0;
 }
 
 static void describe_layers(struct image_config *config, const struct image_parts *parts)

@@ -7,6 +7,9 @@
 
 #include "base/mem.h"
 
+/* A machine is e_machine with what tells its relatives apart: x32 is no amd64, ppc64 is no ppc64le. */
+enum { MACHINE_BIG_ENDIAN = 0x8000, MACHINE_32_BIT = 0x4000, MACHINE_OTHER = 0x3fff };
+
 /* The first bytes of a file have come together. */
 static void look_at_head(struct path_survey *s)
 {
@@ -20,6 +23,12 @@ static void look_at_head(struct path_survey *s)
 		machine = (uint16_t)(s->head[18] << 8 | s->head[19]);
 	else
 		machine = (uint16_t)(s->head[19] << 8 | s->head[18]);
+	if (machine > MACHINE_OTHER)
+		machine = MACHINE_OTHER;
+	if (s->head[EI_DATA] == ELFDATA2MSB)
+		machine |= MACHINE_BIG_ENDIAN;
+	if (s->head[EI_CLASS] == ELFCLASS32)
+		machine |= MACHINE_32_BIT;
 	if (s->elf_machine && s->elf_machine != machine)
 		s->elf_mixed = true;
 	if (!s->elf_machine)
@@ -128,21 +137,29 @@ void path_survey_release(struct path_survey *s)
 	buf_release(&s->path);
 }
 
-const char *elf_architecture(uint16_t e_machine, const char **ret_variant)
+const char *elf_architecture(uint16_t machine, const char **ret_variant)
 {
 	static const struct {
 		uint16_t machine;
 		const char *architecture, *variant;
 	} known[] = {
-		{EM_X86_64, "amd64", NULL},  {EM_386, "386", NULL},
-		{EM_AARCH64, "arm64", NULL}, {EM_ARM, "arm", "v7"},
-		{EM_RISCV, "riscv64", NULL}, {EM_PPC64, "ppc64le", NULL},
-		{EM_S390, "s390x", NULL},    {EM_LOONGARCH, "loong64", NULL},
+		{EM_X86_64, "amd64", NULL},
+		{EM_386 | MACHINE_32_BIT, "386", NULL},
+		{EM_AARCH64, "arm64", NULL},
+		{EM_ARM | MACHINE_32_BIT, "arm", "v7"},
+		{EM_RISCV, "riscv64", NULL},
+		{EM_PPC64, "ppc64le", NULL},
+		{EM_PPC64 | MACHINE_BIG_ENDIAN, "ppc64", NULL},
+		{EM_S390 | MACHINE_BIG_ENDIAN, "s390x", NULL},
+		{EM_LOONGARCH, "loong64", NULL},
 		{EM_MIPS, "mips64le", NULL},
+		{EM_MIPS | MACHINE_BIG_ENDIAN, "mips64", NULL},
+		{EM_MIPS | MACHINE_32_BIT, "mipsle", NULL},
+		{EM_MIPS | MACHINE_32_BIT | MACHINE_BIG_ENDIAN, "mips", NULL},
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(known); i++)
-		if (known[i].machine == e_machine) {
+		if (known[i].machine == machine) {
 			*ret_variant = known[i].variant;
 			return known[i].architecture;
 		}
@@ -227,8 +244,8 @@ int image_defaults(struct image_config *config, struct root_layer *root,
 		return err->code;
 	if (!config->os)
 		config->os = xstrdup("linux");
-	if (!config->created)
-		config->created = image_created();
+	if (!config->created && image_created(&config->created, err) < 0)
+		return err->code;
 	strv_add(&config->env, "PATH=/bin");
 	/* The first root is what the image is for. */
 	program = main_program(roots[0].programs, store_path_name(roots[0].path));

@@ -16,6 +16,7 @@ struct local_source {
 	struct path_source source;
 	struct nix_store *store; /* owned */
 	char *root;              /* owned */
+	struct trusted_keys trusted;
 	char store_dir[STORE_DIR_MAX + 1];
 };
 
@@ -32,7 +33,9 @@ static int local_closure(struct path_source *self, const struct store_path *path
 {
 	struct local_source *s = container_of(self, struct local_source, source);
 
-	return nix_store_closure(s->store, path, set, err);
+	int r = nix_store_closure(s->store, path, set, err);
+
+	return r < 0 ? r : path_trust_check(self, set, s->trusted.items, s->trusted.len, err);
 }
 
 /* Holds NODE_END back until the NAR that the events make has been compared. */
@@ -89,12 +92,13 @@ static void local_free(struct path_source *self)
 	struct local_source *s = container_of(self, struct local_source, source);
 
 	nix_store_free(s->store);
+	free(s->trusted.items);
 	free(s->root);
 	free(s);
 }
 
-int local_source_open(struct path_source **ret, const char *root, const char *store_dir,
-		      struct err *err)
+int local_source_open(struct path_source **ret, const char *root,
+		      const struct path_source_options *options, struct err *err)
 {
 	struct local_source *s = xcalloc(1, sizeof(*s));
 
@@ -108,12 +112,13 @@ int local_source_open(struct path_source **ret, const char *root, const char *st
 	s->source.name = s->root;
 	s->source.store_dir = s->store_dir;
 	snprintf(s->store_dir, sizeof(s->store_dir), "%s",
-		 store_dir ? store_dir : STORE_DIR_DEFAULT);
+		 options->store_dir ? options->store_dir : STORE_DIR_DEFAULT);
 	if (nix_store_open(&s->store, root, s->store_dir, err) < 0) {
 		free(s->root);
 		free(s);
 		return err->code;
 	}
+	trusted_keys_copy(&s->trusted, options);
 	*ret = &s->source;
 	return 0;
 }

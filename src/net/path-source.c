@@ -26,8 +26,8 @@ int path_source_open(struct path_source **ret, const char *where,
 			       "http://, https:// or file://",
 			       where);
 	if (stat(where, &st) == 0 && S_ISREG(st.st_mode))
-		return registration_source_open(ret, where, options->store_dir, err);
-	return local_source_open(ret, where, options->store_dir, err);
+		return registration_source_open(ret, where, options, err);
+	return local_source_open(ret, where, options, err);
 }
 
 int path_source_resolve(struct path_source *s, const char *text, struct store_path *ret,

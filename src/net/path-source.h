@@ -49,6 +49,11 @@ static inline void path_source_free_ptr(struct path_source **s)
 }
 #define cleanup_path_source __attribute__((cleanup(path_source_free_ptr)))
 
+/* E_DENIED: a path is neither signed by one of the keys, nor has it a content address that gives its
+ * name and that its content has (which is read for that). Without keys everything is trusted. */
+int path_trust_check(struct path_source *from, const struct path_infos *set,
+		     const struct public_key *keys, size_t n_keys, struct err *err);
+
 /* A store path by the text that people write: a path, a base name, a hash part, or a path of a file
  * within a store path or a symlink to one (as `nix` takes it; local stores alone). */
 int path_source_resolve(struct path_source *s, const char *text, struct store_path *ret,

@@ -20,6 +20,7 @@ struct registration_source {
 	struct path_source source;
 	struct path_infos known;
 	char *file; /* owned */
+	struct trusted_keys trusted;
 	char store_dir[STORE_DIR_MAX + 1];
 	int dirfd; /* owned: of the store dir */
 };
@@ -79,7 +80,7 @@ static int registration_closure(struct path_source *self, const struct store_pat
 		if (visit(s, base, set, &pending, err) < 0)
 			return err->code;
 	}
-	return 0;
+	return path_trust_check(self, set, s->trusted.items, s->trusted.len, err);
 }
 
 static int registration_dump(struct path_source *self, const struct path_info *info,
@@ -96,6 +97,7 @@ static void registration_free(struct path_source *self)
 
 	path_infos_release(&s->known);
 	close_fd(&s->dirfd);
+	free(s->trusted.items);
 	free(s->file);
 	free(s);
 }
@@ -133,15 +135,16 @@ static int load(struct registration_source *s, struct err *err)
 	return 0;
 }
 
-int registration_source_open(struct path_source **ret, const char *file, const char *store_dir,
-			     struct err *err)
+int registration_source_open(struct path_source **ret, const char *file,
+			     const struct path_source_options *options, struct err *err)
 {
 	struct registration_source *s = xcalloc(1, sizeof(*s));
 
 	s->dirfd = -1;
 	s->file = xstrdup(file);
 	snprintf(s->store_dir, sizeof(s->store_dir), "%s",
-		 store_dir ? store_dir : STORE_DIR_DEFAULT);
+		 options->store_dir ? options->store_dir : STORE_DIR_DEFAULT);
+	trusted_keys_copy(&s->trusted, options);
 	s->source = (struct path_source){
 		.name = s->file,
 		.store_dir = s->store_dir,

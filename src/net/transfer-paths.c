@@ -12,7 +12,6 @@
 #include "base/mem.h"
 
 CLEANUP_FUNC(struct nar_writer, nar_writer_free)
-CLEANUP_FUNC(struct ca_verifier, ca_verifier_free)
 
 enum { NIX_COPY_PATHS = 500 }; /* a call; a command line has its limits */
 
@@ -50,44 +49,6 @@ static int produce_nar(struct nar_producer *self, const struct path_info *info, 
 	CLEANUP(nar_writer_free) struct nar_writer *w = nar_writer_new(out);
 
 	return p->from->dump(p->from, info, nar_writer_node_sink(w), err);
-}
-
-/* Does the content have the content address, and the content address the name? 1 yes, 0 no. */
-static int check_content_address(struct path_source *from, const struct path_info *info,
-				 struct err *err)
-{
-	struct source_producer producer = {{produce_nar}, from};
-	CLEANUP(ca_verifier_free) struct ca_verifier *verifier = NULL;
-	struct content_address ca;
-	int r;
-
-	if (!info->ca || path_info_ca_matches(info) <= 0 ||
-	    content_address_parse(&ca, slice_str(info->ca)) < 0)
-		return 0;
-	verifier = ca_verifier_new(info, &ca);
-	if (!verifier)
-		return 0;
-	r = produce_nar(&producer.producer, info, ca_verifier_sink(verifier), err);
-	return r < 0 ? r : ca_verifier_result(verifier, err);
-}
-
-static int check_trust(struct path_source *from, const struct path_infos *set,
-		       const struct paths_options *o, struct err *err)
-{
-	for (size_t i = 0; o->n_trusted && i < set->len; i++) {
-		const struct path_info *info = &set->items[i];
-		int r;
-
-		if (path_info_verify(info, o->trusted, o->n_trusted) > 0)
-			continue;
-		r = check_content_address(from, info, err);
-		if (r < 0)
-			return r;
-		if (r == 0)
-			return err_set(err, E_DENIED, "%s is not signed by a trusted key",
-				       info->path.text);
-	}
-	return 0;
 }
 
 static int put_into_cache(struct path_source *from, const struct path_infos *set, const char *url,
@@ -176,7 +137,7 @@ static int put_into_store(struct path_source *from, const struct path_infos *set
 int transfer_paths(struct path_source *from, const struct path_infos *set,
 		   const struct nix_place *to, const struct paths_options *options, struct err *err)
 {
-	int r = check_trust(from, set, options, err);
+	int r = path_trust_check(from, set, options->trusted, options->n_trusted, err);
 
 	if (r < 0)
 		return r;
