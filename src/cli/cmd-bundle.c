@@ -77,13 +77,16 @@ static int bundle(const char *ref, const char *dir, const struct node_args *a, s
 	cleanup_free char *rootfs = xasprintf("%s/rootfs", dir);
 	cleanup_node_image struct node_image image = {0};
 	struct node_store *store;
-	int r;
+	int r, in_use;
 
 	if (make_dirs_at(AT_FDCWD, rootfs, err) < 0 || node_store_open(&store, a->root, err) < 0)
 		return err->code;
-	r = node_args_find_image(&image, store, ref, a, err);
+	r = in_use = node_store_use(store, err);
+	if (r >= 0)
+		r = node_args_find_image(&image, store, ref, a, err);
 	if (r >= 0)
 		r = make_bundle(dir, store, &image, &a->container, err);
+	close_fd(&in_use);
 	node_store_free(store);
 	return r;
 }

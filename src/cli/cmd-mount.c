@@ -49,13 +49,16 @@ static int do_mount(const char *ref, const char *target, const struct node_args 
 	cleanup_view_mounts struct view_mounts mounts = {0};
 	cleanup_free char *mounted = NULL;
 	struct node_store *store;
-	int r;
+	int r, in_use;
 
 	if (node_store_open(&store, a->root, err) < 0)
 		return err->code;
-	r = node_args_find_image(&image, store, ref, a, err);
+	r = in_use = node_store_use(store, err);
+	if (r >= 0)
+		r = node_args_find_image(&image, store, ref, a, err);
 	if (r >= 0)
 		r = node_mount(store, &image, &options, &mounted, &mounts, err);
+	close_fd(&in_use);
 	node_store_free(store);
 	if (r < 0)
 		return r;

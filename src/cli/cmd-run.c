@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <unistd.h>
 
+#include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/node-args.h"
 #include "node/container.h"
@@ -35,16 +36,21 @@ static const struct option long_options[] = {
 static int run(const char *ref, const struct node_args *a, int *ret_exit, struct err *err)
 {
 	cleanup_node_image struct node_image image = {0};
+	struct container_options container = a->container;
 	struct node_store *store;
-	int result;
+	int result, in_use;
 
 	if (geteuid() != 0)
 		return err_set(err, E_DENIED, "running a container needs root: try sudo nacre run");
 	if (node_store_open(&store, a->root, err) < 0)
 		return err->code;
-	result = node_args_find_image(&image, store, ref, a, err);
+	result = in_use = node_store_use(store, err);
+	container.in_use = &in_use;
 	if (result >= 0)
-		result = container_run(store, &image, &a->container, ret_exit, err);
+		result = node_args_find_image(&image, store, ref, a, err);
+	if (result >= 0)
+		result = container_run(store, &image, &container, ret_exit, err);
+	close_fd(&in_use);
 	node_store_free(store);
 	return result;
 }

@@ -40,6 +40,7 @@ struct container_options {
 	uint64_t pids;
 	bool read_only, terminal, host_network;
 	enum view_kind view;
+	int *in_use; /* borrowed; of node_store_use(): closed once the container names its image */
 	void (*report)(const struct view_mounts *mounts); /* how it was mounted; may be NULL */
 };
 void container_options_release(struct container_options *o);

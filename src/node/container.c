@@ -9,6 +9,7 @@
 #include <sys/random.h>
 #include <sys/wait.h>
 
+#include <nacre/digest.h>
 #include <nacre/encode.h>
 #include <nacre/tree.h>
 
@@ -205,16 +206,6 @@ static int enter_mount_namespace(struct err *err)
 	return 0;
 }
 
-static int write_config(struct container *c, const struct node_image *image,
-			const struct container_options *o, struct err *err)
-{
-	cleanup_buf struct buf text = BUF_INIT(CONFIG_MAX);
-
-	if (container_config_format(&text, c->dir, image, o, c->id, err) < 0)
-		return err->code;
-	return write_file_at(c->dirfd, "config.json", text.data, text.len, false, err);
-}
-
 /* Waits for `pid`, handing on the signals in `set`. Returns the wait status. */
 static int wait_and_forward(const struct container *c, pid_t pid, const sigset_t *set)
 {
@@ -262,6 +253,36 @@ static int start_and_wait(const struct container *c, int *ret_exit, struct err *
 	return 0;
 }
 
+/* Nothing of a container outlives the machine: it need not be on the disk. */
+static int write_here(const struct container *c, const char *name, const void *data, size_t len,
+		      struct err *err)
+{
+	cleanup_fd int fd = openat(c->dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	if (fd < 0 || write_full(fd, data, len) < 0)
+		return err_errno(err, "write %s/%s", c->dir, name);
+	return 0;
+}
+
+static int write_config(struct container *c, const struct node_image *image,
+			const struct container_options *o, struct err *err)
+{
+	cleanup_buf struct buf text = BUF_INIT(CONFIG_MAX);
+
+	if (container_config_format(&text, c->dir, image, o, c->id, err) < 0)
+		return err->code;
+	return write_here(c, "config.json", text.data, text.len, err);
+}
+
+/* Keeps the image from being collected. */
+static int write_image(const struct container *c, const struct node_image *image, struct err *err)
+{
+	char text[DIGEST_TEXT_MAX];
+
+	digest_format(text, &image->digest);
+	return write_here(c, "image", text, strlen(text), err);
+}
+
 static int mount_rootfs(struct container *c, const struct node_store *store,
 			const struct node_image *image, const struct container_options *o,
 			struct err *err)
@@ -287,6 +308,10 @@ int container_run(struct node_store *store, const struct node_image *image,
 		r = find_runtime(&c, options->runtime, err);
 	if (r >= 0)
 		r = container_create_dir(&c, node_store_root(store), err);
+	if (r >= 0)
+		r = write_image(&c, image, err);
+	if (r >= 0 && options->in_use)
+		close_fd(options->in_use);
 	if (r >= 0)
 		r = mount_rootfs(&c, store, image, options, err);
 	if (r >= 0)

@@ -12,7 +12,7 @@
 #include "node/mount.h"
 #include "node/rootfs.h"
 
-enum { ID_BYTES = 8 };
+enum { ID_BYTES = 8, BOOT_ID_MAX = 64 };
 
 /* One record. */
 struct record {
@@ -81,14 +81,37 @@ static int record_create(struct record *r, const char *target, struct err *err)
 	return r->dir < 0 ? err_errno(err, "open %s", r->path) : 0;
 }
 
+/* Empty where the kernel has none. */
+static void boot_id(struct buf *ret)
+{
+	struct err ignored = ERR_INIT;
+
+	buf_reset(ret);
+	read_file_at(AT_FDCWD, "/proc/sys/kernel/random/boot_id", BOOT_ID_MAX, ret, &ignored);
+}
+
+bool node_mount_is_stale(int dirfd, const char *id)
+{
+	cleanup_free char *name = xasprintf("%s/boot", id);
+	cleanup_buf struct buf now = {0}, then = {0};
+	struct err err = ERR_INIT;
+	int r = read_file_at(dirfd, name, BOOT_ID_MAX, &then, &err);
+
+	boot_id(&now);
+	return r == E_NOTFOUND || (r >= 0 && !slice_equal(buf_slice(&now), buf_slice(&then)));
+}
+
 static int record_write(const struct record *r, const char *target, const struct hash *digest,
 			struct err *err)
 {
+	cleanup_buf struct buf boot = {0};
 	char text[DIGEST_TEXT_MAX];
 
 	digest_format(text, digest);
+	boot_id(&boot);
 	if (write_file_at(r->dir, "image", text, strlen(text), true, err) < 0 ||
-	    write_file_at(r->dir, "target", target, strlen(target), true, err) < 0)
+	    write_file_at(r->dir, "target", target, strlen(target), true, err) < 0 ||
+	    write_file_at(r->dir, "boot", boot.data, boot.len, true, err) < 0)
 		return err->code;
 	return 0;
 }

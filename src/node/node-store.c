@@ -14,7 +14,13 @@
 #include "node/node-store.h"
 #include "node/unpack.h"
 
-enum { NAME_SIZE = 140, RECORD_MAX = 64 << 20, BLOB_MAX = 16 << 20 };
+enum {
+	NAME_SIZE = 140,
+	RECORD_MAX = 64 << 20,
+	BLOB_MAX = 16 << 20,
+	REF_BYTES_MAX = 64 << 10,
+	HOLD_NAME_MAX = 200,
+};
 
 struct node_store {
 	char *root;                          /* owned */
@@ -407,25 +413,111 @@ static void ref_name(char ret[NAME_SIZE], const char *ref)
 int node_store_put_ref(struct node_store *s, const char *ref, const struct hash *digest,
 		       struct err *err)
 {
+	cleanup_buf struct buf line = {0};
 	char name[NAME_SIZE], text[HASH_TEXT_MAX];
 
 	ref_name(name, ref);
 	hash_format(text, digest, HASH_HEX);
-	return write_file_at(s->refs, name, text, strlen(text), true, err);
+	if (buf_addf(&line, "%s %s", text, ref) < 0)
+		return err_set(err, E_LIMIT, "the reference is too long");
+	return write_file_at(s->refs, name, line.data, line.len, true, err);
 }
 
 int node_store_get_ref(const struct node_store *s, const char *ref, struct hash *ret,
 		       struct err *err)
 {
 	cleanup_buf struct buf text = {0};
+	const uint8_t *space;
 	char name[NAME_SIZE];
 
 	ref_name(name, ref);
-	if (read_file_at(s->refs, name, HASH_TEXT_MAX, &text, err) < 0)
+	if (read_file_at(s->refs, name, REF_BYTES_MAX, &text, err) < 0)
 		return err->code;
-	if (hash_parse(ret, HASH_NONE, buf_slice(&text)) < 0)
+	space = memchr(text.data, ' ', text.len);
+	if (hash_parse(ret, HASH_NONE,
+		       slice_make(text.data, space ? (size_t)(space - text.data) : text.len)) < 0)
 		return err_set(err, E_INVALID, "%s/refs/%s is damaged: remove it", s->root, name);
+	utimensat(s->refs, name, NULL, 0); /* used now */
 	return 0;
+}
+
+static int lock_store(struct node_store *s, int operation, struct err *err)
+{
+	cleanup_free char *path = xasprintf("%s/lock", s->root);
+	cleanup_fd int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return err_errno(err, "open %s", path);
+	while (flock(fd, operation) < 0)
+		if (errno != EINTR)
+			return err_errno(err, "lock %s", path);
+	return take_fd(&fd);
+}
+
+int node_store_use(struct node_store *s, struct err *err)
+{
+	return lock_store(s, LOCK_SH, err);
+}
+
+int node_store_use_alone(struct node_store *s, struct err *err)
+{
+	return lock_store(s, LOCK_EX, err);
+}
+
+static bool hold_name_is_valid(const char *name)
+{
+	size_t len = strlen(name);
+
+	return len > 0 && len <= HOLD_NAME_MAX && name[0] != '.' &&
+	       strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") ==
+		       len;
+}
+
+int node_store_put_hold(struct node_store *s, const char *name, struct slice text, struct err *err)
+{
+	cleanup_fd int dir = open_dir(s->root, "holds", err);
+	struct hold_line line;
+	struct slice rest = text;
+
+	if (dir < 0)
+		return dir;
+	if (!hold_name_is_valid(name))
+		return err_set(err, E_INVALID, "'%s' cannot name a hold", name);
+	while (rest.len)
+		if (hold_next_line(&rest, &line) < 0)
+			return err_set(err, E_INVALID, "a hold has a line that names nothing");
+	return write_file_at(dir, name, text.data, text.len, true, err);
+}
+
+int node_store_remove_hold(struct node_store *s, const char *name, struct err *err)
+{
+	cleanup_fd int dir = open_dir(s->root, "holds", err);
+
+	if (dir < 0)
+		return dir;
+	if (!hold_name_is_valid(name))
+		return err_set(err, E_INVALID, "'%s' cannot name a hold", name);
+	return unlinkat(dir, name, 0) < 0 && errno != ENOENT
+		       ? err_errno(err, "remove hold %s", name)
+		       : 0;
+}
+
+static const char *const hold_words[] = {"image ", "layer ", "path "};
+
+int hold_next_line(struct slice *text, struct hold_line *ret)
+{
+	const uint8_t *end = memchr(text->data, '\n', text->len);
+	struct slice line = slice_make(text->data, end ? (size_t)(end - text->data) : text->len);
+
+	slice_advance(text, line.len + (end ? 1 : 0));
+	for (size_t i = 0; i < ARRAY_LEN(hold_words); i++) {
+		if (!slice_has_prefix(line, hold_words[i]))
+			continue;
+		ret->kind = (enum hold_kind)i;
+		slice_advance(&line, strlen(hold_words[i]));
+		return hash_parse(&ret->hash, HASH_SHA256, line);
+	}
+	return E_INVALID;
 }
 
 int node_store_temp_fd(struct node_store *s, struct err *err)

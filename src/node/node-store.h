@@ -8,9 +8,14 @@
  * 	ROOT/layers/<diffID in hex>/		an ordinary layer in overlay form
  * 	ROOT/layers/<diffID in hex>.paths	a store layer that was proven: "<base> <NarHash>" lines
  * 	ROOT/blobs/<digest in hex>		manifests and configs
- * 	ROOT/refs/<sha256 of the text>	the digest that a reference last named
+ * 	ROOT/refs/<sha256 of the text>	the digest that a reference last named, and the text
  * 	ROOT/tmp/				what is under construction; swept when nobody works
  * 	ROOT/run/				containers
+ * 	ROOT/mounts/				root file systems that stay mounted (mount.h)
+ * 	ROOT/views/				metadata images and listings (view.h)
+ * 	ROOT/holds/<NAME>			what others use (node_store_put_hold())
+ * 	ROOT/trash/				what a collection is about to delete
+ * 	ROOT/lock				see node_store_use()
  *
  * Nothing appears under its name before it is complete and verified: it is built in tmp/ and
  * renamed. Processes may share a root; two that fetch the same thing do it twice and the first
@@ -92,6 +97,28 @@ int node_store_put_ref(struct node_store *s, const char *ref, const struct hash 
 		       struct err *err);
 int node_store_get_ref(const struct node_store *s, const char *ref, struct hash *ret,
 		       struct err *err);
+
+/* Whoever brings something here, or is about to name what is here, holds this until a reference, a
+ * container, a mount or a hold names it: no collection runs meanwhile. Returns a descriptor to close.
+ * It waits for a collection to mark and move (not for it to delete). */
+int node_store_use(struct node_store *s, struct err *err);
+/* For the collection: waits until nobody uses the store so. */
+int node_store_use_alone(struct node_store *s, struct err *err);
+
+/* Keeps what `text` names until the hold is removed; replaces one of the same name (at most 200
+ * characters of [A-Za-z0-9._-], not beginning with a dot). Lines: "image sha256:<hex>" (its manifest),
+ * "layer sha256:<diffID in hex>" (a directory, or a record with its paths), "path <NarHash in nix32>".
+ * E_INVALID for any other. */
+int node_store_put_hold(struct node_store *s, const char *name, struct slice text, struct err *err);
+/* Missing is no error. */
+int node_store_remove_hold(struct node_store *s, const char *name, struct err *err);
+/* Takes one line off a hold's text. E_INVALID. */
+enum hold_kind { HOLD_IMAGE, HOLD_LAYER, HOLD_PATH };
+struct hold_line {
+	enum hold_kind kind;
+	struct hash hash;
+};
+int hold_next_line(struct slice *text, struct hold_line *ret);
 
 /* A fresh file in tmp/ without a name; the caller closes it. */
 int node_store_temp_fd(struct node_store *s, struct err *err);

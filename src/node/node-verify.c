@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include <nacre/nar.h>
+#include <nacre/tree.h>
+
+#include "base/fs.h"
+#include "base/mem.h"
+#include "node/node-gc.h"
+#include "node/node-verify.h"
+
+struct verify {
+	struct node_store *store; /* borrowed */
+	const struct verify_options *options;
+	struct verify_stats stats;
+};
+
+int node_each(const struct node_store *store, const char *name,
+	      int (*take)(void *data, int dirfd, const char *entry, struct err *err), void *data,
+	      struct err *err)
+{
+	cleanup_free char *path = xasprintf("%s/%s", node_store_root(store), name);
+	DIR *dir = opendir(path);
+	struct dirent *entry;
+	int r = 0;
+
+	if (!dir)
+		return errno == ENOENT ? 0 : err_errno(err, "open %s", path);
+	while (r >= 0 && (errno = 0, entry = readdir(dir)))
+		if (entry->d_name[0] != '.')
+			r = take(data, dirfd(dir), entry->d_name, err);
+	if (r >= 0 && errno)
+		r = err_errno(err, "read %s", path);
+	closedir(dir);
+	return r;
+}
+
+/* Says so, and takes it away where that is wanted. */
+static int report(struct verify *v, int dirfd, const char *kind, const char *entry, const char *why,
+		  struct err *err)
+{
+	cleanup_free char *what = xasprintf("%s/%s: %s", kind, entry, why);
+
+	v->stats.damaged++;
+	if (v->options->damaged)
+		v->options->damaged(v->options->data, what);
+	return v->options->remove ? tree_remove(dirfd, entry, err) : 0;
+}
+
+static int hash_tree(int dirfd, const char *name, struct hash *ret, struct err *err)
+{
+	struct hash_sink hash;
+	struct nar_writer *nar;
+	int r;
+
+	hash_sink_init(&hash, HASH_SHA256, NULL);
+	nar = nar_writer_new(&hash.sink);
+	r = tree_dump(dirfd, name, nar_writer_node_sink(nar), err);
+	if (r >= 0)
+		hash_sink_final(&hash, ret);
+	nar_writer_free(nar);
+	hash_sink_release(&hash);
+	return r;
+}
+
+static int verify_path(void *data, int dirfd, const char *entry, struct err *err)
+{
+	struct verify *v = data;
+	struct err why = ERR_INIT;
+	struct hash want, got;
+
+	v->stats.paths++;
+	if (hash_parse(&want, HASH_SHA256, slice_str(entry)) < 0)
+		return report(v, dirfd, "paths", entry, "is no NarHash", err);
+	if (hash_tree(dirfd, entry, &got, &why) < 0)
+		return report(v, dirfd, "paths", entry, why.text, err);
+	if (!hash_equal(&want, &got))
+		return report(v, dirfd, "paths", entry, "its content has another NarHash", err);
+	return 0;
+}
+
+/* A link to a path of the host's own store. */
+static int verify_host_path(void *data, int dirfd, const char *entry, struct err *err)
+{
+	struct verify *v = data;
+	struct err why = ERR_INIT;
+	char target[4096];
+	struct hash want, got;
+	ssize_t n = readlinkat(dirfd, entry, target, sizeof(target) - 1);
+
+	v->stats.paths++;
+	if (n < 0 || hash_parse(&want, HASH_SHA256, slice_str(entry)) < 0)
+		return report(v, dirfd, "host", entry, "is no link to a store path", err);
+	target[n] = '\0';
+	if (hash_tree(AT_FDCWD, target, &got, &why) < 0)
+		return report(v, dirfd, "host", entry, why.text, err);
+	if (!hash_equal(&want, &got))
+		return report(v, dirfd, "host", entry, "its content has another NarHash", err);
+	return 0;
+}
+
+static int verify_blob(void *data, int dirfd, const char *entry, struct err *err)
+{
+	struct verify *v = data;
+	cleanup_buf struct buf text = {0};
+	struct err why = ERR_INIT;
+	struct hash digest;
+
+	v->stats.blobs++;
+	if (hash_parse(&digest, HASH_SHA256, slice_str(entry)) < 0)
+		return report(v, dirfd, "blobs", entry, "is no digest", err);
+	if (node_store_get_blob(v->store, &digest, &text, &why) < 0)
+		return report(v, dirfd, "blobs", entry, why.text, err);
+	return 0;
+}
+
+/* "<diffID>.paths"; a directory has nothing to be checked against. */
+static int verify_layer(void *data, int dirfd, const char *entry, struct err *err)
+{
+	struct verify *v = data;
+	size_t len = strcspn(entry, ".");
+	struct layer_record record;
+	struct err why = ERR_INIT;
+	struct hash diff_id;
+	size_t missing = 0;
+
+	v->stats.layers++;
+	if (hash_parse(&diff_id, HASH_SHA256, slice_make(entry, len)) < 0)
+		return report(v, dirfd, "layers", entry, "is no diffID", err);
+	if (!entry[len])
+		return 0;
+	if (node_store_layer_record(v->store, &diff_id, &record, &why) < 0)
+		return report(v, dirfd, "layers", entry, why.text, err);
+	for (size_t i = 0; i < record.len; i++)
+		missing += !node_store_has_path(v->store, &record.paths[i].nar_hash);
+	layer_record_release(&record);
+	return missing ? report(v, dirfd, "layers", entry, "not all of its paths are here", err)
+		       : 0;
+}
+
+int node_verify(struct node_store *store, const struct verify_options *options,
+		struct verify_stats *ret, struct err *err)
+{
+	struct verify v = {.store = store, .options = options};
+	/* No collection meanwhile: what it moves would look as if it were missing. */
+	cleanup_fd int in_use = node_store_use(store, err);
+
+	if (in_use < 0 || node_each(store, "paths", verify_path, &v, err) < 0 ||
+	    node_each(store, "host", verify_host_path, &v, err) < 0 ||
+	    node_each(store, "blobs", verify_blob, &v, err) < 0 ||
+	    node_each(store, "layers", verify_layer, &v, err) < 0)
+		return err->code;
+	*ret = v.stats;
+	return 0;
+}
+
+/* One count and one sum. */
+struct count {
+	size_t *n;
+	uint64_t *bytes; /* may be NULL */
+};
+
+static int count_entry(void *data, int dirfd, const char *entry, struct err *err)
+{
+	struct count *c = data;
+
+	(void)err;
+	++*c->n;
+	if (c->bytes)
+		*c->bytes += node_usage(dirfd, entry);
+	return 0;
+}
+
+int node_statistics(struct node_store *store, struct node_stats *ret, struct err *err)
+{
+	struct node_stats s = {0};
+	const struct {
+		const char *name;
+		struct count count;
+	} dirs[] = {
+		{"refs", {&s.images, NULL}},     {"paths", {&s.paths, &s.path_bytes}},
+		{"host", {&s.host_paths, NULL}}, {"layers", {&s.layers, &s.layer_bytes}},
+		{"run", {&s.containers, NULL}},  {"mounts", {&s.mounts, NULL}},
+		{"holds", {&s.holds, NULL}},     {"views", {&s.views, &s.view_bytes}},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
+		struct count count = dirs[i].count;
+
+		if (node_each(store, dirs[i].name, count_entry, &count, err) < 0)
+			return err->code;
+	}
+	*ret = s;
+	return 0;
+}
