@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/bodies.h"
+#include "store/garbage.h"
 #include "store/stored-content.h"
 
 /* ---- Rows ---- */
@@ -130,15 +131,16 @@ static int derive_job(struct conn *c, void *arg, struct err *err)
 	return r;
 }
 
-static int derive_read(struct store *s, const struct body_wanted *wanted, struct nar *ret_nar,
-		       struct object *ret_object, struct err *err)
+static int derive_read(struct store *s, const struct body_wanted *wanted, bool again,
+		       struct nar *ret_nar, struct object *ret_object, struct err *err)
 {
 	struct conn *c = db_reader(s->db, err);
-	int r;
+	int r = 0;
 
 	if (!c)
 		return err->code;
-	r = body_exists(c, wanted->nar, wanted->path->text, err);
+	if (!again)
+		r = body_exists(c, wanted->nar, wanted->path->text, err);
 	if (r == 0) {
 		r = nar_find_id(c, wanted->nar, ret_nar, err);
 		if (r == 0)
@@ -151,19 +153,19 @@ static int derive_read(struct store *s, const struct body_wanted *wanted, struct
 }
 
 /* Reads the NAR once, and holds what its tar needs besides. */
-static int derive(struct store *s, const struct body_wanted *wanted, struct derived *d,
+static int derive(struct store *s, const struct body_wanted *wanted, bool again, struct derived *d,
 		  struct err *err)
 {
 	cleanup_object struct object object = OBJECT_INIT;
 	cleanup_nar struct nar n = {0};
 	struct framed_nar framed;
-	int r = derive_read(s, wanted, &n, &object, err);
+	int r = derive_read(s, wanted, again, &n, &object, err);
 
 	if (r != 0)
 		return r < 0 ? r : 0;
 	incoming_init(&d->glue, s);
 	d->glue.hash_given = true;
-	framed = (struct framed_nar){object_reader(&object), &n.frames};
+	framed = (struct framed_nar){object_reader(&object), &n.frames, &n.nar_hash};
 	r = derive_layer(&framed, wanted->path, &d->glue.sink, &d->layer, err);
 	if (r < 0)
 		return err_wrap(err, "%s", wanted->path->text);
@@ -181,7 +183,7 @@ int bodies_derive(struct store *s, const struct body_wanted *wanted, size_t n, s
 
 	for (size_t i = 0; i < n && i < BODIES_MAX && r >= 0; i++) {
 		job->n++;
-		r = derive(s, &wanted[i], &job->items[i], err);
+		r = derive(s, &wanted[i], false, &job->items[i], err);
 		any = any || job->items[i].wanted;
 	}
 	if (r >= 0 && any)
@@ -189,6 +191,30 @@ int bodies_derive(struct store *s, const struct body_wanted *wanted, size_t n, s
 	for (size_t i = 0; i < job->n; i++)
 		if (job->items[i].wanted)
 			incoming_settle(&job->items[i].glue, r >= 0);
+	return r < 0 ? r : 0;
+}
+
+static int again_job(struct conn *c, void *arg, struct err *err)
+{
+	struct derived *d = arg;
+	int64_t object;
+	int r = incoming_record(&d->glue, c, OBJECT_GLUE, &object, err);
+
+	/* Another encoder makes other bytes, which nothing uses. */
+	return r < 0 ? r : garbage_object(c, object, err);
+}
+
+int body_derive_again(struct store *s, const struct body_wanted *wanted, struct err *err)
+{
+	CLEANUP(content_free) struct content *guard = content_new(s);
+	struct derived d = {0};
+	int r = derive(s, wanted, true, &d, err);
+
+	if (r >= 0)
+		r = db_write(s->db, again_job, &d, err);
+	incoming_settle(&d.glue, r >= 0);
+	incoming_release(&d.glue);
+	layer_object_release(&d.layer);
 	return r < 0 ? r : 0;
 }
 

@@ -26,6 +26,10 @@ int body_record(struct conn *c, int64_t nar, const char *path, struct incoming *
 int body_make(struct store *s, int64_t nar, const struct store_path *path, struct body *ret,
 	      struct err *err);
 
+/* The same bytes once more, for a damaged object. */
+struct body_wanted;
+int body_derive_again(struct store *s, const struct body_wanted *wanted, struct err *err);
+
 /* Derives those of these that are missing, and records them together. */
 struct body_wanted {
 	int64_t nar;

@@ -15,6 +15,7 @@
 #include "store/decode.h"
 #include "store/nars.h"
 #include "store/puts.h"
+#include "store/quarantine.h"
 #include "store/quotas.h"
 #include "store/stored-content.h"
 #include "store/uses.h"
@@ -94,6 +95,11 @@ static int name_find(struct conn *c, const struct store_view *v, const char *nam
 					 query_int(&q, 2),           (uint64_t)query_int(&q, 3),
 					 (uint64_t)query_int(&q, 4), query_int(&q, 5)};
 	query_end(&q);
+	if (r > 0 && quarantine_any(v->store)) {
+		int damaged = nar_is_damaged(c, ret->nar, err);
+
+		r = damaged < 0 ? damaged : !damaged;
+	}
 	/* Who hears that it is here may not send it. */
 	if (r > 0 && ret->pending &&
 	    !use_note(v->store, (struct use_key){USE_PENDING, v->id, ret->nar}))

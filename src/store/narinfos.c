@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "store/bindings.h"
+#include "store/quarantine.h"
 #include "store/stored-content.h"
 #include "store/uses.h"
 #include "store/views.h"
@@ -91,6 +92,18 @@ static int hash_part_check(const char *hash_part, struct err *err)
 	return 0;
 }
 
+/* A path whose NAR is damaged is not there: clients look elsewhere, or send it again. Who asks
+ * uses it. 1 or 0. */
+static int is_there(struct conn *c, struct store_view *v, int64_t binding, int64_t nar,
+		    struct err *err)
+{
+	int damaged = quarantine_any(v->store) ? nar_is_damaged(c, nar, err) : 0;
+
+	if (damaged)
+		return damaged < 0 ? damaged : 0;
+	return use_note(v->store, (struct use_key){USE_PATH, binding, 0});
+}
+
 int store_narinfo_exists(struct store_view *v, const char *hash_part, struct err *err)
 {
 	struct conn *c = reader(v, err);
@@ -99,12 +112,12 @@ int store_narinfo_exists(struct store_view *v, const char *hash_part, struct err
 
 	if (!c)
 		return err->code;
-	query_init(&q, c, "SELECT id FROM binding WHERE view = ?1 AND hash_part = ?2");
+	query_init(&q, c, "SELECT id, nar FROM binding WHERE view = ?1 AND hash_part = ?2");
 	query_bind_int(&q, 1, v->id);
 	query_bind_str(&q, 2, hash_part);
 	r = query_step(&q, err);
-	if (r > 0 && !use_note(v->store, (struct use_key){USE_PATH, query_int(&q, 0), 0}))
-		r = 0;
+	if (r > 0)
+		r = is_there(c, v, query_int(&q, 0), query_int(&q, 1), err);
 	query_end(&q);
 	reader_done(v, c);
 	return r;
@@ -118,12 +131,13 @@ int store_narinfo(struct store_view *v, const char *hash_part, struct buf *ret, 
 
 	if (!c)
 		return err->code;
-	query_init(&q, c, "SELECT narinfo, id FROM binding WHERE view = ?1 AND hash_part = ?2");
+	query_init(&q, c,
+		   "SELECT narinfo, id, nar FROM binding WHERE view = ?1 AND hash_part = ?2");
 	query_bind_int(&q, 1, v->id);
 	query_bind_str(&q, 2, hash_part);
 	r = query_step(&q, err);
-	if (r > 0 && !use_note(v->store, (struct use_key){USE_PATH, query_int(&q, 1), 0}))
-		r = 0;
+	if (r > 0)
+		r = is_there(c, v, query_int(&q, 1), query_int(&q, 2), err);
 	if (r > 0) {
 		struct slice text = query_bytes(&q, 0);
 

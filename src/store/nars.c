@@ -82,14 +82,40 @@ static int nar_insert(struct new_nar *n, struct conn *c, int64_t *ret_id, struct
 	return r;
 }
 
+/* A damaged NAR came again. Framed by another encoder it is another object from now on, by which
+ * the layers that are splices of the old one are not helped. */
+static int nar_heal(struct new_nar *n, struct conn *c, int64_t id, struct err *err)
+{
+	cleanup_buf struct buf frames = BUF_INIT(256u << 20);
+	char encoder[FRAME_ENCODER_MAX];
+	int64_t object;
+	struct query q;
+	int r = incoming_record(&n->nar, c, OBJECT_FRAMED, &object, err);
+
+	if (r < 0)
+		return r;
+	if (frames_serialize(&frames, &n->object.frames) < 0)
+		return err_set(err, E_LIMIT, "the NAR has too many frames");
+	frame_encoder_identity(encoder);
+	query_init(&q, c,
+		   "UPDATE nar SET object = ?2, frames = ?3, encoder = ?4"
+		   " WHERE id = ?1 AND object <> ?2");
+	query_bind_int(&q, 1, id);
+	query_bind_int(&q, 2, object);
+	query_bind_blob(&q, 3, buf_slice(&frames));
+	query_bind_str(&q, 4, encoder);
+	return query_run(&q, err);
+}
+
 int new_nar_record(struct new_nar *n, struct conn *c, int64_t *ret_id, struct err *err)
 {
 	struct query q;
-	bool same_frames = true;
+	bool same_frames = true, damaged = false;
 	int r;
 
 	query_init(&q, c,
-		   "SELECT nar.id, object.sha256 FROM nar JOIN object ON object.id = nar.object"
+		   "SELECT nar.id, object.sha256, damaged FROM nar JOIN object ON object.id = "
+		   "nar.object"
 		   " WHERE nar.nar_hash = ?1");
 	query_bind_hash(&q, 1, &n->object.nar.digest);
 	r = query_step(&q, err);
@@ -99,10 +125,13 @@ int new_nar_record(struct new_nar *n, struct conn *c, int64_t *ret_id, struct er
 		*ret_id = query_int(&q, 0);
 		query_hash(&q, 1, &object);
 		same_frames = hash_equal(&object, &n->object.zstd.digest);
+		damaged = query_int(&q, 2);
 	}
 	query_end(&q);
 	if (r == 0)
 		r = nar_insert(n, c, ret_id, err);
+	else if (r > 0 && damaged)
+		r = nar_heal(n, c, *ret_id, err);
 	/* Glue fits the frames that it was made with (another encoder made those that are kept). */
 	if (r < 0 || !n->has_layer || !same_frames)
 		return r < 0 ? r : 0;

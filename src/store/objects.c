@@ -159,18 +159,44 @@ int incoming_seal(struct incoming *in, struct err *err)
 	return r;
 }
 
-int incoming_record(struct incoming *in, struct conn *c, enum object_kind kind, int64_t *ret_id,
-		    struct err *err)
+/* The bytes of a damaged object came again. */
+static int object_heal(struct incoming *in, struct conn *c, int64_t id, struct err *err)
 {
 	struct query q;
 	int r;
 
-	query_init(&q, c, "SELECT id FROM object WHERE sha256 = ?1");
+	query_init(&q, c,
+		   "UPDATE object SET damaged = 0, size = ?2, file = ?3, data = ?4 WHERE id = ?1");
+	query_bind_int(&q, 1, id);
+	query_bind_int(&q, 2, (int64_t)in->size);
+	if (in->file[0])
+		query_bind_str(&q, 3, in->file);
+	else
+		query_bind_blob(&q, 4,
+				slice_make(in->buffer ? in->buffer : (uint8_t *)"", in->buffered));
+	r = query_run(&q, err);
+	if (r >= 0)
+		in->recorded = true;
+	return r;
+}
+
+int incoming_record(struct incoming *in, struct conn *c, enum object_kind kind, int64_t *ret_id,
+		    struct err *err)
+{
+	bool damaged = false;
+	struct query q;
+	int r;
+
+	query_init(&q, c, "SELECT id, damaged FROM object WHERE sha256 = ?1");
 	query_bind_hash(&q, 1, &in->sha256);
 	r = query_step(&q, err);
-	if (r > 0)
+	if (r > 0) {
 		*ret_id = query_int(&q, 0);
+		damaged = query_int(&q, 1);
+	}
 	query_end(&q);
+	if (r > 0 && damaged)
+		r = object_heal(in, c, *ret_id, err) < 0 ? err->code : 1;
 	if (r > 0 && kind != OBJECT_OPAQUE) {
 		query_init(&q, c, "UPDATE object SET kind = ?2 WHERE id = ?1 AND kind = 3");
 		query_bind_int(&q, 1, *ret_id);
@@ -306,6 +332,9 @@ static int object_load(struct store *s, struct query *q, struct object *ret, str
 	char file[OBJECT_FILE_MAX];
 	struct slice text = query_bytes(q, 3), data = query_bytes(q, 4);
 
+	if (query_int(q, 5))
+		return err_set(err, E_NOTFOUND, "it is damaged, and has to be put again");
+
 	o.id = query_int(q, 0);
 	o.size = (uint64_t)query_int(q, 1);
 	query_hash(q, 2, &o.sha256);
@@ -338,7 +367,7 @@ int object_open(struct store *s, struct conn *c, int64_t id, struct object *ret,
 {
 	struct query q;
 
-	query_init(&q, c, "SELECT id, size, sha256, file, data FROM object WHERE id = ?1");
+	query_init(&q, c, "SELECT id, size, sha256, file, data, damaged FROM object WHERE id = ?1");
 	query_bind_int(&q, 1, id);
 	return object_take(s, &q, ret, err);
 }
@@ -348,7 +377,8 @@ int object_open_hash(struct store *s, struct conn *c, const struct hash *sha256,
 {
 	struct query q;
 
-	query_init(&q, c, "SELECT id, size, sha256, file, data FROM object WHERE sha256 = ?1");
+	query_init(&q, c,
+		   "SELECT id, size, sha256, file, data, damaged FROM object WHERE sha256 = ?1");
 	query_bind_hash(&q, 1, sha256);
 	return object_take(s, &q, ret, err);
 }

@@ -1,23 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* Sums and counts. Triggers keep them (upgrade-2.sql), so reading them takes no time. */
 #include "store/objects.h"
-
-/* Sums and counts, in the order of the columns. */
-static const char statistics_sql[] =
-	"SELECT"
-	" (SELECT coalesce(sum(size), 0) FROM object WHERE file IS NOT NULL),"
-	" (SELECT coalesce(sum(nar_size), 0) FROM nar),"
-	" (SELECT coalesce(sum(size), 0) FROM object WHERE kind = 1),"
-	" (SELECT coalesce(sum(size), 0) FROM object WHERE kind = 2),"
-	" (SELECT coalesce(sum(size), 0) FROM object WHERE kind = 3),"
-	" (SELECT coalesce(sum(size), 0) FROM blob WHERE form <> 1 AND layer = 2),"
-	" (SELECT coalesce(sum(zstd_size), 0) FROM body),"
-	" (SELECT count(*) FROM nar),"
-	" (SELECT count(*) FROM binding),"
-	" (SELECT count(*) FROM blob),"
-	" (SELECT count(*) FROM blob WHERE form <> 1),"
-	" (SELECT count(*) FROM manifest),"
-	" (SELECT count(*) FROM tag),"
-	" (SELECT count(*) FROM repository)";
+#include "store/upkeep.h"
 
 static int statistics_read(struct conn *c, struct store_statistics *ret, struct err *err)
 {
@@ -30,7 +14,10 @@ static int statistics_read(struct conn *c, struct store_statistics *ret, struct 
 	struct query q;
 	int r;
 
-	query_init(&q, c, statistics_sql);
+	query_init(&q, c,
+		   "SELECT file_bytes, nar_bytes, framed_bytes, glue_bytes, opaque_bytes,"
+		   " layer_bytes, body_bytes, nars, paths, blobs, splices, manifests, tags,"
+		   " repositories FROM total");
 	r = query_step(&q, err);
 	for (size_t i = 0; i < ARRAY_LEN(columns) && r > 0; i++)
 		*columns[i] = (uint64_t)query_int(&q, (int)i);
@@ -58,4 +45,70 @@ int store_statistics(struct store *s, struct store_statistics *ret, struct err *
 	pthread_mutex_unlock(&s->sessions_lock);
 	*ret = result;
 	return 0;
+}
+
+int store_view_usages(struct store *s, store_view_report *report, void *arg, struct err *err)
+{
+	struct conn *c = db_reader(s->db, err);
+	struct query q;
+	int r;
+
+	if (!c)
+		return err->code;
+	query_init(&q, c,
+		   "SELECT view.name, paths, nar_bytes, view.bytes, count(repository.id),"
+		   " coalesce(sum(repository.bytes), 0), coalesce(sum(manifests), 0),"
+		   " coalesce(sum(tags), 0) FROM view"
+		   " LEFT JOIN repository ON repository.view = view.id"
+		   " GROUP BY view.id ORDER BY view.name");
+	while ((r = query_step(&q, err)) > 0) {
+		cleanup_free char *name = query_dup(&q, 0);
+		struct store_view_usage usage = {
+			.view = name,
+			.paths = (uint64_t)query_int(&q, 1),
+			.nar_bytes = (uint64_t)query_int(&q, 2),
+			.bytes = (uint64_t)query_int(&q, 3),
+			.repositories = (uint64_t)query_int(&q, 4),
+			.repository_bytes = (uint64_t)query_int(&q, 5),
+			.manifests = (uint64_t)query_int(&q, 6),
+			.tags = (uint64_t)query_int(&q, 7),
+		};
+
+		report(arg, &usage);
+	}
+	query_end(&q);
+	db_reader_done(s->db, c);
+	return r;
+}
+
+int store_repository_usages(struct store_view *v, const struct store_page *page,
+			    store_repository_report *report, void *arg, struct err *err)
+{
+	struct conn *c = reader(v, err);
+	struct query q;
+	int r;
+
+	if (!c)
+		return err->code;
+	query_init(&q, c,
+		   "SELECT name, bytes, blobs, manifests, tags FROM repository"
+		   " WHERE view = ?1 AND name > ?2 ORDER BY name LIMIT ?3");
+	query_bind_int(&q, 1, v->id);
+	query_bind_str(&q, 2, page->last ? page->last : "");
+	query_bind_int(&q, 3, page->n < INT64_MAX ? (int64_t)page->n : INT64_MAX);
+	while ((r = query_step(&q, err)) > 0) {
+		cleanup_free char *name = query_dup(&q, 0);
+		struct store_repository_usage usage = {
+			.name = name,
+			.bytes = (uint64_t)query_int(&q, 1),
+			.blobs = (uint64_t)query_int(&q, 2),
+			.manifests = (uint64_t)query_int(&q, 3),
+			.tags = (uint64_t)query_int(&q, 4),
+		};
+
+		report(arg, &usage);
+	}
+	query_end(&q);
+	reader_done(v, c);
+	return r;
 }

@@ -51,6 +51,8 @@ struct store {
 	int64_t garbage_mark;
 	uint64_t garbage_clock;
 
+	_Atomic int64_t damaged; /* objects, at least; see quarantine.h */
+
 	struct rules *_Atomic rules;  /* owned */
 	struct uses *uses;            /* owned */
 	pthread_mutex_t collect_lock; /* one thread collects */

@@ -8,6 +8,7 @@
 #include "base/fs.h"
 #include "store/garbage.h"
 #include "store/objects.h"
+#include "store/quarantine.h"
 #include "store/rules.h"
 #include "store/uploads.h"
 #include "store/uses.h"
@@ -150,6 +151,8 @@ static int store_start(struct store *s, const char *dir, const struct store_opti
 		r = database_open(s, dir, err);
 	if (r >= 0)
 		r = incoming_recover(s, err);
+	if (r >= 0)
+		r = quarantine_count(s, err);
 	return r < 0 ? r : store_view_open(&s->root, s, "", &options->root, err);
 }
 

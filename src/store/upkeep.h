@@ -148,8 +148,8 @@ struct store_repository_usage {
 	uint64_t bytes, blobs, manifests, tags;
 };
 typedef void store_repository_report(void *arg, const struct store_repository_usage *usage);
-/* In the order of their names; `after` "" begins; at most n. */
-int store_repository_usages(struct store_view *v, const char *after, size_t n,
+/* In the order of their names, page by page. */
+int store_repository_usages(struct store_view *v, const struct store_page *page,
 			    store_repository_report *report, void *arg, struct err *err);
 
 /* ---- Check and repair ---- */

@@ -9,6 +9,7 @@
 #include <nacre/encode.h>
 
 #include "base/fs.h"
+#include "store/quarantine.h"
 #include "store/quotas.h"
 #include "store/repositories.h"
 #include "store/uploads.h"
@@ -304,9 +305,17 @@ static int finish_job(struct conn *c, void *arg, struct err *err)
 	struct new_blob blob = {
 		.digest = job->digest, .size = s->incoming.size, .form = BLOB_OBJECT};
 	int64_t repository, id;
-	int r = blob_find(c, job->digest, &id, err);
+	int found = blob_find(c, job->digest, &id, err), r = found;
 
-	if (r == 0) {
+	/* Received again, a damaged blob is whole. */
+	if (r > 0 && quarantine_any(s->view->store)) {
+		r = blob_is_damaged(c, id, err);
+		if (r > 0)
+			r = incoming_record(&s->incoming, c, OBJECT_OPAQUE, &blob.object, err);
+		if (r >= 0 && blob.object)
+			r = blob_heal(c, id, blob.object, err);
+	}
+	if (found == 0) {
 		r = incoming_record(&s->incoming, c, OBJECT_OPAQUE, &blob.object, err);
 		if (r >= 0)
 			r = blob_record(c, &blob, &id, err);
