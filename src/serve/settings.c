@@ -4,6 +4,7 @@
 #include <limits.h>
 
 #include "base/mem.h"
+#include "serve/keep-settings.h"
 #include "serve/view-settings.h"
 
 #define LISTEN_DEFAULT "127.0.0.1:5000"
@@ -144,6 +145,8 @@ static int read_all(struct settings *s, struct err *err)
 		r = store_read(&s->store, s->tree, err);
 	if (r == 0)
 		r = views_read(s, err);
+	if (r == 0)
+		r = keep_settings_read(&s->rules, s->tree, err);
 	return r < 0 ? r : config_check_used(s->tree, err);
 }
 
@@ -178,6 +181,7 @@ void settings_unref(struct settings *s)
 	for (size_t i = 0; i < s->n_views; i++)
 		view_settings_release(&s->views[i]);
 	free(s->views);
+	store_rules_release(&s->rules);
 	free(s->listen);
 	config_free(s->tree);
 	free(s);
@@ -198,7 +202,7 @@ int settings_open_views(struct settings *s, struct store *store, struct err *err
 
 		r = store_view_open(&s->views[i].view, store, s->views[i].name, &o, err);
 	}
-	return r;
+	return r < 0 ? r : store_rules_set(store, &s->rules, err);
 }
 
 const struct view_settings *settings_view(const struct settings *s, struct slice path)

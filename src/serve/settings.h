@@ -16,6 +16,7 @@
 
 #include "config/config.h"
 #include "store/store.h"
+#include "store/upkeep.h"
 
 /* One name space (SPEC nacre 1): the binary cache under /NAME/ and the repositories NAME/…. */
 struct view_settings {
@@ -58,6 +59,7 @@ struct settings {
 	struct limit_settings limits;
 	struct view_settings *views; /* owned; the first is the root */
 	size_t n_views;
+	struct store_rules rules; /* keep-settings.h */
 	/* Sections of other modules: `struct X_settings x;`, read by X_settings_read(). */
 };
 
