@@ -32,6 +32,7 @@ struct container {
 	int dirfd;     /* owned; also its lock */
 	char *runtime; /* owned */
 	bool is_crun;
+	bool is_over; /* the runtime has ended, and deleted it */
 };
 
 static char *find_program(const char *name)
@@ -183,7 +184,8 @@ static void container_release(struct container *c)
 	if (c->dirfd >= 0) {
 		cleanup_free char *rootfs = xasprintf("%s/rootfs", c->dir);
 
-		runtime_delete(c, c->id);
+		if (!c->is_over)
+			runtime_delete(c, c->id);
 		umount2(rootfs, MNT_DETACH);
 		tree_remove(c->run_fd, c->id, &ignored);
 	}
@@ -225,7 +227,7 @@ static int wait_and_forward(const struct container *c, pid_t pid, const sigset_t
 	}
 }
 
-static int start_and_wait(const struct container *c, int *ret_exit, struct err *err)
+static int start_and_wait(struct container *c, int *ret_exit, struct err *err)
 {
 	static const int forwarded[] = {SIGCHLD, SIGTERM, SIGINT, SIGHUP,
 					SIGQUIT, SIGUSR1, SIGUSR2};
@@ -249,6 +251,7 @@ static int start_and_wait(const struct container *c, int *ret_exit, struct err *
 	}
 	status = wait_and_forward(c, pid, &set);
 	sigprocmask(SIG_SETMASK, &old, NULL);
+	c->is_over = WIFEXITED(status);
 	*ret_exit = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 	return 0;
 }

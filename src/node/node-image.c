@@ -163,7 +163,8 @@ static bool touches_path(const struct node_store *store, const struct node_layer
 	return false;
 }
 
-/* Stacks as directories what must be stacked. `p` NULL: nothing can be fetched. */
+/* Stacks as directories what must be stacked. `p` NULL: nothing can be fetched, and there is no
+ * manifest. */
 static int unmix_layers(struct node_store *store, struct pull *p, struct node_image *image,
 			const struct manifest *manifest, struct err *err)
 {
@@ -268,6 +269,8 @@ int node_image_pull(struct node_image *ret, struct node_store *store, struct ima
 	/* Last: a manifest that is there says that all it names was there. */
 	if (r >= 0)
 		r = node_store_put_blob(store, &bytes.digest, buf_slice(&bytes.bytes), err);
+	if (r >= 0)
+		r = node_store_put_config_of(store, &bytes.digest, &manifest.config.digest, err);
 	if (r < 0) {
 		node_image_release(&image);
 		return err_wrap(err, "pull %s", source->name);
@@ -286,22 +289,38 @@ static int load_layers(struct node_image *image, struct node_store *store, struc
 	return 0;
 }
 
-int node_image_load(struct node_image *ret, struct node_store *store, const struct hash *digest,
-		    struct err *err)
+/* The digest of the config: as it was noted when the image was pulled, else from the manifest. */
+static int find_config(struct node_store *store, const struct hash *digest, struct hash *ret,
+		       struct err *err)
 {
 	cleanup_buf struct buf bytes = {0};
-	cleanup_buf struct buf config = {0};
 	cleanup_manifest struct manifest manifest = {0};
-	struct node_image image = {.digest = *digest};
+	struct err ignored = ERR_INIT;
 
+	if (node_store_get_config_of(store, digest, ret, &ignored) >= 0)
+		return 0;
 	if (node_store_get_blob(store, digest, &bytes, err) < 0 ||
 	    manifest_parse(&manifest, NULL, buf_slice(&bytes), err) < 0)
 		return err->code;
-	if (!manifest.has_config ||
-	    node_store_get_blob(store, &manifest.config.digest, &config, err) < 0 ||
+	if (!manifest.has_config)
+		return err_set(err, E_UNSUPPORTED, "this is an artifact, not an image");
+	*ret = manifest.config.digest;
+	return 0;
+}
+
+int node_image_load(struct node_image *ret, struct node_store *store, const struct hash *digest,
+		    struct err *err)
+{
+	cleanup_buf struct buf config = {0};
+	struct node_image image = {.digest = *digest};
+	struct hash config_digest;
+
+	if (find_config(store, digest, &config_digest, err) < 0)
+		return err->code;
+	if (node_store_get_blob(store, &config_digest, &config, err) < 0 ||
 	    image_config_parse(&image.config, buf_slice(&config), err) < 0 ||
 	    load_layers(&image, store, err) < 0 ||
-	    unmix_layers(store, NULL, &image, &manifest, err) < 0) {
+	    unmix_layers(store, NULL, &image, NULL, err) < 0) {
 		node_image_release(&image);
 		return err->code;
 	}

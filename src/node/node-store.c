@@ -401,6 +401,36 @@ int node_store_get_blob(const struct node_store *s, const struct hash *digest, s
 	return 0;
 }
 
+static void config_name(char ret[NAME_SIZE], const struct hash *manifest)
+{
+	hash_format_bare(ret, manifest, HASH_HEX);
+	memcpy(ret + hex_len(hash_size(manifest->algo)), ".config", sizeof(".config"));
+}
+
+int node_store_put_config_of(struct node_store *s, const struct hash *manifest,
+			     const struct hash *config, struct err *err)
+{
+	char name[NAME_SIZE], text[HASH_TEXT_MAX];
+
+	config_name(name, manifest);
+	hash_format(text, config, HASH_HEX);
+	return write_file_at(s->blobs, name, text, strlen(text), true, err);
+}
+
+int node_store_get_config_of(const struct node_store *s, const struct hash *manifest,
+			     struct hash *ret, struct err *err)
+{
+	cleanup_buf struct buf text = {0};
+	char name[NAME_SIZE];
+
+	config_name(name, manifest);
+	if (read_file_at(s->blobs, name, HASH_TEXT_MAX, &text, err) < 0)
+		return err->code;
+	if (hash_parse(ret, HASH_NONE, buf_slice(&text)) < 0)
+		return err_set(err, E_INVALID, "%s/blobs/%s is damaged: remove it", s->root, name);
+	return 0;
+}
+
 /* References are long and hold any character: the file's name is the sha256 of the text. */
 static void ref_name(char ret[NAME_SIZE], const char *ref)
 {

@@ -8,6 +8,7 @@
  * 	ROOT/layers/<diffID in hex>/		an ordinary layer in overlay form
  * 	ROOT/layers/<diffID in hex>.paths	a store layer that was proven: "<base> <NarHash>" lines
  * 	ROOT/blobs/<digest in hex>		manifests and configs
+ * 	ROOT/blobs/<digest in hex>.config	of a manifest: the digest of its config
  * 	ROOT/refs/<sha256 of the text>	the digest that a reference last named, and the text
  * 	ROOT/tmp/				what is under construction; swept when nobody works
  * 	ROOT/run/				containers
@@ -86,6 +87,13 @@ char *node_store_layer_dir(const struct node_store *s, const struct hash *diff_i
 /* Unpacks an ordinary layer from a blob and checks its diffID (E_MISMATCH). */
 int node_store_unpack_layer(struct node_store *s, int blob_fd, const struct hash *diff_id,
 			    struct err *err);
+
+/* What is needed of an image's manifest to find the rest: the digest of its config, beside the
+ * manifest, so that a large one need not be parsed each time. E_NOTFOUND. */
+int node_store_put_config_of(struct node_store *s, const struct hash *manifest,
+			     const struct hash *config, struct err *err);
+int node_store_get_config_of(const struct node_store *s, const struct hash *manifest,
+			     struct hash *ret, struct err *err);
 
 /* Small documents. */
 int node_store_put_blob(struct node_store *s, const struct hash *digest, struct slice data,
