@@ -158,6 +158,9 @@ static int add_words(struct strv *list, bool *set, const char *option, const cha
 	size_t i;
 
 	*set = true;
+	if (value[0] == '[' && !json_is_array(array))
+		return cli_usage("%s '%s': wanted a word, or a JSON array of strings", option,
+				 value);
 	if (!json_is_array(array)) {
 		if (*value)
 			strv_add(list, value);
@@ -241,7 +244,7 @@ static int add_link(struct build_request *r, const char *value)
 	len = strlen(value);
 	while (len && value[len - 1] == '/')
 		len--;
-	if (len == 0 || strstr(value, "..") || strstr(value, "//"))
+	if (len == 0 || value[0] == '.' || strstr(value, "/.") || strstr(value, "//"))
 		return cli_usage("--link '%s': wanted a directory such as /share", value);
 	if (is_mounted(value))
 		return cli_usage("--link '%s': containers have something else there", value);

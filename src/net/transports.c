@@ -175,6 +175,27 @@ static int check_no_digest(const struct place *p, const char *text, struct err *
 	return 0;
 }
 
+/* SPEC image-spec annotations.md, org.opencontainers.image.ref.name: components of letters and
+ * digits with separators between. */
+static int check_ref_name(const char *name, struct err *err)
+{
+	static const char separators[] = "-._:@+/";
+	bool separated = true;
+
+	for (const char *p = name; *p; p++) {
+		bool letter = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+			      (*p >= '0' && *p <= '9');
+		bool doubled = *p == '-' && p > name && p[-1] == '-';
+
+		if (!letter && (!strchr(separators, *p) || (separated && !doubled)))
+			return err_set(err, E_USAGE, "'%s' cannot be a tag in an image layout",
+				       name);
+		separated = !letter;
+	}
+	return separated ? err_set(err, E_USAGE, "'%s' cannot be a tag in an image layout", name)
+			 : 0;
+}
+
 int transport_open_dest(struct image_dest **ret, char **ret_tag, const char *text,
 			const struct transport_options *options, struct err *err)
 {
@@ -183,6 +204,8 @@ int transport_open_dest(struct image_dest **ret, char **ret_tag, const char *tex
 
 	if (r >= 0)
 		r = check_no_digest(&p, text, err);
+	if (r >= 0 && p.tag && (p.kind == TRANSPORT_OCI || p.kind == TRANSPORT_OCI_ARCHIVE))
+		r = check_ref_name(p.tag, err);
 	if (r < 0)
 		return r;
 	switch (p.kind) {

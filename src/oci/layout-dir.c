@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The image layout as a directory. Nothing in it is believed: names are made of parsed digests
  * alone, no symlink is followed, and what is read is proven. */
+#include <dirent.h>
 #include <errno.h>
 #include <sys/file.h>
 
@@ -85,6 +86,7 @@ struct dir_dest {
 	struct image_dest dest;
 	char *name; /* owned */
 	int dirfd;  /* owned */
+	bool fresh; /* the layout was begun here and nothing in it has a name yet */
 	struct layout_session session;
 };
 
@@ -233,14 +235,57 @@ static int finish(struct image_dest *self, struct err *err)
 	if (flock(d->dirfd, LOCK_EX) < 0)
 		return err_errno(err, "lock %s", d->name);
 	r = update_index(d, err);
+	if (r >= 0)
+		d->fresh = false;
 	flock(d->dirfd, LOCK_UN);
 	return r < 0 ? err_wrap(err, "%s", d->name) : 0;
+}
+
+static void remove_blobs(int blobs, const char *algo)
+{
+	int fd = openat(blobs, algo, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *entry;
+
+	if (!dir) {
+		close_fd(&fd);
+		return;
+	}
+	while ((entry = readdir(dir)))
+		if (entry->d_name[0] != '.')
+			unlinkat(fd, entry->d_name, 0);
+	closedir(dir);
+	unlinkat(blobs, algo, AT_REMOVEDIR);
+}
+
+/* A layout that never got an image is removed again, unless somebody else finished one in it. */
+static void remove_fresh(struct dir_dest *d)
+{
+	cleanup_fd int blobs = -1;
+
+	if (flock(d->dirfd, LOCK_EX) < 0)
+		return;
+	if (faccessat(d->dirfd, "index.json", F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+		flock(d->dirfd, LOCK_UN);
+		return;
+	}
+	blobs = openat(d->dirfd, "blobs", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (blobs >= 0) {
+		remove_blobs(blobs, "sha256");
+		remove_blobs(blobs, "sha512");
+		unlinkat(d->dirfd, "blobs", AT_REMOVEDIR);
+	}
+	unlinkat(d->dirfd, "oci-layout", 0);
+	/* Only if it is empty now. */
+	rmdir(d->name);
 }
 
 static void free_dest(struct image_dest *self)
 {
 	struct dir_dest *d = from_dest(self);
 
+	if (d->fresh)
+		remove_fresh(d);
 	layout_session_release(&d->session);
 	close_fd(&d->dirfd);
 	free(d->name);
@@ -257,8 +302,11 @@ static int check_marker(struct dir_dest *d, struct err *err)
 	int r = write_file_at(d->dirfd, "oci-layout", LAYOUT_FILE_TEXT, strlen(LAYOUT_FILE_TEXT),
 			      false, &why);
 
-	if (r >= 0)
+	if (r >= 0) {
+		/* Not in a directory where blobs are already: they belong to somebody. */
+		d->fresh = faccessat(d->dirfd, "blobs", F_OK, AT_SYMLINK_NOFOLLOW) < 0;
 		return r;
+	}
 	if (r != E_EXISTS) {
 		*err = why;
 		return r;

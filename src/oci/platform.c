@@ -46,6 +46,18 @@ static bool is_word(struct slice s)
 	return s.len > 0 && s.len <= 64;
 }
 
+/* What stands alone is an architecture; an operating system alone does not tell one. */
+static bool is_system(struct slice s)
+{
+	static const char *const known[] = {"linux",  "windows", "darwin", "freebsd",
+					    "netbsd", "openbsd", "solaris"};
+
+	for (size_t i = 0; i < ARRAY_LEN(known); i++)
+		if (slice_equal_str(s, known[i]))
+			return true;
+	return false;
+}
+
 int platform_parse(struct platform *ret, struct slice text)
 {
 	struct slice parts[3];
@@ -63,6 +75,8 @@ int platform_parse(struct platform *ret, struct slice text)
 			break;
 		slice_advance(&text, len + 1);
 	}
+	if (n == 1 && is_system(parts[0]))
+		return E_INVALID;
 	set_architecture(ret, parts[n == 1 ? 0 : 1]);
 	ret->os = n == 1 ? xstrdup("linux") : xstrndup((const char *)parts[0].data, parts[0].len);
 	if (n == 3) {
