@@ -9,11 +9,12 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cli/cli.h"
+#include "serve/admin.h"
 #include "serve/server.h"
 #include "serve/settings.h"
 #include "store/store.h"
 
-enum { MAINTAIN_S = 300 };
+enum { MAINTAIN_S = 300, MAINTAIN_PAUSE_NS = 100000000 };
 
 static const char help[] =
 	"Usage: nacre serve [--config FILE] [--data DIR] [OPTION]...\n"
@@ -207,18 +208,22 @@ static void reload(struct server *server, const struct command_line *line)
 static void run(struct server *server, struct store *store, const struct command_line *line,
 		const sigset_t *signals)
 {
-	const struct timespec period = {MAINTAIN_S, 0};
+	struct timespec period = {MAINTAIN_S, 0};
 
 	for (;;) {
 		struct err err = ERR_INIT;
-		int got = sigtimedwait(signals, NULL, &period);
+		int r, got = sigtimedwait(signals, NULL, &period);
 
 		if (got == SIGTERM || got == SIGINT)
 			return;
 		if (got == SIGHUP)
 			reload(server, line);
-		else if (store_maintain(store, &err) < 0)
+		r = store_maintain(store, &err);
+		if (r < 0)
 			log_error("%s", err.text);
+		/* Soon again while there is more to do. */
+		period = r > 0 ? (struct timespec){0, MAINTAIN_PAUSE_NS}
+			       : (struct timespec){MAINTAIN_S, 0};
 	}
 }
 
@@ -226,6 +231,7 @@ static int serve(struct settings *settings, const struct command_line *line,
 		 const sigset_t *signals, struct err *err)
 {
 	struct store_options opening = settings->store;
+	struct admin_server *admin = NULL;
 	struct server *server = NULL;
 	struct store *store = NULL;
 	int r;
@@ -236,7 +242,9 @@ static int serve(struct settings *settings, const struct command_line *line,
 	r = store_open(&store, settings->data, &opening, err);
 	if (r < 0)
 		return r;
-	r = server_start(&server, store, settings, err);
+	r = admin_server_start(&admin, store, settings->data, err);
+	if (r == 0)
+		r = server_start(&server, store, settings, err);
 	if (r == 0) {
 		for (size_t i = 0; i < settings->n_listen; i++)
 			printf("%s\n", server_address(server, i));
@@ -246,6 +254,7 @@ static int serve(struct settings *settings, const struct command_line *line,
 		notify("STOPPING=1");
 		server_stop(server, settings->drain_s * 1000);
 	}
+	admin_server_stop(admin);
 	store_close(store);
 	return r;
 }

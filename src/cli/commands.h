@@ -8,6 +8,8 @@ COMMAND(cmd_copy, "copy", "copy images and store paths from anywhere to anywhere
 COMMAND(cmd_inspect, "inspect", "show what an image is")
 COMMAND(cmd_build, "build", "build an image from store paths")
 COMMAND(cmd_serve, "serve", "serve an OCI registry and a Nix binary cache over one store")
+COMMAND(cmd_admin, "admin", "look after a server: garbage, pins, backup, statistics")
+COMMAND(cmd_fsck, "fsck", "verify and repair what a server keeps")
 COMMAND(cmd_run, "run", "pull what is missing and run a container")
 COMMAND(cmd_mount, "mount", "mount the root file system of an image")
 COMMAND(cmd_umount, "umount", "unmount what nacre mount has mounted")
