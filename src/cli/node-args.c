@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -8,6 +9,17 @@
 void node_args_release(struct node_args *a)
 {
 	container_options_release(&a->container);
+	strv_release(&a->sources);
+	free(a->keys);
+}
+
+static int add_key(struct node_args *a, const char *value)
+{
+	array_grow(a->keys, a->cap_keys, a->n_keys + 1);
+	if (public_key_parse(&a->keys[a->n_keys], slice_str(value)) < 0)
+		return cli_usage("--trusted-key '%s': wanted NAME:BASE64", value);
+	a->n_keys++;
+	return 0;
 }
 
 static int set_pull(struct node_args *a, const char *value)
@@ -114,6 +126,17 @@ int node_args_take(struct node_args *a, int option, const char *value)
 	case NODE_OPT_AUTHFILE:
 		a->transport.authfile = value;
 		return 0;
+	case NODE_OPT_SOURCE:
+		strv_add(&a->sources, value);
+		return 0;
+	case NODE_OPT_HOST_STORE:
+		a->host_store = value;
+		return 0;
+	case NODE_OPT_TRUSTED_KEY:
+		return add_key(a, value);
+	case NODE_OPT_REQUIRE_SIGNATURES:
+		a->require_signatures = true;
+		return 0;
 	case NODE_OPT_INSECURE:
 		a->transport.insecure = true;
 		return 0;
@@ -133,6 +156,31 @@ static void show_progress(void *data, uint64_t bytes)
 	progress_add(data, bytes);
 }
 
+static struct node_sources *make_sources(const struct node_args *a)
+{
+	struct node_sources_options options = {
+		.host = strcmp(a->host_store, "none") == 0 ? NULL : a->host_store,
+		.caches = (const char *const *)a->sources.items,
+		.n_caches = a->sources.len,
+		.trusted = a->keys,
+		.n_trusted = a->n_keys,
+		.require_signatures = a->require_signatures,
+	};
+
+	return node_sources_new(&options);
+}
+
+static void report_pull(const struct pull_stats *stats)
+{
+	log_debug("pull: %zu layers fetched, %zu there; %zu paths from this machine's store, %zu "
+		  "from "
+		  "caches",
+		  stats->layers_fetched, stats->layers_present, stats->sources.from_host,
+		  stats->sources.from_caches);
+	if (*stats->why)
+		cli_note("a source could not be used: %s", stats->why);
+}
+
 static int pull_image(struct node_image *ret, struct node_store *store, const char *ref,
 		      const struct node_args *a, struct err *err)
 {
@@ -140,9 +188,11 @@ static int pull_image(struct node_image *ret, struct node_store *store, const ch
 	cleanup_platform struct platform platform = {0};
 	struct pull_stats stats = {0};
 	struct progress progress;
-	struct pull_options options = {&platform, show_progress, &progress};
+	struct pull_options options = {&platform, show_progress, &progress, NULL};
 	int result;
 
+	if (a->require_signatures && !a->n_keys)
+		return err_set(err, E_USAGE, "--require-signatures needs a --trusted-key");
 	if (!a->platform)
 		platform_host(&platform);
 	else if (platform_parse(&platform, slice_str(a->platform)) < 0)
@@ -150,9 +200,12 @@ static int pull_image(struct node_image *ret, struct node_store *store, const ch
 			       a->platform);
 	if (transport_open_source(&source, ref, &a->transport, err) < 0)
 		return err->code;
+	options.sources = make_sources(a);
 	progress_begin(&progress, "pull", 0);
 	result = node_image_pull(ret, store, source, &options, &stats, err);
 	progress_end(&progress);
+	node_sources_free(options.sources);
+	report_pull(&stats);
 	if (result >= 0)
 		result = node_store_put_ref(store, ref, &ret->digest, err);
 	return result;

@@ -17,8 +17,13 @@ struct node_args {
 	struct transport_options transport;
 	const char *root, *platform; /* borrowed from argv */
 	enum pull_policy pull;
+	const char *host_store;  /* borrowed; "none": not used */
+	struct strv sources;     /* URLs of caches */
+	struct public_key *keys; /* owned */
+	size_t n_keys, cap_keys;
+	bool require_signatures;
 };
-#define NODE_ARGS_INIT ((struct node_args){.root = NODE_ROOT_DEFAULT})
+#define NODE_ARGS_INIT ((struct node_args){.root = NODE_ROOT_DEFAULT, .host_store = "/"})
 void node_args_release(struct node_args *a);
 
 enum {
@@ -28,6 +33,10 @@ enum {
 	NODE_OPT_AUTHFILE,
 	NODE_OPT_INSECURE,
 	NODE_OPT_VIEW,
+	NODE_OPT_SOURCE,
+	NODE_OPT_HOST_STORE,
+	NODE_OPT_TRUSTED_KEY,
+	NODE_OPT_REQUIRE_SIGNATURES,
 	NODE_OPT_READ_ONLY,
 	NODE_OPT_ENTRYPOINT,
 	NODE_OPT_NETWORK,
@@ -52,6 +61,10 @@ enum {
 	{"authfile", required_argument, NULL, NODE_OPT_AUTHFILE},       \
 	{"insecure", no_argument, NULL, NODE_OPT_INSECURE},             \
 	{"view", required_argument, NULL, NODE_OPT_VIEW},               \
+	{"source", required_argument, NULL, NODE_OPT_SOURCE},           \
+	{"host-store", required_argument, NULL, NODE_OPT_HOST_STORE},   \
+	{"trusted-key", required_argument, NULL, NODE_OPT_TRUSTED_KEY}, \
+	{"require-signatures", no_argument, NULL, NODE_OPT_REQUIRE_SIGNATURES}, \
 	{"read-only", no_argument, NULL, NODE_OPT_READ_ONLY}
 #define NODE_CONTAINER_LETTERS "e:w:u:v:t"
 #define NODE_CONTAINER_OPTIONS                                          \
@@ -89,14 +102,19 @@ enum {
 	"      --cpus NUMBER          CPU time, as 1.5 CPUs;\n"                           \
 	"      --pids-limit NUMBER    processes\n"
 
-#define NODE_IMAGE_HELP                                                                           \
-	"      --view KIND            how store paths appear: auto (default), erofs-file,\n"      \
-	"                             erofs-loop or bind; nacre --verbose says which it was\n"    \
-	"      --pull POLICY          always (default), missing or never\n"                       \
-	"      --platform OS/ARCH     which image of an index\n"                                  \
-	"      --root DIR             where this node keeps paths and layers (" NODE_ROOT_DEFAULT \
-	")\n"                                                                                     \
-	"      --authfile FILE        credentials for registries\n"                               \
+#define NODE_IMAGE_HELP                                                                            \
+	"      --view KIND            how store paths appear: auto (default), erofs-file,\n"       \
+	"                             erofs-loop or bind; nacre --verbose says which it was\n"     \
+	"      --source URL           ask this Nix cache or nacre server for store paths first\n"  \
+	"      --host-store DIR|none  root of this machine's own Nix store, whose paths are\n"     \
+	"                             used where they are (default: /)\n"                          \
+	"      --require-signatures   refuse images with store paths that no trusted key signed\n" \
+	"      --trusted-key KEY      such a key, as name:base64\n"                                \
+	"      --pull POLICY          always (default), missing or never\n"                        \
+	"      --platform OS/ARCH     which image of an index\n"                                   \
+	"      --root DIR             where this node keeps paths and layers (" NODE_ROOT_DEFAULT  \
+	")\n"                                                                                      \
+	"      --authfile FILE        credentials for registries\n"                                \
 	"      --insecure             plain HTTP, or unverified TLS, to the registry\n"
 
 /* Takes an option of the tables above: 0, or an exit code. */

@@ -208,8 +208,10 @@ static int sweep(struct gc *gc, int dirfd, const char *name, size_t *count, stru
 static int sweep_path(void *data, int dirfd, const char *entry, struct err *err)
 {
 	struct gc *gc = data;
-	return is_marked(&gc->marks.paths, entry) ? 0
-						  : sweep(gc, dirfd, entry, &gc->stats->paths, err);
+	cleanup_free char *name = xstrndup(entry, strcspn(entry, ".")); /* or "<NarHash>.root" */
+
+	return is_marked(&gc->marks.paths, name) ? 0
+						 : sweep(gc, dirfd, entry, &gc->stats->paths, err);
 }
 
 static int sweep_blob(void *data, int dirfd, const char *entry, struct err *err)

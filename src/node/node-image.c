@@ -11,6 +11,8 @@
 #include "node/layer-import.h"
 #include "node/node-image.h"
 
+enum { SAID_BYTES_MAX = 64 << 20 };
+
 /* One pull. */
 struct pull {
 	struct node_store *store;           /* borrowed */
@@ -95,6 +97,18 @@ static int prove_from_annotations(struct pull *p, const struct descriptor *blob,
 	struct hash diff_id;
 	int r = layer_record_from_annotations(&claimed, &blob->annotations);
 
+	if (r >= 0 && p->options->sources && !has_all_paths(p->store, &claimed)) {
+		char why[ERR_TEXT_MAX];
+
+		r = node_sources_provide(p->options->sources, p->store, &claimed,
+					 &p->stats->sources, why, err);
+		if (*why)
+			memcpy(p->stats->why, why, sizeof(why));
+		if (r < 0) {
+			layer_record_release(&claimed);
+			return r;
+		}
+	}
 	if (r >= 0 && has_all_paths(p->store, &claimed)) {
 		r = layer_record_diff_id(p->store, &claimed, &diff_id, err);
 		if (r >= 0 && hash_equal(&diff_id, &layer->diff_id)) {
@@ -246,6 +260,74 @@ static int pull_manifest(struct pull *p, struct manifest *ret, struct manifest_b
 		       : err_set(err, E_UNSUPPORTED, "an index within an index");
 }
 
+/* All path infos that refer to an image: one set a referrer, since one must not hide another. */
+struct said {
+	struct path_infos *sets; /* owned */
+	size_t n, cap;
+};
+
+/* Signatures count only where they are good, so who wrote them does not matter, and what cannot be
+ * read adds nothing. */
+static void read_referrer(struct pull *p, const struct descriptor *referrer, const char *store_dir,
+			  struct said *said)
+{
+	cleanup_manifest_bytes struct manifest_bytes bytes = {0};
+	cleanup_manifest struct manifest manifest = {0};
+	cleanup_buf struct buf text = BUF_INIT(SAID_BYTES_MAX);
+	struct path_infos set = {0};
+	char digest[DIGEST_TEXT_MAX];
+	struct err ignored = ERR_INIT;
+
+	digest_format(digest, &referrer->digest);
+	if (image_get_manifest(p->source, digest, &bytes, &ignored) < 0 ||
+	    manifest_parse(&manifest, bytes.media_type, buf_slice(&bytes.bytes), &ignored) < 0 ||
+	    manifest.layers.len != 1 ||
+	    image_get_blob_bytes(p->source, &manifest.layers.items[0], SAID_BYTES_MAX, &text,
+				 &ignored) < 0 ||
+	    path_infos_parse(&set, store_dir, buf_slice(&text), &ignored) < 0)
+		return;
+	array_grow(said->sets, said->cap, said->n + 1);
+	said->sets[said->n++] = set;
+}
+
+static int check_layers(struct pull *p, const struct node_image *image, struct said *said,
+			struct err *err)
+{
+	cleanup_descriptors struct descriptors list = {0};
+	bool is_first = true;
+
+	if (image_get_referrers(p->source, &image->digest, MT_NIX_PATH_INFOS, &list, err) < 0)
+		return err->code;
+	for (size_t i = 0; i < image->n_layers; i++) {
+		const struct layer_record *record = &image->layers[i].record;
+
+		if (!image->layers[i].is_store)
+			continue;
+		for (size_t j = 0; is_first && j < list.len; j++)
+			read_referrer(p, &list.items[j], record->store_dir, said);
+		is_first = false;
+		if (node_sources_check(p->options->sources, record, said->sets, said->n, err) < 0)
+			return err->code;
+	}
+	return 0;
+}
+
+/* Signatures, where they are wanted. */
+static int check_signatures(struct pull *p, const struct node_image *image, struct err *err)
+{
+	struct node_sources *sources = p->options->sources;
+	struct said said = {0};
+	int r;
+
+	if (!sources || !node_sources_require_signatures(sources))
+		return 0;
+	r = check_layers(p, image, &said, err);
+	for (size_t i = 0; i < said.n; i++)
+		path_infos_release(&said.sets[i]);
+	free(said.sets);
+	return r;
+}
+
 int node_image_pull(struct node_image *ret, struct node_store *store, struct image_source *source,
 		    const struct pull_options *options, struct pull_stats *stats, struct err *err)
 {
@@ -266,6 +348,8 @@ int node_image_pull(struct node_image *ret, struct node_store *store, struct ima
 	}
 	if (r >= 0)
 		r = unmix_layers(store, &p, &image, &manifest, err);
+	if (r >= 0)
+		r = check_signatures(&p, &image, err);
 	/* Last: a manifest that is there says that all it names was there. */
 	if (r >= 0)
 		r = node_store_put_blob(store, &bytes.digest, buf_slice(&bytes.bytes), err);

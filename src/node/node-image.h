@@ -12,7 +12,7 @@
 #include <nacre/manifest.h>
 #include <nacre/transport.h>
 
-#include "node/node-store.h"
+#include "node/node-sources.h"
 
 struct node_layer {
 	struct hash diff_id;
@@ -33,6 +33,8 @@ void node_image_release(struct node_image *image);
 struct pull_stats {
 	size_t layers_fetched, layers_present;
 	size_t paths_added;
+	struct sources_stats sources;
+	char why[ERR_TEXT_MAX]; /* why a source could not be used; empty: all could */
 	uint64_t bytes_fetched; /* blobs of layers */
 };
 
@@ -40,6 +42,7 @@ struct pull_options {
 	const struct platform *platform;              /* borrowed; which member of an index */
 	void (*progress)(void *data, uint64_t bytes); /* may be NULL */
 	void *progress_data;
+	struct node_sources *sources; /* borrowed; asked before whole layers are; NULL: none */
 };
 
 /* Pulls what `source` was opened for. */

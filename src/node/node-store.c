@@ -20,6 +20,7 @@ enum {
 	BLOB_MAX = 16 << 20,
 	REF_BYTES_MAX = 64 << 10,
 	HOLD_NAME_MAX = 200,
+	LINK_TEXT_MAX = 4096,
 };
 
 struct node_store {
@@ -128,40 +129,62 @@ static void temp_name(char ret[NAME_SIZE])
 	hex_encode(ret, bytes, sizeof(bytes));
 }
 
-bool node_store_has_path(const struct node_store *s, const struct hash *nar_hash)
+/* Where the content of a path is: in paths/, else where host/ leads to. NULL: nowhere. Owned by the
+ * caller. */
+static char *locate_path(const struct node_store *s, const struct hash *nar_hash)
 {
-	char name[NAME_SIZE];
+	cleanup_free char *link = NULL;
+	char name[NAME_SIZE], target[LINK_TEXT_MAX];
+	ssize_t n;
 
 	hash_format_bare(name, nar_hash, HASH_NIX32);
-	return faccessat(s->paths, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+	if (faccessat(s->paths, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return xasprintf("%s/paths/%s", s->root, name);
+	link = xasprintf("%s/host/%s", s->root, name);
+	n = readlink(link, target, sizeof(target) - 1);
+	if (n <= 0)
+		return NULL;
+	target[n] = '\0';
+	return faccessat(AT_FDCWD, target, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ? xstrdup(target) : NULL;
+}
+
+bool node_store_has_path(const struct node_store *s, const struct hash *nar_hash)
+{
+	cleanup_free char *file = locate_path(s, nar_hash);
+
+	return file != NULL;
 }
 
 char *node_store_path_file(const struct node_store *s, const struct hash *nar_hash)
 {
+	return locate_path(s, nar_hash);
+}
+
+static int not_here(const struct hash *nar_hash, struct err *err)
+{
 	char name[NAME_SIZE];
 
 	hash_format_bare(name, nar_hash, HASH_NIX32);
-	return xasprintf("%s/paths/%s", s->root, name);
+	return err_set(err, E_NOTFOUND, "the path with NarHash %s is not on this node", name);
 }
 
 int node_store_stat_path(const struct node_store *s, const struct hash *nar_hash, struct stat *ret,
 			 struct err *err)
 {
-	char name[NAME_SIZE];
+	cleanup_free char *file = locate_path(s, nar_hash);
 
-	hash_format_bare(name, nar_hash, HASH_NIX32);
-	if (fstatat(s->paths, name, ret, AT_SYMLINK_NOFOLLOW) < 0)
-		return err_errno(err, "%s/paths/%s", s->root, name);
-	return 0;
+	if (!file)
+		return not_here(nar_hash, err);
+	return fstatat(AT_FDCWD, file, ret, AT_SYMLINK_NOFOLLOW) < 0 ? err_errno(err, "%s", file)
+								     : 0;
 }
 
 int node_store_dump(const struct node_store *s, const struct hash *nar_hash, struct node_sink *out,
 		    struct err *err)
 {
-	char name[NAME_SIZE];
+	cleanup_free char *file = locate_path(s, nar_hash);
 
-	hash_format_bare(name, nar_hash, HASH_NIX32);
-	return tree_dump(s->paths, name, out, err);
+	return file ? tree_dump(AT_FDCWD, file, out, err) : not_here(nar_hash, err);
 }
 
 struct path_import *path_import_new(struct node_store *s)

@@ -5,6 +5,7 @@
  * came.
  *
  * 	ROOT/paths/<NarHash in nix32>		the object itself: directory, file or symlink
+ * 	ROOT/host/<NarHash in nix32>	where this machine's own Nix store has it (node-host.h)
  * 	ROOT/layers/<diffID in hex>/		an ordinary layer in overlay form
  * 	ROOT/layers/<diffID in hex>.paths	a store layer that was proven: "<base> <NarHash>" lines
  * 	ROOT/blobs/<digest in hex>		manifests and configs
@@ -40,7 +41,8 @@ void node_store_free(struct node_store *s);
 const char *node_store_root(const struct node_store *s);
 
 bool node_store_has_path(const struct node_store *s, const struct hash *nar_hash);
-/* "ROOT/paths/<nix32>"; owned by the caller. */
+/* Where its content is: "ROOT/paths/<nix32>", or in the Nix store of this machine (node-host.h).
+ * NULL: it is not here. Owned by the caller. */
 char *node_store_path_file(const struct node_store *s, const struct hash *nar_hash);
 /* lstat of a path that the store has. */
 int node_store_stat_path(const struct node_store *s, const struct hash *nar_hash, struct stat *ret,

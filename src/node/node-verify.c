@@ -90,6 +90,8 @@ static int verify_host_path(void *data, int dirfd, const char *entry, struct err
 	struct hash want, got;
 	ssize_t n = readlinkat(dirfd, entry, target, sizeof(target) - 1);
 
+	if (strchr(entry, '.')) /* "<NarHash>.root" */
+		return 0;
 	v->stats.paths++;
 	if (n < 0 || hash_parse(&want, HASH_SHA256, slice_str(entry)) < 0)
 		return report(v, dirfd, "host", entry, "is no link to a store path", err);

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+#include <nacre/closure.h>
+
+#include "base/fs.h"
+#include "base/mem.h"
+#include "net/path-source.h"
+#include "node/node-host.h"
+#include "node/node-sources.h"
+
+enum { JOBS_DEFAULT = 4, JOBS_MAX = 32 };
+
+struct node_sources {
+	char *host;                 /* owned; or NULL */
+	struct strv caches;         /* owned */
+	struct public_key *trusted; /* owned */
+	size_t n_trusted;
+	bool require_signatures;
+	unsigned n_jobs;
+};
+
+struct node_sources *node_sources_new(const struct node_sources_options *options)
+{
+	struct node_sources *s = xcalloc(1, sizeof(*s));
+
+	s->host = options->host ? xstrdup(options->host) : NULL;
+	for (size_t i = 0; i < options->n_caches; i++)
+		strv_add(&s->caches, options->caches[i]);
+	s->n_trusted = options->n_trusted;
+	if (s->n_trusted)
+		s->trusted = xmemdup(options->trusted, s->n_trusted * sizeof(*s->trusted));
+	s->require_signatures = options->require_signatures;
+	s->n_jobs = options->n_jobs ? options->n_jobs : JOBS_DEFAULT;
+	if (s->n_jobs > JOBS_MAX)
+		s->n_jobs = JOBS_MAX;
+	return s;
+}
+
+void node_sources_free(struct node_sources *s)
+{
+	if (!s)
+		return;
+	free(s->host);
+	strv_release(&s->caches);
+	free(s->trusted);
+	free(s);
+}
+
+bool node_sources_require_signatures(const struct node_sources *s)
+{
+	return s->require_signatures;
+}
+
+/* The paths that are to be fetched, and who fetches them. */
+struct fetch {
+	struct node_sources *sources;      /* borrowed */
+	struct node_store *store;          /* borrowed */
+	const struct layer_record *record; /* borrowed */
+	pthread_mutex_t lock;              /* guards what follows */
+	size_t next;
+	struct path_import **done; /* owned; complete, not yet published */
+	size_t n_done, cap_done;
+	char *why; /* ERR_TEXT_MAX bytes */
+};
+
+static void note(struct fetch *f, const struct err *why)
+{
+	pthread_mutex_lock(&f->lock);
+	if (!*f->why)
+		snprintf(f->why, ERR_TEXT_MAX, "%s", why->text);
+	pthread_mutex_unlock(&f->lock);
+}
+
+static struct slice hash_part(const struct layer_path *path)
+{
+	return slice_make(path->base, STORE_HASH_LEN);
+}
+
+/* 1: it is complete in *ret; 0: this source does not have it under this NarHash. */
+static int fetch_from(struct fetch *f, struct path_source *source, const struct layer_path *path,
+		      struct path_import **ret, struct err *err)
+{
+	cleanup_path_info struct path_info info = {0};
+	struct path_import *import;
+	struct hash got;
+	uint64_t size;
+	int r = source->query(source, hash_part(path), &info, err);
+
+	if (r < 0)
+		return r == E_NOTFOUND ? 0 : r;
+	if (!hash_equal(&info.nar_hash, &path->nar_hash) ||
+	    strcmp(store_path_base(&info.path), path->base) != 0)
+		return 0;
+	import = path_import_new(f->store);
+	r = source->dump(source, &info, path_import_sink(import), err);
+	if (r >= 0) {
+		path_import_finish(import, &got, &size);
+		if (hash_equal(&got, &path->nar_hash)) {
+			*ret = import;
+			return 1;
+		}
+		r = err_set(err, E_MISMATCH, "%s: %s has another NarHash", source->name,
+			    path->base);
+	}
+	path_import_free(import);
+	return r;
+}
+
+static void keep(struct fetch *f, struct path_import *import)
+{
+	pthread_mutex_lock(&f->lock);
+	array_grow(f->done, f->cap_done, f->n_done + 1);
+	f->done[f->n_done++] = import;
+	pthread_mutex_unlock(&f->lock);
+}
+
+/* The next path that is not here; NULL: none is left. */
+static const struct layer_path *next_path(struct fetch *f)
+{
+	const struct layer_path *path = NULL;
+
+	pthread_mutex_lock(&f->lock);
+	while (!path && f->next < f->record->len) {
+		path = &f->record->paths[f->next++];
+		if (node_store_has_path(f->store, &path->nar_hash))
+			path = NULL;
+	}
+	pthread_mutex_unlock(&f->lock);
+	return path;
+}
+
+static int open_cache(struct node_sources *s, const char *url, const char *store_dir,
+		      struct path_source **ret, struct err *err)
+{
+	struct path_source_options options = {
+		.store_dir = store_dir,
+		.trusted = s->require_signatures ? s->trusted : NULL,
+		.n_trusted = s->require_signatures ? s->n_trusted : 0,
+	};
+
+	return path_source_open(ret, url, &options, err);
+}
+
+/* Each thread has connections of its own. */
+static void *fetch_main(void *data)
+{
+	struct fetch *f = data;
+	size_t n = f->sources->caches.len;
+	struct path_source **sources = xcalloc(n + 1, sizeof(*sources));
+	const struct layer_path *path;
+
+	for (size_t i = 0; i < n; i++) {
+		struct err why = ERR_INIT;
+
+		if (open_cache(f->sources, f->sources->caches.items[i], f->record->store_dir,
+			       &sources[i], &why) < 0)
+			note(f, &why);
+	}
+	while ((path = next_path(f)))
+		for (size_t i = 0; i < n; i++) {
+			struct path_import *import = NULL;
+			struct err why = ERR_INIT;
+			int r = sources[i] ? fetch_from(f, sources[i], path, &import, &why) : 0;
+
+			if (r < 0)
+				note(f, &why);
+			if (r > 0) {
+				keep(f, import);
+				break;
+			}
+		}
+	for (size_t i = 0; i < n; i++)
+		path_source_free(sources[i]);
+	free(sources);
+	return NULL;
+}
+
+static size_t count_missing(const struct node_store *store, const struct layer_record *record)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < record->len; i++)
+		n += !node_store_has_path(store, &record->paths[i].nar_hash);
+	return n;
+}
+
+static int publish(struct fetch *f, struct err *err)
+{
+	if (f->n_done && node_store_sync(f->store, err) < 0)
+		return err->code;
+	for (size_t i = 0; i < f->n_done; i++)
+		if (path_import_publish(f->done[i], err) < 0)
+			return err->code;
+	return f->n_done ? node_store_sync(f->store, err) : 0;
+}
+
+static int fetch_from_caches(struct node_sources *s, struct node_store *store,
+			     const struct layer_record *record, struct sources_stats *stats,
+			     char *why, struct err *err)
+{
+	struct fetch f = {.sources = s, .store = store, .record = record, .why = why};
+	size_t missing = count_missing(store, record);
+	unsigned n_threads = 0, n_jobs = missing < s->n_jobs ? (unsigned)missing : s->n_jobs;
+	pthread_t threads[JOBS_MAX];
+	int r;
+
+	pthread_mutex_init(&f.lock, NULL);
+	while (n_threads + 1 < n_jobs &&
+	       pthread_create(&threads[n_threads], NULL, fetch_main, &f) == 0)
+		n_threads++;
+	if (missing)
+		fetch_main(&f);
+	for (unsigned i = 0; i < n_threads; i++)
+		pthread_join(threads[i], NULL);
+	r = publish(&f, err);
+	stats->from_caches += f.n_done;
+	for (size_t i = 0; i < f.n_done; i++)
+		path_import_free(f.done[i]);
+	free(f.done);
+	pthread_mutex_destroy(&f.lock);
+	return r;
+}
+
+static void take_from_host(struct node_sources *s, struct node_store *store,
+			   const struct layer_record *record, struct sources_stats *stats,
+			   char *why)
+{
+	struct nix_store *host;
+	struct err local = ERR_INIT;
+	int r = nix_store_open(&host, s->host, record->store_dir, &local);
+
+	if (r < 0) {
+		if (r != E_NOTFOUND)
+			snprintf(why, ERR_TEXT_MAX, "%s", local.text);
+		return;
+	}
+	for (size_t i = 0; i < record->len; i++) {
+		if (node_store_has_path(store, &record->paths[i].nar_hash))
+			continue;
+		local = ERR_INIT;
+		r = node_host_adopt(store, host, s->host, record->store_dir, &record->paths[i],
+				    &local);
+		stats->from_host += r > 0;
+		if (r < 0)
+			snprintf(why, ERR_TEXT_MAX, "%s", local.text);
+	}
+	nix_store_free(host);
+}
+
+int node_sources_provide(struct node_sources *s, struct node_store *store,
+			 const struct layer_record *record, struct sources_stats *stats,
+			 char *ret_why, struct err *err)
+{
+	ret_why[0] = '\0';
+	if (s->host)
+		take_from_host(s, store, record, stats, ret_why);
+	if (s->caches.len)
+		return fetch_from_caches(s, store, record, stats, ret_why, err);
+	return 0;
+}
+
+static bool is_signed(const struct node_sources *s, const struct path_info *info,
+		      const struct layer_path *path)
+{
+	return info && hash_equal(&info->nar_hash, &path->nar_hash) &&
+	       strcmp(store_path_base(&info->path), path->base) == 0 &&
+	       path_info_verify(info, s->trusted, s->n_trusted) > 0;
+}
+
+static bool is_signed_somewhere(struct node_sources *s, struct path_source **caches,
+				const struct layer_path *path)
+{
+	for (size_t i = 0; i < s->caches.len; i++) {
+		cleanup_path_info struct path_info info = {0};
+		struct err ignored = ERR_INIT;
+
+		if (caches[i] &&
+		    caches[i]->query(caches[i], hash_part(path), &info, &ignored) >= 0 &&
+		    is_signed(s, &info, path))
+			return true;
+	}
+	return false;
+}
+
+static bool is_said(const struct node_sources *s, const struct path_infos *said, size_t n_said,
+		    const struct layer_path *path)
+{
+	for (size_t i = 0; i < n_said; i++)
+		if (is_signed(s, path_infos_find(&said[i], path->base), path))
+			return true;
+	return false;
+}
+
+/* Whom to ask while signatures are checked. */
+struct witnesses {
+	struct nix_store *host;      /* owned; or NULL */
+	struct path_source **caches; /* owned, each; may be NULL */
+};
+
+static void witnesses_open(struct witnesses *w, struct node_sources *s, const char *store_dir)
+{
+	struct err ignored = ERR_INIT;
+
+	w->caches = xcalloc(s->caches.len + 1, sizeof(struct path_source *));
+	if (s->host && nix_store_open(&w->host, s->host, store_dir, &ignored) < 0)
+		w->host = NULL;
+	for (size_t i = 0; i < s->caches.len; i++)
+		if (open_cache(s, s->caches.items[i], store_dir, &w->caches[i], &ignored) < 0)
+			w->caches[i] = NULL;
+}
+
+static void witnesses_release(struct witnesses *w, const struct node_sources *s)
+{
+	for (size_t i = 0; i < s->caches.len; i++)
+		path_source_free(w->caches[i]);
+	free(w->caches);
+	nix_store_free(w->host);
+}
+
+int node_sources_check(struct node_sources *s, const struct layer_record *record,
+		       const struct path_infos *said, size_t n_said, struct err *err)
+{
+	struct witnesses w = {0};
+	int r = 0;
+
+	if (!s->require_signatures)
+		return 0;
+	witnesses_open(&w, s, record->store_dir);
+	for (size_t i = 0; r >= 0 && i < record->len; i++) {
+		const struct layer_path *path = &record->paths[i];
+
+		if (is_said(s, said, n_said, path) ||
+		    (w.host && node_host_has(w.host, record->store_dir, path)) ||
+		    is_signed_somewhere(s, w.caches, path))
+			continue;
+		r = err_set(err, E_DENIED, "%s/%s is not signed by a trusted key",
+			    record->store_dir, path->base);
+	}
+	witnesses_release(&w, s);
+	return r;
+}

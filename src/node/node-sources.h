@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Where a node gets store paths from before it asks the registry for whole layers: the Nix store of
+ * this machine, where its database says that the path is valid under the same NarHash (used in place,
+ * nothing copied, kept by a GC root), then caches (nacre servers and Nix binary caches) in their
+ * order. What comes from a cache is proven against its NarHash. No source that an image names is
+ * ever asked: only those that are configured.
+ *
+ * Threads: one at a time; fetching uses threads of its own.
+ */
+#ifndef NACRE_NODE_NODE_SOURCES_H
+#define NACRE_NODE_NODE_SOURCES_H
+
+#include <nacre/pathinfo.h>
+
+#include "node/node-store.h"
+
+struct node_sources_options {
+	const char *host;          /* borrowed; root of this machine's Nix store, "/"; NULL: none */
+	const char *const *caches; /* borrowed; URLs */
+	size_t n_caches;
+	const struct public_key *trusted; /* borrowed */
+	size_t n_trusted;
+	bool require_signatures; /* of every store path of an image */
+	unsigned n_jobs;         /* fetched at a time; 0: 4 */
+};
+
+struct node_sources;
+/* Keeps copies of what the options borrow. A host without a Nix store is one without paths. */
+struct node_sources *node_sources_new(const struct node_sources_options *options);
+void node_sources_free(struct node_sources *s);
+
+struct sources_stats {
+	size_t from_host, from_caches;
+};
+
+/* Brings those paths of the record here that are not here and can be had. What cannot be had is no
+ * error: the caller sees it by node_store_has_path(), and the text says why ("" or one reason;
+ * ERR_TEXT_MAX bytes). Negative when the node's own store fails. */
+int node_sources_provide(struct node_sources *s, struct node_store *store,
+			 const struct layer_record *record, struct sources_stats *stats,
+			 char *ret_why, struct err *err);
+
+/* With require_signatures: every path of the record must be signed by a trusted key, over the NarHash
+ * that the record has, as one of the `said` sets (what refers to the image) or a cache says. E_DENIED names the
+ * first that is not. Paths that this machine's own store has valid need none. */
+int node_sources_check(struct node_sources *s, const struct layer_record *record,
+		       const struct path_infos *said, size_t n_said, struct err *err);
+bool node_sources_require_signatures(const struct node_sources *s);
+
+#endif

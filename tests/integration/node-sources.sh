@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Where a node takes store paths from: this machine's own Nix store, caches, the registry; signatures.
+. "$(dirname "$0")/lib.sh"
+needs nix skopeo python3 sqlite3 curl
+needs_root
+
+run() {
+    "$NACRE" run --root "$NODE" --host-store none "$@"
+}
+count() {
+    find "$NODE/$1" -mindepth 1 -maxdepth 1 ! -name '*.root' 2>/dev/null | wc -l
+}
+
+P=$(fixture shell) || die "no fixture shell"
+n=$(closure "$P" | wc -l)
+"$NACRE" build --from "$FIXTURES" "$P" --max-layers 0 -o "oci:$T/image:shell" >/dev/null 2>"$T/build.log" || die "$(cat "$T/build.log")"
+# The same image where no store layer can be fetched: only the root layer's blob is there.
+cp -a "$T/image" "$T/bare"
+python3 - "$T/bare" <<'PYTHON'
+import json, os, sys
+d = sys.argv[1]
+index = json.load(open(d + '/index.json'))
+manifest = json.load(open(f"{d}/blobs/sha256/{index['manifests'][0]['digest'][7:]}"))
+for layer in manifest['layers']:
+    if any('nacre.path' in k for k in layer.get('annotations', {})):
+        os.unlink(f"{d}/blobs/sha256/{layer['digest'][7:]}")
+PYTHON
+
+# ---- this machine's own store ----------------------------------------------------------------------
+
+H=$(new_store host)
+nix copy --from "$FIXTURES" --no-check-sigs --to "$H" "$P" 2>"$T/log" || die "$(cat "$T/log")"
+NODE=$T/node-host
+check_eq "paths of this machine's store are used in place" hello \
+    "$("$NACRE" run --root "$NODE" --host-store "$H" "oci:$T/bare:shell" sh -c 'echo hello' 2>&1)"
+check_eq "nothing is copied" "0 $n" "$(count paths) $(count host)"
+check_eq "only the closure is visible" "$(closure "$P" | sed 's|.*/||')" "$(run --pull never "oci:$T/bare:shell" ls /nix/store)"
+check_eq "bind mounts too" hello "$(run --pull never --view bind "oci:$T/bare:shell" sh -c 'echo hello')"
+check_match "verified" "^$n paths, .* 0 damaged" "$("$NACRE" node verify --root "$NODE")"
+check_eq "each path has a root" "$n" "$(nix-store --store "$H" --gc --print-roots 2>/dev/null | grep -c "$NODE/host/")"
+nix-store --store "$H" --gc >/dev/null 2>&1
+check_eq "Nix does not collect what is used" hello "$(run --pull never "oci:$T/bare:shell" sh -c 'echo hello')"
+"$NACRE" node gc --root "$NODE" --older-than 0 >/dev/null
+check_eq "nor is it kept for ever" 0 "$(nix-store --store "$H" --gc --print-roots 2>/dev/null | grep -c "$NODE")"
+nix-store --store "$H" --gc >/dev/null 2>&1
+check_eq "it is collected" 0 "$(find "$H/nix/store" -mindepth 1 -maxdepth 1 ! -name '.*' | wc -l)"
+
+# A store whose database says another NarHash, and one whose content is not what its database says.
+nix copy --from "$FIXTURES" --no-check-sigs --to "$H" "$P" 2>"$T/log"
+first=$(closure "$P" | head -n 1)
+sqlite3 "$H/nix/var/nix/db/db.sqlite" "UPDATE ValidPaths SET hash = 'sha256:' || '$(printf %064d 0)' WHERE path = '$first'"
+NODE=$T/node-other
+check_fails "another NarHash is another path" "blob|no such|not found|No such" "$NACRE" run --root "$NODE" --host-store "$H" "oci:$T/bare:shell" true
+check_eq "the registry has it" hello "$("$NACRE" run --root "$NODE" --host-store "$H" "oci:$T/image:shell" sh -c 'echo hello' 2>&1)"
+check_eq "that one alone was fetched" "1 $((n - 1))" "$(count paths) $(count host)"
+H2=$(new_store lying)
+nix copy --from "$FIXTURES" --no-check-sigs --to "$H2" "$P" 2>"$T/log"
+chmod u+w "$H2$P" && echo more >"$H2$P/more"
+NODE=$T/node-lying
+check_eq "content that is not what the database says is not used" "no" \
+    "$("$NACRE" run --root "$NODE" --host-store "$H2" "oci:$T/image:shell" sh -c "test -e $P/more && echo used || echo no" 2>&1)"
+check_eq "no store, no harm" hello "$("$NACRE" run --root "$T/node-none" --host-store "$T/no/such" "oci:$T/image:shell" sh -c 'echo hello' 2>&1)"
+
+# ---- caches ----------------------------------------------------------------------------------------
+
+start_nacre
+nix copy --from "$FIXTURES" --no-check-sigs --to "$NACRE_URL" "$P" 2>"$T/log" || die "$(cat "$T/log")"
+NODE=$T/node-cache
+check_eq "paths come from a cache" hello "$(run --source "$NACRE_URL" "oci:$T/bare:shell" sh -c 'echo hello' 2>&1)"
+check_eq "all of them" "$n" "$(count paths)"
+rm -r "$NODE/paths/$(ls "$NODE/paths" | head -n 1)"
+check_match "only what is missing is fetched" "0 layers fetched.* 1 from caches" \
+    "$("$NACRE" --verbose run --root "$NODE" --host-store none --source "$NACRE_URL" "oci:$T/bare:shell" true 2>&1)"
+NODE=$T/node-dead
+check_match "a cache that does not answer is said, and the registry is asked" "could not be used.*hello" \
+    "$(run --source http://127.0.0.1:1 "oci:$T/image:shell" sh -c 'echo hello' 2>&1 | tr '\n' ' ')"
+
+# ---- signatures ------------------------------------------------------------------------------------
+
+"$NACRE" key generate test-1 >"$T/key"
+K=$("$NACRE" key public <"$T/key")
+"$NACRE" key generate other-1 >"$T/other"
+O=$("$NACRE" key public <"$T/other")
+NODE=$T/node-signed
+check_fails "unsigned paths are refused" "not signed by a trusted key" run --require-signatures --trusted-key "$K" "oci:$T/image:shell" true
+check_fails "and stay so" "not on this node" run --pull never "oci:$T/image:shell" true
+check_fails "a policy without keys" "needs a --trusted-key" run --require-signatures "oci:$T/image:shell" true
+check_fails "a key that is none" "wanted NAME:BASE64" run --trusted-key nonsense "oci:$T/image:shell" true
+S=$(new_store signed)
+nix copy --from "$FIXTURES" --no-check-sigs --to "$S" "$P" 2>"$T/log"
+nix store sign --store "$S" --key-file "$T/key" -r "$P" 2>"$T/log" || die "$(cat "$T/log")"
+nix copy --from "$S" --no-check-sigs --to "file://$T/cache?compression=none" "$P" 2>"$T/log" || die "$(cat "$T/log")"
+check_eq "signatures of a cache count" hello "$(run --require-signatures --trusted-key "$K" --source "file://$T/cache" "oci:$T/image:shell" sh -c 'echo hello' 2>&1)"
+check_fails "of the right key alone" "not signed by a trusted key" run --require-signatures --trusted-key "$O" --source "file://$T/cache" "oci:$T/image:shell" true
+"$NACRE" build --from "$S" "$P" -o "oci:$T/said:shell" >/dev/null 2>"$T/build.log" || die "$(cat "$T/build.log")"
+check_eq "and those that travel with the image" hello "$(run --require-signatures --trusted-key "$K" "oci:$T/said:shell" sh -c 'echo hello' 2>&1)"
+check_fails "of the right key alone" "not signed by a trusted key" run --require-signatures --trusted-key "$O" "oci:$T/said:shell" true
+exit "$tap_failed"
