@@ -18,8 +18,12 @@ static bool read_reference(struct request *req, char *ret)
 		return oci_digest(req, text, &digest) && slice_to_text(ret, DIGEST_TEXT_MAX, text);
 	if (tag_check(text) == 0 && slice_to_text(ret, DIGEST_TEXT_MAX, text))
 		return true;
-	oci_invalid(req, OCI_MANIFEST, "'%.*s' is neither a tag nor a digest",
-		    (int)(text.len < 200 ? text.len : 200), (const char *)text.data);
+	/* What cannot be there is not there; to put it there is another matter. */
+	if (req->handler->access == ACCESS_READ)
+		oci_respond(req, 404, "MANIFEST_UNKNOWN", "this is neither a tag nor a digest");
+	else
+		oci_invalid(req, OCI_MANIFEST, "'%.*s' is neither a tag nor a digest",
+			    (int)(text.len < 200 ? text.len : 200), (const char *)text.data);
 	return false;
 }
 

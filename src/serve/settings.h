@@ -29,6 +29,7 @@ struct view_settings {
 	struct secret_key *signing; /* owned */
 	size_t n_signing, signing_cap;
 	bool sign_images, require_signatures;
+	enum store_sparse sparse;
 	int priority;
 	struct store_view *view; /* borrowed; the server opens it */
 };

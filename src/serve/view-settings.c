@@ -135,6 +135,19 @@ static int store_dir_read(struct view_settings *v, struct config *section, struc
 	return 0;
 }
 
+static int sparse_read(struct view_settings *v, struct config *section, struct err *err)
+{
+	static const char *const names[] = {[STORE_SPARSE_INDEXES] = "indexes",
+					    [STORE_SPARSE_NEVER] = "never",
+					    [STORE_SPARSE_ALL] = "all",
+					    NULL};
+	unsigned choice = STORE_SPARSE_INDEXES;
+	int r = config_choice(section, "sparse", names, &choice, err);
+
+	v->sparse = (enum store_sparse)choice;
+	return r;
+}
+
 int view_name_check(const char *name, const struct config *map, struct err *err)
 {
 	if (repository_check(slice_str(name)) < 0)
@@ -160,6 +173,8 @@ int view_settings_read(struct view_settings *ret, const char *name, struct confi
 				  &priority, err);
 	ret->priority = (int)priority;
 	if (r == 0)
+		r = sparse_read(ret, section, err);
+	if (r == 0)
 		r = trusted_read(ret, section, err);
 	return r == 0 ? signing_read(ret, section, err) : r;
 }
@@ -183,6 +198,7 @@ struct store_view_options view_settings_options(const struct view_settings *v)
 		.n_signing = v->n_signing,
 		.sign_images = v->sign_images,
 		.require_signatures = v->require_signatures,
+		.sparse = v->sparse,
 		.priority = v->priority,
 	};
 }

@@ -9,6 +9,7 @@
 #include "store/made.h"
 #include "store/manifests.h"
 #include "store/quotas.h"
+#include "store/views.h"
 
 enum { TAGS_MAX = 1000 }; /* with one manifest */
 
@@ -104,7 +105,7 @@ static int blob_resolve(struct conn *c, const struct put *p, const struct descri
 		return err_set(err, E_INVALID,
 			       "the manifest gives blob %s a size of %llu, it has %llu", digest,
 			       (unsigned long long)d->size, (unsigned long long)blob.size);
-	if (r == 0 && !may_be_missing(d))
+	if (r == 0 && !may_be_missing(d) && view_policy(p->view)->sparse != STORE_SPARSE_ALL)
 		return err_set(err, E_NOTFOUND,
 			       "the manifest names blob %s, which %s does not have", digest,
 			       p->record.parts.repository);
@@ -113,8 +114,23 @@ static int blob_resolve(struct conn *c, const struct put *p, const struct descri
 	return r < 0 ? r : 0;
 }
 
-/* SPEC dist-1.1 end-7: what a manifest names has to be there. Members of an index, and
- * subjects, may come later or never. */
+static int member_resolve(struct conn *c, const struct put *p, const struct descriptor *d,
+			  struct err *err)
+{
+	struct manifest_ref ref = {.is_digest = true, .digest = d->digest};
+	char digest[DIGEST_TEXT_MAX];
+	int64_t id;
+	int r = manifest_find(c, p->view, p->record.parts.repository, &ref, &id, err);
+
+	digest_format(digest, &d->digest);
+	return r != 0 ? (r < 0 ? r : 0)
+		      : err_set(err, E_NOTFOUND,
+				"the index names manifest %s, which %s does not have", digest,
+				p->record.parts.repository);
+}
+
+/* SPEC dist-1.1 end-7: what a manifest names has to be there, as the view wants it. Subjects may
+ * come later or never. */
 static int blobs_resolve(struct conn *c, struct put *p, struct err *err)
 {
 	int r = 0;
@@ -123,6 +139,9 @@ static int blobs_resolve(struct conn *c, struct put *p, struct err *err)
 		r = blob_resolve(c, p, &p->m.config, &p->record.parts.config_blob, err);
 	for (size_t i = 0; i < p->m.layers.len && r >= 0; i++)
 		r = blob_resolve(c, p, &p->m.layers.items[i], &p->layer_blobs[i], err);
+	if (view_policy(p->view)->sparse == STORE_SPARSE_NEVER)
+		for (size_t i = 0; i < p->m.manifests.len && r >= 0; i++)
+			r = member_resolve(c, p, &p->m.manifests.items[i], err);
 	return r;
 }
 

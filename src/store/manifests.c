@@ -215,6 +215,21 @@ static int blob_note(struct conn *c, int64_t manifest, int64_t blob, struct err 
 	return query_run(&q, err);
 }
 
+/* One that may be missing, and is: should it come, the manifest keeps it. */
+static int blob_want(struct conn *c, int64_t repository, int64_t manifest,
+		     const struct hash *digest, struct err *err)
+{
+	struct query q;
+
+	query_init(&q, c,
+		   "INSERT OR IGNORE INTO manifest_wanted (repository, digest, manifest)"
+		   " VALUES (?1, ?2, ?3)");
+	query_bind_int(&q, 1, repository);
+	query_bind_hash(&q, 2, digest);
+	query_bind_int(&q, 3, manifest);
+	return query_run(&q, err);
+}
+
 static int member_note(struct conn *c, int64_t manifest, const struct hash *digest, struct err *err)
 {
 	struct query q;
@@ -230,14 +245,20 @@ static int member_note(struct conn *c, int64_t manifest, const struct hash *dige
 static int parts_note(struct conn *c, int64_t repository, int64_t manifest,
 		      const struct new_manifest *n, struct err *err)
 {
-	int r = n->parts.config_blob ? blob_note(c, manifest, n->parts.config_blob, err) : 0;
+	const struct manifest *m = n->parts.m;
+	int r = 0;
 
-	for (size_t i = 0; i < n->parts.m->layers.len && r >= 0; i++)
-		if (n->parts.layer_blobs[i])
-			r = blob_note(c, manifest, n->parts.layer_blobs[i], err);
-	for (size_t i = 0; i < n->parts.m->manifests.len && r >= 0; i++)
-		r = member_note(c, manifest, &n->parts.m->manifests.items[i].digest, err);
-	if (r >= 0 && n->parts.m->has_subject)
+	if (n->parts.config_blob)
+		r = blob_note(c, manifest, n->parts.config_blob, err);
+	else if (m->has_config)
+		r = blob_want(c, repository, manifest, &m->config.digest, err);
+	for (size_t i = 0; i < m->layers.len && r >= 0; i++)
+		r = n->parts.layer_blobs[i]
+			    ? blob_note(c, manifest, n->parts.layer_blobs[i], err)
+			    : blob_want(c, repository, manifest, &m->layers.items[i].digest, err);
+	for (size_t i = 0; i < m->manifests.len && r >= 0; i++)
+		r = member_note(c, manifest, &m->manifests.items[i].digest, err);
+	if (r >= 0 && m->has_subject)
 		r = referrer_record(c, repository, manifest, n, err);
 	return r;
 }

@@ -39,6 +39,13 @@
 struct store;
 struct store_view; /* a name space of the server (SPEC nacre 1); borrowed from the store */
 
+/* Which manifests are taken although not all that they name is there. */
+enum store_sparse {
+	STORE_SPARSE_INDEXES, /* indexes: members may come later or never */
+	STORE_SPARSE_NEVER,
+	STORE_SPARSE_ALL, /* images, too, whose blobs may come later or never */
+};
+
 /* What the operator of a view wants. */
 struct store_view_options {
 	/* NULL: the first nix-cache-info that is put decides. */
@@ -53,6 +60,7 @@ struct store_view_options {
 	bool sign_images; /* also what an image alone bound */
 	/* Bind only what a trusted key signed or what is content-addressed. */
 	bool require_signatures;
+	enum store_sparse sparse;
 	int priority; /* of the cache, in nix-cache-info; lower wins, cache.nixos.org has 40 */
 };
 
@@ -252,8 +260,8 @@ struct manifest_put_result {
 /* Stores a manifest, byte for byte, sets its tags, and binds the store paths of its layers (the
  * image is stored even where a binding is refused). When it returns, they are substitutable.
  * E_INVALID, E_LIMIT, E_UNSUPPORTED: not a manifest; E_MISMATCH: `reference` is another digest;
- * E_NOTFOUND: it names a blob or manifest that the repository lacks (missing members of an
- * index are tolerated, as are a missing subject and non-distributable layers); E_DENIED: the
+ * E_NOTFOUND: it names a blob or manifest that the repository lacks (what may be missing is the
+ * view's policy, and always a subject and non-distributable layers); E_DENIED: the
  * tag is one that the server makes. */
 int store_manifest_put(struct store_view *v, const char *repository, const struct manifest_put *put,
 		       struct manifest_put_result *ret, struct err *err);

@@ -311,3 +311,18 @@ CREATE TRIGGER blob_gone AFTER DELETE ON blob BEGIN
 	UPDATE total SET blobs = blobs - 1, splices = splices - (old.form <> 1),
 		layer_bytes = layer_bytes - old.size * (old.form <> 1 AND old.layer = 2);
 END;
+
+CREATE TABLE manifest_wanted (                  -- blobs that a manifest names and its repository does not have yet
+	repository INTEGER NOT NULL,
+	digest BLOB NOT NULL,
+	manifest INTEGER NOT NULL REFERENCES manifest ON DELETE CASCADE,
+	PRIMARY KEY (repository, digest, manifest)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX manifest_wanted_manifest ON manifest_wanted (manifest);
+CREATE TRIGGER manifest_wanted_came AFTER INSERT ON repository_blob BEGIN
+	INSERT OR IGNORE INTO manifest_blob (manifest, blob, repository)
+		SELECT manifest, new.blob, new.repository FROM manifest_wanted
+		WHERE repository = new.repository AND digest = (SELECT digest FROM blob WHERE id = new.blob);
+	DELETE FROM manifest_wanted
+		WHERE repository = new.repository AND digest = (SELECT digest FROM blob WHERE id = new.blob);
+END;

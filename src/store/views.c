@@ -29,6 +29,7 @@ static struct view_policy *policy_new(const struct store_view_options *o)
 	p->priority = o->priority;
 	p->require_signatures = o->require_signatures;
 	p->sign_images = o->sign_images;
+	p->sparse = o->sparse;
 	p->n_trusted = o->n_trusted;
 	p->n_signing = o->n_signing;
 	if (p->n_trusted)

@@ -15,6 +15,7 @@ struct view_policy {
 	struct secret_key *signing; /* owned */
 	size_t n_signing;
 	bool require_signatures, sign_images;
+	enum store_sparse sparse;
 	int priority;
 };
 

@@ -116,6 +116,56 @@ static void test_refused(void **state)
 	fixture_close(&f);
 }
 
+static void sparse_set(struct fixture *f, enum store_sparse sparse)
+{
+	struct store_view_options o = STORE_VIEW_OPTIONS_INIT;
+	struct store_view *v;
+
+	o.sparse = sparse;
+	assert_ok(store_view_open(&v, f->store, "", &o, &f->err), f->err);
+	assert_ptr_equal(v, f->root);
+}
+
+/* SPEC dist-1.1 end-7: manifests of which not all is there, by policy. */
+static void test_sparse(void **state)
+{
+	struct fixture f = {0};
+	cleanup_buf struct buf image = {0}, index = {0};
+	struct manifest_put_result result;
+	char digest[DIGEST_TEXT_MAX];
+	struct hash h, layer;
+
+	(void)state;
+	fixture_open(&f);
+	hash_bytes(&h, HASH_SHA256, "layer", 5);
+	digest_format(digest, &h);
+	buf_addf(&image,
+		 "{\"schemaVersion\":2,\"mediaType\":\"" MT_OCI_MANIFEST
+		 "\",\"config\":{\"mediaType\":\"a/b\",\"digest\":\"%s\",\"size\":5},\"layers\":[{"
+		 "\"mediaType\":\"c/d\",\"digest\":\"%s\",\"size\":5}]}",
+		 digest, digest);
+	buf_addf(&index,
+		 "{\"schemaVersion\":2,\"mediaType\":\"" MT_OCI_INDEX
+		 "\",\"manifests\":[{\"mediaType\":\"" MT_OCI_MANIFEST
+		 "\",\"digest\":\"%s\",\"size\":5}]}",
+		 digest);
+	assert_ok(put_manifest(&f, "r", "index", &index, &result), f.err);
+	assert_fails(put_manifest(&f, "r", "image", &image, &result), E_NOTFOUND, f.err, digest);
+	sparse_set(&f, STORE_SPARSE_NEVER);
+	assert_fails(put_manifest(&f, "s", "index", &index, &result), E_NOTFOUND, f.err, digest);
+	sparse_set(&f, STORE_SPARSE_ALL);
+	assert_ok(put_manifest(&f, "r", "image", &image, &result), f.err);
+	/* What comes later belongs to it, and is not garbage. */
+	assert_ok(put_blob(&f, "r", slice_str("layer"), &layer), f.err);
+	assert_true(hash_equal(&layer, &h));
+	/* abs() of the least integer is an error. */
+	fixture_sql(&f, "SELECT abs(-9223372036854775807 - 1)"
+			" WHERE (SELECT count(*) FROM manifest_blob) <> 1"
+			" OR (SELECT count(*) FROM manifest_wanted) <> 0");
+	fixture_check(&f);
+	fixture_close(&f);
+}
+
 static void test_tags(void **state)
 {
 	struct fixture f = {0};
@@ -313,9 +363,10 @@ static void test_large(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_put_get),   cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_tags),      cmocka_unit_test(test_catalog),
-		cmocka_unit_test(test_referrers), cmocka_unit_test(test_large),
+		cmocka_unit_test(test_put_get), cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_sparse),  cmocka_unit_test(test_tags),
+		cmocka_unit_test(test_catalog), cmocka_unit_test(test_referrers),
+		cmocka_unit_test(test_large),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
