@@ -14,7 +14,7 @@
 static const char downgrade[] =
 	"PRAGMA foreign_keys=OFF;"
 	"DROP TABLE candidate; DROP TABLE pin; DROP TABLE setting; DROP TABLE path_use;"
-	"DROP TABLE manifest_use; DROP TABLE total;"
+	"DROP TABLE manifest_use; DROP TABLE total; DROP TABLE manifest_wanted;"
 	"DROP INDEX object_damaged; DROP INDEX manifest_blob_blob; DROP INDEX tag_pushed;"
 	"DROP INDEX manifest_member_digest;"
 	"CREATE INDEX manifest_blob_blob ON manifest_blob (blob);"
