@@ -1,6 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <unistd.h>
-
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/node-args.h"
@@ -14,7 +12,7 @@ static const char help[] =
 	"Usage: nacre run [OPTION]... IMAGE [COMMAND [ARGUMENT]...]\n"
 	"\n"
 	"Pulls what this node lacks of IMAGE, composes its root file system and runs it in the\n"
-	"foreground with crun or runc. Needs root. The container is removed when it ends; its "
+	"foreground with crun or runc. The container is removed when it ends; its "
 	"exit\n"
 	"code is that of nacre (125: it was not started).\n"
 	"\n"
@@ -23,6 +21,9 @@ static const char help[] =
 	"\n"
 	"Options:\n" NODE_CONTAINER_HELP
 	"      --read-only            no writable root file system\n"
+	"      --rootless             in a user name space of its own, as users other than root "
+	"do\n"
+	"                             anyway; --root is then ~/.local/share/nacre\n"
 	"      --runtime PROGRAM      crun, runc or another one (default: crun, else "
 	"runc)\n" NODE_IMAGE_HELP;
 
@@ -30,18 +31,19 @@ static const struct option long_options[] = {
 	NODE_CONTAINER_OPTIONS,
 	NODE_IMAGE_OPTIONS,
 	{"runtime", required_argument, NULL, NODE_OPT_RUNTIME},
+	{"rootless", no_argument, NULL, NODE_OPT_ROOTLESS},
 	{0},
 };
 
-static int run(const char *ref, const struct node_args *a, int *ret_exit, struct err *err)
+static int run(const char *ref, struct node_args *a, int *ret_exit, struct err *err)
 {
 	cleanup_node_image struct node_image image = {0};
 	struct container_options container = a->container;
 	struct node_store *store;
 	int result, in_use;
 
-	if (geteuid() != 0)
-		return err_set(err, E_DENIED, "running a container needs root: try sudo nacre run");
+	if (node_args_enter(a, err) < 0)
+		return err->code;
 	if (node_store_open(&store, a->root, err) < 0)
 		return err->code;
 	result = in_use = node_store_use(store, err);

@@ -5,12 +5,31 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cli/node-args.h"
+#include "node/rootless.h"
 
 void node_args_release(struct node_args *a)
 {
 	container_options_release(&a->container);
 	strv_release(&a->sources);
 	free(a->keys);
+	free(a->own_root);
+}
+
+int node_args_enter(struct node_args *a, struct err *err)
+{
+	const char *data = getenv("XDG_DATA_HOME");
+	const char *home = getenv("HOME");
+
+	if (geteuid() == 0 && !a->rootless)
+		return 0;
+	if (strcmp(a->root, NODE_ROOT_DEFAULT) == 0) {
+		if ((!data || data[0] != '/') && (!home || home[0] != '/'))
+			return err_set(err, E_USAGE, "HOME is not set: say where with --root");
+		a->own_root = data && data[0] == '/' ? xasprintf("%s/nacre", data)
+						     : xasprintf("%s/.local/share/nacre", home);
+		a->root = a->own_root;
+	}
+	return rootless_enter(err);
 }
 
 static int add_key(struct node_args *a, const char *value)
@@ -136,6 +155,9 @@ int node_args_take(struct node_args *a, int option, const char *value)
 		return add_key(a, value);
 	case NODE_OPT_REQUIRE_SIGNATURES:
 		a->require_signatures = true;
+		return 0;
+	case NODE_OPT_ROOTLESS:
+		a->rootless = true;
 		return 0;
 	case NODE_OPT_INSECURE:
 		a->transport.insecure = true;

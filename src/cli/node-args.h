@@ -22,6 +22,8 @@ struct node_args {
 	struct public_key *keys; /* owned */
 	size_t n_keys, cap_keys;
 	bool require_signatures;
+	bool rootless;
+	char *own_root; /* owned; the default without privileges */
 };
 #define NODE_ARGS_INIT ((struct node_args){.root = NODE_ROOT_DEFAULT, .host_store = "/"})
 void node_args_release(struct node_args *a);
@@ -49,6 +51,7 @@ enum {
 	NODE_OPT_CPUS,
 	NODE_OPT_PIDS,
 	NODE_OPT_RUNTIME,
+	NODE_OPT_ROOTLESS,
 	NODE_OPT_OTHER, /* options of one command begin here */
 };
 
@@ -119,6 +122,10 @@ enum {
 
 /* Takes an option of the tables above: 0, or an exit code. */
 int node_args_take(struct node_args *a, int option, const char *value);
+
+/* Without privileges, or with --rootless: enters name spaces of its own; the default of --root is then
+ * in the user's home. Before any thread is started. */
+int node_args_enter(struct node_args *a, struct err *err);
 
 /* The image that `ref` names, pulled as the policy says. */
 int node_args_find_image(struct node_image *ret, struct node_store *store, const char *ref,

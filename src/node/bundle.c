@@ -83,7 +83,7 @@ static const struct {
 } default_mounts[] = {
 	{"/proc", "proc", "proc", {"nosuid", "noexec", "nodev"}},
 	{"/dev", "tmpfs", "tmpfs", {"nosuid", "strictatime", "mode=755", "size=65536k"}},
-	{"/dev/pts",
+	{"/dev/pts", /* the last option only where a group 5 is mapped */
 	 "devpts",
 	 "devpts",
 	 {"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
@@ -174,18 +174,29 @@ static json_t *tmpfs_json(const struct bundle_mount *m)
 			 "source", "tmpfs", "options", options);
 }
 
+/* How many of its options count. */
+static size_t option_count(const struct bundle *b, size_t mount)
+{
+	size_t n = 0;
+
+	while (n < ARRAY_LEN(default_mounts[mount].options) && default_mounts[mount].options[n])
+		n++;
+	if (b->is_rootless && strcmp(default_mounts[mount].type, "devpts") == 0)
+		n--;
+	return n;
+}
+
 static json_t *mounts_json(const struct bundle *b)
 {
 	json_t *mounts = json_array();
 
 	for (size_t i = 0; i < ARRAY_LEN(default_mounts); i++)
-		json_array_append_new(mounts,
-				      json_pack("{s:s, s:s, s:s, s:o}", "destination",
-						default_mounts[i].destination, "type",
-						default_mounts[i].type, "source",
-						default_mounts[i].source, "options",
-						strings(default_mounts[i].options,
-							ARRAY_LEN(default_mounts[i].options))));
+		json_array_append_new(
+			mounts,
+			json_pack("{s:s, s:s, s:s, s:o}", "destination",
+				  default_mounts[i].destination, "type", default_mounts[i].type,
+				  "source", default_mounts[i].source, "options",
+				  strings(default_mounts[i].options, option_count(b, i))));
 	for (size_t i = 0; i < b->n_mounts; i++) {
 		const struct bundle_mount *m = &b->mounts[i];
 		const char *options[] = {m->recursive ? "rbind" : "bind", "nosuid", "nodev",

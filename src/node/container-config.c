@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "node/bundle.h"
 #include "node/container-config.h"
+#include "node/rootless.h"
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -172,6 +173,7 @@ static int compose_bundle(struct bundle *b, const char *dir, const struct node_i
 	b->rootfs = "rootfs";
 	b->read_only = o->read_only;
 	b->host_network = o->host_network;
+	b->is_rootless = rootless_is_inside();
 	b->memory_bytes = o->memory_bytes;
 	b->cpu_millis = o->cpu_millis;
 	b->pids = o->pids;

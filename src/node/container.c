@@ -18,6 +18,7 @@
 #include "node/container-config.h"
 #include "node/container.h"
 #include "node/rootfs.h"
+#include "node/rootless.h"
 
 #define RUNTIME_STATE "/run/nacre"
 #define DEFAULT_PATH  "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -31,6 +32,7 @@ struct container {
 	int run_fd;    /* owned; ROOT/run */
 	int dirfd;     /* owned; also its lock */
 	char *runtime; /* owned */
+	char *state;   /* owned; where the runtime keeps its own */
 	bool is_crun;
 	bool is_over; /* the runtime has ended, and deleted it */
 };
@@ -72,11 +74,12 @@ static int find_runtime(struct container *c, const char *wanted, struct err *err
 static void runtime_argv(const struct container *c, struct strv *ret)
 {
 	strv_add(ret, c->runtime);
-	strv_addf(ret, "--root=%s", RUNTIME_STATE);
+	strv_addf(ret, "--root=%s", c->state);
 	/* Limits are not ours to set, and many machines that run CI have no cgroup to give. */
 	if (c->is_crun)
-		strv_add(ret, access("/sys/fs/cgroup", W_OK) == 0 ? "--cgroup-manager=cgroupfs"
-								  : "--cgroup-manager=disabled");
+		strv_add(ret, !rootless_is_inside() && access("/sys/fs/cgroup", W_OK) == 0
+				      ? "--cgroup-manager=cgroupfs"
+				      : "--cgroup-manager=disabled");
 }
 
 /* Starts a program; its standard error goes nowhere if `silent`. */
@@ -164,6 +167,7 @@ static int container_create_dir(struct container *c, const char *root, struct er
 	c->run_fd = absolute ? open(absolute, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 	if (c->run_fd < 0)
 		return err_errno(err, "open %s", run);
+	c->state = rootless_is_inside() ? xasprintf("%s/.state", absolute) : xstrdup(RUNTIME_STATE);
 	sweep_leftovers(c);
 	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
 		return err_errno(err, "random number");
@@ -193,6 +197,7 @@ static void container_release(struct container *c)
 	close_fd(&c->run_fd);
 	free(c->dir);
 	free(c->runtime);
+	free(c->state);
 }
 
 /* Mounts of ours must not reach the host. */
@@ -204,7 +209,9 @@ static int enter_mount_namespace(struct err *err)
 		return err_errno(err, "a mount name space of its own");
 	/* crun refuses to run where cgroup v2 stands beside v1; it need not see the v2
 	 * hierarchy. */
-	umount2("/sys/fs/cgroup/unified", MNT_DETACH);
+	if (umount2("/sys/fs/cgroup/unified", MNT_DETACH) < 0 && rootless_is_inside() &&
+	    access("/sys/fs/cgroup/unified", F_OK) == 0)
+		mount("none", "/sys/fs/cgroup", "tmpfs", MS_RDONLY, NULL);
 	return 0;
 }
 

@@ -217,8 +217,10 @@ static int sweep_path(void *data, int dirfd, const char *entry, struct err *err)
 static int sweep_blob(void *data, int dirfd, const char *entry, struct err *err)
 {
 	struct gc *gc = data;
-	return is_marked(&gc->marks.blobs, entry) ? 0
-						  : sweep(gc, dirfd, entry, &gc->stats->blobs, err);
+	cleanup_free char *name = xstrndup(entry, strcspn(entry, ".")); /* or "<digest>.config" */
+
+	return is_marked(&gc->marks.blobs, name) ? 0
+						 : sweep(gc, dirfd, entry, &gc->stats->blobs, err);
 }
 
 /* "<diffID>" or "<diffID>.paths" */

@@ -10,6 +10,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "node/rootless.h"
 #include "node/unpack.h"
 
 #define WHITEOUT_PREFIX ".wh."
@@ -197,8 +198,10 @@ static int set_owner_and_times(struct archive_entry *e, int parent, const char *
 		{.tv_sec = archive_entry_mtime(e), .tv_nsec = archive_entry_mtime_nsec(e)},
 	};
 
+	/* Without privileges an owner that has no place in the user name space is ours. */
 	if (fchownat(parent, name, (uid_t)archive_entry_uid(e), (gid_t)archive_entry_gid(e),
-		     AT_SYMLINK_NOFOLLOW) < 0)
+		     AT_SYMLINK_NOFOLLOW) < 0 &&
+	    !((errno == EINVAL || errno == EPERM) && rootless_is_inside()))
 		return -1;
 	/* After chown, which drops the set-id bits. */
 	if (!symlink && fchmodat(parent, name, archive_entry_perm(e), 0) < 0)
@@ -294,7 +297,9 @@ static int make_opaque(int parent, const char *path, struct err *err)
 {
 	cleanup_fd int fd = openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	if (fd < 0 || fsetxattr(fd, "trusted.overlay.opaque", "y", 1, 0) < 0)
+	const char *name = rootless_is_inside() ? "user.overlay.opaque" : "trusted.overlay.opaque";
+
+	if (fd < 0 || fsetxattr(fd, name, "y", 1, 0) < 0)
 		return err_errno(err, "opaque directory %s", path);
 	return 0;
 }

@@ -207,7 +207,7 @@ static int make_image(struct view_image *ret, const struct view_spec *spec,
 	if (keep) {
 		memcpy(key + strlen(key), ".erofs", sizeof(".erofs"));
 		ret->path = xasprintf("%s/%s", spec->cache, key);
-		if (faccessat(cache, key, R_OK, 0) == 0)
+		if (utimensat(cache, key, NULL, 0) == 0) /* used now */
 			return 0;
 	}
 	if (temp_file_open(&t, cache, err) < 0 || write_image(t.fd, paths, n, cache, err) < 0)

@@ -6,6 +6,7 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "node/rootless.h"
 #include "node/view-internal.h"
 
 enum {
@@ -103,6 +104,8 @@ static int set_layers(int fs, const struct view_stack *stack, struct short_names
 	if (stack->data_dirs && (fsconfig(fs, FSCONFIG_SET_STRING, "redirect_dir", "on", 0) < 0 ||
 				 fsconfig(fs, FSCONFIG_SET_STRING, "metacopy", "on", 0) < 0))
 		return overlay_failed(fs, "metacopy", err);
+	if (rootless_is_inside() && fsconfig(fs, FSCONFIG_SET_FLAG, "userxattr", NULL, 0) < 0)
+		return overlay_failed(fs, "userxattr (Linux 5.11)", err);
 	if (stack->is_volatile && stack->upper)
 		fsconfig(fs, FSCONFIG_SET_FLAG, "volatile", NULL, 0); /* 5.10; else durable */
 	return 0;
@@ -168,6 +171,8 @@ void view_overlay_options(const struct view_stack *stack, struct strv *ret)
 		strv_add(ret, "redirect_dir=on");
 		strv_add(ret, "metacopy=on");
 	}
+	if (rootless_is_inside())
+		strv_add(ret, "userxattr");
 	if (stack->is_volatile && stack->upper)
 		strv_add(ret, "volatile");
 }
