@@ -141,7 +141,7 @@ def damaged(dir, m, c):
     data[len(data) // 2] ^= 1
     os.unlink(name)
     open(name, "wb").write(data)
-def extra_layer(files):
+def extra_layer(files, at=None):  # on top, or at this place
     def change(dir, m, c):
         out = io.BytesIO()
         with tarfile.open(fileobj=out, mode="w") as tar:
@@ -149,8 +149,9 @@ def extra_layer(files):
                 info = tarfile.TarInfo(name)
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
-        m["layers"].append({"mediaType": "application/vnd.oci.image.layer.v1.tar", **blob(dir, out.getvalue())})
-        c["rootfs"]["diff_ids"].append("sha256:" + hashlib.sha256(out.getvalue()).hexdigest())
+        place = len(m["layers"]) if at is None else at
+        m["layers"].insert(place, {"mediaType": "application/vnd.oci.image.layer.v1.tar", **blob(dir, out.getvalue())})
+        c["rootfs"]["diff_ids"].insert(place, "sha256:" + hashlib.sha256(out.getvalue()).hexdigest())
         c["history"].append({})
     return change
 variant("lie", lie)
@@ -162,6 +163,9 @@ variant("too-few", too_few_diff_ids)
 variant("damaged", damaged)
 variant("mixed", extra_layer([("etc/extra", b"extra\n"), ("bin/.wh.cat", b"")]))
 variant("on-top", extra_layer([(path[1:] + "/added", b"added\n")]))
+variant("hidden", extra_layer([("nix/.wh..wh..opq", b"")]))
+variant("whiteout", extra_layer([(".wh.nix", b"")]))
+variant("below", extra_layer([("nix/.wh..wh..opq", b""), ("nix/store/.wh." + os.path.basename(path), b"")], at=0))
 variant("escape", extra_layer([("../../escape", b"x")]))
 layout_dir = f"{top}/artifact"
 os.makedirs(layout_dir)
@@ -180,5 +184,10 @@ says "an ordinary layer above store layers" extra "oci:$T/mixed:1" sh -c 'read x
 check_fails "its whiteout" "cat" run "oci:$T/mixed:1" cat /etc/extra
 says "a layer that reaches into a store path is stacked" added "oci:$T/on-top:1" cat "$P/added"
 says "and the path itself stays as it was" "no" "oci:$T/grouped:1" sh -c "test -e $P/added || echo no"
+for kind in auto bind; do
+    check_fails "an opaque directory above hides store paths ($kind)" "." run --view $kind "oci:$T/hidden:1" true
+    check_fails "and so does a whiteout ($kind)" "." run --view $kind "oci:$T/whiteout:1" true
+    says "below, they do not ($kind)" hello --view $kind "oci:$T/below:1" sh -c 'echo hello'
+done
 check_fails "a layer that reaches outside" "\.\." run "oci:$T/escape:1" true
 check_fails "an artifact is no image" "artifact" run "oci:$T/artifact:1" true
