@@ -391,7 +391,8 @@ static int check_rows(struct check *k, struct err *err)
 int store_check_repair(struct store *s, const struct store_check_options *o,
 		       struct store_check_result *ret, struct err *err)
 {
-	struct check k = {.store = s, .o = o};
+	struct store_check_options options = *o;
+	struct check k = {.store = s, .o = &options};
 	int r = check_database(&k, "PRAGMA integrity_check", err);
 
 	if (r >= 0)
@@ -400,12 +401,23 @@ int store_check_repair(struct store *s, const struct store_check_options *o,
 		r = check_sums(&k, err);
 	if (r >= 0)
 		r = check_rows(&k, err);
-	if (r >= 0 && o->repair)
-		r = quarantine_repair(s, o, &k.result, err);
+	if (r >= 0 && o->repair) {
+		if (!options.fetch) {
+			options.fetch = s->repair_fetch;
+			options.fetch_arg = s->repair_arg;
+		}
+		r = quarantine_repair(s, &options, &k.result, err);
+	}
 	if (r < 0)
 		return r;
 	*ret = k.result;
 	return 0;
+}
+
+void store_set_repair(struct store *s, store_repair_fn *fetch, void *arg)
+{
+	s->repair_fetch = fetch;
+	s->repair_arg = arg;
 }
 
 int store_check(struct store *s, store_check_report *report, void *arg, struct err *err)

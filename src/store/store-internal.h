@@ -51,7 +51,9 @@ struct store {
 	int64_t garbage_mark;
 	uint64_t garbage_clock;
 
-	_Atomic int64_t damaged; /* objects, at least; see quarantine.h */
+	_Atomic int64_t damaged;       /* objects, at least; see quarantine.h */
+	store_repair_fn *repair_fetch; /* or NULL */
+	void *repair_arg;
 
 	struct rules *_Atomic rules;  /* owned */
 	struct uses *uses;            /* owned */

@@ -166,11 +166,15 @@ struct store_repair_request {
 /* Puts it again, as a client would (store_nar_put(), upload_finish()). 0, or < 0: not to be had. */
 typedef int store_repair_fn(void *arg, const struct store_repair_request *request, struct err *err);
 
+/* Who gets things back from elsewhere, for every check from now on. To be set before the store is
+ * used by several threads. */
+void store_set_repair(struct store *s, store_repair_fn *fetch, void *arg);
+
 struct store_check_options {
 	bool repair; /* quarantine what is damaged, and get it again where that is possible */
 	store_check_report *report;
 	void *arg;
-	store_repair_fn *fetch; /* may be NULL */
+	store_repair_fn *fetch; /* NULL: that of store_set_repair() */
 	void *fetch_arg;
 	_Atomic bool *cancel; /* E_CANCELLED soon after it becomes true; may be NULL */
 };

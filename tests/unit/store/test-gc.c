@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the collector takes, and what it keeps: every rule. */
+#include "image-fixture.h"
+
 #include "gc-fixture.h"
 
 /* ---- The registry ---- */
@@ -514,6 +516,98 @@ static void test_nar_outlives_its_path(void **state)
 	fixture_close(&f);
 }
 
+/* The images that the server made of a path go with it; what was pushed stays. */
+static void test_made_images(void **state)
+{
+	struct world w = {0};
+	struct fixture *f = &w.f;
+	struct store_rules rules = STORE_RULES_INIT;
+	char hash[STORE_HASH_LEN + 1] = "", gzip[STORE_HASH_LEN + 8];
+	struct manifest_stat stat;
+
+	(void)state;
+	world_make(&w);
+	path_rule_add(&rules, "/")->keep_used_for_s = 30 * DAY;
+	tag_rule_add(&rules, "**")->keep_last = 1; /* is no business of these */
+	rules_set(f, &rules);
+	for (size_t i = 0; i < 2; i++)
+		put_path(f, w.p[i].name, buf_slice(&w.p[i].nar), w.p[i].refs, CODEC_NONE);
+	memcpy(hash, store_path_base(&w.p[1].info.path), STORE_HASH_LEN);
+	snprintf(gzip, sizeof(gzip), "%s-gzip", hash);
+	pull(f, "nix", hash);
+	pull(f, "nix", gzip);
+	pull(f, "nix/package", hash);
+	gc(f);
+	later(20 * DAY);
+	gc(f);
+	pull(f, "nix", hash); /* is a use of the path */
+	gc(f);
+	later(20 * DAY);
+	gc(f);
+	assert_true(has(f, "nix", hash));
+	assert_true(has(f, "nix", gzip));
+	assert_true(has_path(f, "app"));
+	later(20 * DAY);
+	assert_int_equal(gc(f).paths, 2);
+	assert_false(has(f, "nix", hash));
+	assert_false(has(f, "nix", gzip));
+	assert_false(has(f, "nix/package", hash));
+	f->err = ERR_INIT;
+	assert_fails(store_manifest_stat(f->root, "nix", hash, &stat, &f->err), E_NOTFOUND, f->err,
+		     NULL);
+	for (int i = 0; i < 4; i++) {
+		later(20 * DAY);
+		gc(f);
+	}
+	assert_int_equal(db_int(f, "SELECT count(*) FROM manifest", NULL, NULL), 0);
+	assert_int_equal(db_int(f, "SELECT count(*) FROM repository_blob", NULL, NULL), 0);
+	assert_true(db_int(f, "SELECT count(*) FROM nar", NULL, NULL) <=
+		    2); /* of the newest blob */
+	/* And all can come again. */
+	for (size_t i = 0; i < 2; i++)
+		put_path(f, w.p[i].name, buf_slice(&w.p[i].nar), w.p[i].refs, CODEC_NONE);
+	pull(f, "nix", hash);
+	store_rules_release(&rules);
+	world_release(&w);
+}
+
+/* Each view for itself, though they share the bytes. */
+static void test_views(void **state)
+{
+	struct fixture f = {0};
+	struct store_rules rules = STORE_RULES_INIT;
+	struct store_view_options options = STORE_VIEW_OPTIONS_INIT;
+	struct store_view *root, *team;
+	cleanup_narinfo struct narinfo info = {0};
+	cleanup_buf struct buf nar = {0};
+
+	(void)state;
+	fixture_open(&f);
+	assert_ok(store_view_open(&team, f.store, "team", &options, &f.err), f.err);
+	path_rule_add(&rules, "team")->keep_used_for_s = 10 * DAY;
+	tag_rule_add(&rules, "team/*")->keep_for_s = DAY;
+	rules_set(&f, &rules);
+	root = f.root;
+	put_small_path(&f, "both", NULL);
+	put_image(&f, "app", "v1", "one");
+	f.root = team;
+	put_small_path(&f, "both", NULL);
+	put_image(&f, "app", "v1", "one");
+	for (int i = 0; i < 5; i++) {
+		later(20 * DAY);
+		gc(&f);
+	}
+	assert_fails(get_info(&f, "both", &info), E_NOTFOUND, f.err, NULL);
+	assert_int_equal(store_repository_exists(team, "app", &f.err), 0);
+	f.root = root;
+	assert_ok(get_info(&f, "both", &info), f.err);
+	get_nar(&f, info.url, &nar);
+	pull(&f, "app", "v1");
+	assert_true(has_blob(&f, "app", "one"));
+	store_rules_release(&rules);
+	fixture_close(&f);
+}
+
 /* ---- Clocks, dry runs, work ---- */
 
 static void test_clock_steps_back(void **state)
@@ -660,6 +754,8 @@ int main(void)
 		cmocka_unit_test(test_paths_by_time),
 		cmocka_unit_test(test_paths_by_size),
 		cmocka_unit_test(test_nar_outlives_its_path),
+		cmocka_unit_test(test_made_images),
+		cmocka_unit_test(test_views),
 		cmocka_unit_test(test_clock_steps_back),
 		cmocka_unit_test(test_dry_run_changes_nothing),
 		cmocka_unit_test(test_work_is_proportional_to_garbage),
