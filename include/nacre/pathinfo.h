@@ -107,6 +107,12 @@ NACRE_API void secret_key_public(struct public_key *ret, const struct secret_key
 /* Overwrites the secret. */
 NACRE_API void secret_key_release(struct secret_key *key);
 
+/* Ed25519 over any bytes. 0, or E_INTERNAL. */
+NACRE_API int secret_key_sign(uint8_t ret[SIGNATURE_SIZE], const struct secret_key *key,
+			      struct slice text);
+NACRE_API bool public_key_verify(const struct public_key *key,
+				 const uint8_t signature[SIGNATURE_SIZE], struct slice text);
+
 /* "<key name>:<base64 of 64 bytes>". 0 or E_INVALID. */
 NACRE_API int signature_check(struct slice text);
 /* Signs the fingerprint and adds the signature to info->signatures. */

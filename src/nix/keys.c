@@ -117,7 +117,7 @@ int signature_check(struct slice text)
 	return parse_named(name, bytes, SIGNATURE_SIZE, text);
 }
 
-static int sign_bytes(const struct secret_key *key, struct slice text, uint8_t ret[SIGNATURE_SIZE])
+int secret_key_sign(uint8_t ret[SIGNATURE_SIZE], const struct secret_key *key, struct slice text)
 {
 	EVP_PKEY *pkey = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, key->bytes, 32);
 	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
@@ -138,7 +138,7 @@ int path_info_sign(struct path_info *info, const struct secret_key *key, struct 
 
 	if (path_info_fingerprint(&fingerprint, info) < 0)
 		return err_set(err, E_LIMIT, "%s has too many references", info->path.text);
-	if (sign_bytes(key, buf_slice(&fingerprint), signature) < 0)
+	if (secret_key_sign(signature, key, buf_slice(&fingerprint)) < 0)
 		return err_set(err, E_INTERNAL, "libcrypto cannot sign with key %s", key->name);
 	base64_encode(text, signature, SIGNATURE_SIZE);
 	strv_addf(&info->signatures, "%s:%s", key->name, text);
@@ -146,8 +146,8 @@ int path_info_sign(struct path_info *info, const struct secret_key *key, struct 
 	return 0;
 }
 
-static bool verify_bytes(const struct public_key *key, const uint8_t signature[SIGNATURE_SIZE],
-			 struct slice text)
+bool public_key_verify(const struct public_key *key, const uint8_t signature[SIGNATURE_SIZE],
+		       struct slice text)
 {
 	EVP_PKEY *pkey =
 		EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, key->bytes, KEY_PUBLIC_SIZE);
@@ -169,7 +169,7 @@ static bool has_valid_signature(const struct path_info *info, const struct publi
 
 		if (parse_named(name, bytes, SIGNATURE_SIZE,
 				slice_str(info->signatures.items[i])) >= 0 &&
-		    strcmp(name, key->name) == 0 && verify_bytes(key, bytes, fingerprint))
+		    strcmp(name, key->name) == 0 && public_key_verify(key, bytes, fingerprint))
 			return true;
 	}
 	return false;

@@ -28,14 +28,16 @@ enum phase {
 	PHASE_SENDING, /* the client receives */
 };
 
-enum { PEER_TEXT_MAX = 64 };
+enum { PEER_TEXT_MAX = 64, CERTIFICATE_NAME_MAX = 256 };
 
 struct connection {
-	struct connection *next, *prev; /* under the lock of the set */
-	struct connection_set *set;     /* borrowed */
-	int fd;                         /* borrowed from libmicrohttpd */
-	bool local;                     /* the peer is on this machine */
-	char peer[PEER_TEXT_MAX];       /* its address, for the log */
+	struct connection *next, *prev;              /* under the lock of the set */
+	struct connection_set *set;                  /* borrowed */
+	int fd;                                      /* borrowed from libmicrohttpd */
+	bool local;                                  /* the peer is on this machine */
+	bool encrypted;                              /* TLS */
+	char certificate_name[CERTIFICATE_NAME_MAX]; /* of the client, proven; empty: none */
+	char peer[PEER_TEXT_MAX];                    /* its address, for the log */
 	_Atomic int phase;
 	_Atomic int64_t since_us; /* when this phase began */
 	/* The watch's own: */

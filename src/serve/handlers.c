@@ -10,6 +10,7 @@ struct methods {
 static const struct methods table[ENDPOINT_COUNT] = {
 	[ENDPOINT_HOME] = {.get = &home_get},
 	[ENDPOINT_HEALTH] = {.get = &health_get},
+	[ENDPOINT_TOKEN] = {.get = &token_get, .post = &token_post},
 	[ENDPOINT_OCI_BASE] = {.get = &oci_base_get},
 	[ENDPOINT_CATALOG] = {.get = &catalog_get},
 	[ENDPOINT_BLOB] = {.get = &blob_get, .delete = &blob_delete},

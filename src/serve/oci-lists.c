@@ -6,6 +6,7 @@
 #include <nacre/encode.h>
 
 #include "serve/oci.h"
+#include "serve/policy.h"
 
 enum {
 	/* Also what a request without `n` gets; what is left is behind the Link. */
@@ -106,24 +107,81 @@ static void tags_end(struct request *req)
 		link_names(req, path, &page, &names);
 }
 
+/* ---- The catalog: repositories of all views, as far as the user may read them ---- */
+
+/* Where a page of this view begins, in its own names; false: the view lies before the page. `ret` is
+ * NULL for its start. */
+static bool view_start(const struct view_settings *v, const char *last, const char **ret)
+{
+	size_t n = strlen(v->prefix);
+	int order = last ? strncmp(last, v->prefix, n) : -1;
+
+	*ret = order == 0 && last ? last + n : NULL;
+	if (*ret && !**ret)
+		*ret = NULL;
+	return order <= 0;
+}
+
+/* Adds up to `n` names of a view that the user may see. */
+static int catalog_view(struct request *req, const struct view_settings *v,
+			const struct store_page *page, struct strv *ret, struct err *err)
+{
+	cleanup_free char *last = NULL;
+	const char *start;
+	size_t added = 0;
+	bool more = true;
+
+	if (!view_start(v, page->last, &start))
+		return 0;
+	last = start ? xstrdup(start) : NULL;
+	while (more && added < page->n) {
+		const struct store_page wanted = {page->n, last};
+		cleanup_strv struct strv names = {0};
+		int r = store_catalog(v->view, &wanted, &names, &more, err);
+
+		if (r < 0)
+			return r;
+		for (size_t i = 0; i < names.len && added < page->n; i++) {
+			cleanup_free char *name = xasprintf("%s%s", v->prefix, names.items[i]);
+
+			/* A repository whose name belongs to another view by now has no address. */
+			if (settings_view(req->settings, slice_str(name)) != v ||
+			    !policy_may_pull(req, name))
+				continue;
+			strv_add(ret, name);
+			added++;
+		}
+		free(last);
+		last = names.len ? xstrdup(names.items[names.len - 1]) : NULL;
+		more = more && last;
+	}
+	return 0;
+}
+
 static void catalog_end(struct request *req)
 {
-	cleanup_strv struct strv names = {0};
+	cleanup_strv struct strv names = {0}, shown = {0};
 	struct page page = {0};
 	struct store_page wanted;
 	struct err err = ERR_INIT;
-	bool more = false;
+	int r = 0;
 
 	if (!read_page(req, &page))
 		return;
-	wanted = (struct store_page){page.n, page.has_last ? page.last : NULL};
-	if (!page.nothing && store_catalog(request_view(req), &wanted, &names, &more, &err) < 0) {
+	/* One more than is shown tells whether there are more. */
+	wanted = (struct store_page){page.n + 1, page.has_last ? page.last : NULL};
+	for (size_t i = 0; !page.nothing && r >= 0 && i < req->settings->n_views; i++)
+		r = catalog_view(req, &req->settings->views[i], &wanted, &names, &err);
+	if (r < 0) {
 		oci_fail(req, OCI_NAME, &err);
 		return;
 	}
-	send_names(req, NULL, "repositories", &names);
-	if (more)
-		link_names(req, "/v2/_catalog", &page, &names);
+	strv_sort_unique(&names);
+	for (size_t i = 0; i < names.len && i < page.n; i++)
+		strv_add(&shown, names.items[i]);
+	send_names(req, NULL, "repositories", &shown);
+	if (names.len > page.n)
+		link_names(req, "/v2/_catalog", &page, &shown);
 }
 
 /* One page. Descriptors carry annotations, so what fits in a page is found by trying. */

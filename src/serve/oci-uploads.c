@@ -2,6 +2,7 @@
 /* Uploads of blobs (SPEC dist-1.1 end-4 to end-6, end-11, end-13, end-14). The state of an
  * upload is in the path of its Location: there are clients that lose its query. */
 #include "serve/oci.h"
+#include "serve/policy.h"
 
 /* What a request that writes holds. */
 struct upload_state {
@@ -164,13 +165,13 @@ static bool read_algorithm(struct request *req, enum hash_algo *ret)
 	return true;
 }
 
-/* Makes the name of a repository one within the request's view; false: it lies in another, or is
- * none. */
-static bool name_in_view(const struct request *req, char *name)
+/* Makes the name of a repository one within the request's view; false: it lies in another, is none,
+ * or its blobs are not for this user. */
+static bool may_mount(const struct request *req, char *name)
 {
 	size_t skip = strlen(req->view->prefix);
 
-	if (repository_check(slice_str(name)) < 0 ||
+	if (repository_check(slice_str(name)) < 0 || !policy_may_pull(req, name) ||
 	    settings_view(req->settings, slice_str(name)) != req->view)
 		return false;
 	memmove(name, name + skip, strlen(name + skip) + 1);
@@ -194,7 +195,8 @@ static bool try_mount(struct request *req, const char *repository)
 	}
 	if (!oci_digest(req, slice_str(text), &digest))
 		return true;
-	if (has_from < 0 || (has_from == 1 && !name_in_view(req, from)))
+	if (has_from < 0 || (has_from == 1 && !may_mount(req, from)) ||
+	    (!has_from && !policy_all_may_pull(req)))
 		return false; /* no such repository */
 	if (store_blob_mount(request_view(req), repository, &digest, has_from ? from : NULL, &err) <
 	    0) {

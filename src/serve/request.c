@@ -4,6 +4,7 @@
 #include <nacre/encode.h>
 
 #include "serve/oci-error.h"
+#include "serve/policy.h"
 #include "serve/server-internal.h"
 
 static enum http_method parse_method(const char *method)
@@ -72,6 +73,10 @@ void request_free(struct request *req)
 	if (req->response)
 		MHD_destroy_response(req->response);
 	buf_release(&req->body);
+	if (req->token)
+		jwt_claims_release(req->token);
+	free(req->token);
+	free(req->user);
 	settings_unref(req->settings);
 	free(req->path);
 	free(req->target);
@@ -199,7 +204,6 @@ static void refuse_method(struct request *req)
 
 static void begin(struct request *req, const char *method)
 {
-	struct err err = ERR_INIT;
 	bool framed = read_framing(req);
 
 	req->method = parse_method(method);
@@ -224,13 +228,8 @@ static void begin(struct request *req, const char *method)
 		refuse_method(req);
 		return;
 	}
-	if (policy_check(req, req->handler->access, &err) < 0) {
-		if (endpoint_is_oci(req->route.endpoint))
-			oci_respond(req, 403, "DENIED", err.text);
-		else
-			respond_plain(req, 403, "%s", err.text);
+	if (!policy_admit(req))
 		return;
-	}
 	if (req->handler->begin)
 		req->handler->begin(req);
 }

@@ -39,6 +39,7 @@ enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_DELETE };
 enum { REQUEST_TARGET_MAX = 8192, BODY_UNKNOWN = -1 };
 
 struct request;
+struct claims;
 struct connection;
 
 /* What one method does at one endpoint. A function sets a response or leaves it to the next one;
@@ -67,6 +68,9 @@ struct request {
 	uint64_t body_bytes;           /* received so far */
 	int64_t started_us;
 	bool begun;
+
+	char *user;           /* owned; NULL: anonymous */
+	struct claims *token; /* owned; NULL: the request came without one */
 
 	struct buf body; /* for handlers that want it whole */
 	void *state;     /* owned by the handler */
@@ -117,9 +121,6 @@ void respond_plain(struct request *req, unsigned status, const char *fmt, ...)
 /* Adds a header to the response that was made. Values with line breaks are dropped. */
 void respond_header(struct request *req, const char *name, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
-
-/* policy.c: may this request do that? 0, or E_DENIED with a text for the client. */
-int policy_check(struct request *req, enum access access, struct err *err);
 
 /* conn.c's word on the peer. */
 bool connection_is_local(const struct connection *c);

@@ -10,6 +10,7 @@ static const struct {
 	{"/", ENDPOINT_HOME},
 	{"/healthz", ENDPOINT_HEALTH},
 	{"/readyz", ENDPOINT_HEALTH},
+	{"/token", ENDPOINT_TOKEN},
 	{"/v2", ENDPOINT_OCI_BASE},
 	{"/v2/", ENDPOINT_OCI_BASE},
 	{"/v2/_catalog", ENDPOINT_CATALOG},
@@ -128,5 +129,5 @@ bool endpoint_is_oci(enum endpoint e)
 
 bool endpoint_is_server(enum endpoint e)
 {
-	return endpoint_is_oci(e) || e == ENDPOINT_HEALTH;
+	return endpoint_is_oci(e) || e == ENDPOINT_HEALTH || e == ENDPOINT_TOKEN;
 }

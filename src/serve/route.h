@@ -12,6 +12,7 @@ enum endpoint {
 	ENDPOINT_NONE,
 	ENDPOINT_HOME,
 	ENDPOINT_HEALTH,
+	ENDPOINT_TOKEN,
 	/* SPEC dist-1.1 endpoints */
 	ENDPOINT_OCI_BASE,
 	ENDPOINT_OCI_UNKNOWN, /* below /v2/, but nothing that is known */

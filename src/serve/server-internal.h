@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "serve/auth.h"
 #include "serve/conn.h"
 #include "serve/http-syntax.h"
 #include "serve/request.h"
@@ -20,6 +21,7 @@ struct listener {
 
 struct server {
 	struct store *store; /* borrowed */
+	struct auth *auth;   /* owned */
 	pthread_rwlock_t settings_lock;
 	struct settings *settings; /* a reference; under settings_lock */
 	struct connection_set connections;

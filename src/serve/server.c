@@ -198,8 +198,13 @@ static void settings_put(struct server *server, struct settings *settings)
 
 int server_reload(struct server *server, struct settings *settings, struct err *err)
 {
-	int r = settings_open_views(settings, server->store, err);
+	int r = 0;
 
+	/* Nobody looks at it before settings say that there are users. */
+	if (settings->auth.configured && !server->auth)
+		r = auth_open(&server->auth, settings->data, err);
+	if (r >= 0)
+		r = settings_open_views(settings, server->store, err);
 	if (r < 0)
 		return r;
 	connection_set_limits(&server->connections, &settings->limits);
@@ -213,6 +218,8 @@ static int start(struct server *server, const struct settings *settings, struct 
 
 	if (connection_set_start(&server->connections) < 0)
 		return err_set(err, E_NOMEM, "start a thread");
+	if (settings->auth.configured)
+		r = auth_open(&server->auth, settings->data, err);
 	for (size_t i = 0; i < settings->n_listen && r >= 0; i++, server->n_listeners++) {
 		server->listeners[i].fd = -1;
 		r = start_listener(server, &server->listeners[i], settings->listen[i], err);
@@ -292,6 +299,7 @@ void server_stop(struct server *server, unsigned drain_ms)
 	connection_set_stop(&server->connections);
 	pthread_mutex_destroy(&server->conditional_put);
 	pthread_rwlock_destroy(&server->settings_lock);
+	auth_free(server->auth);
 	settings_unref(server->settings);
 	free(server->listeners);
 	free(server);

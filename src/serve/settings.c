@@ -147,15 +147,21 @@ static int read_all(struct settings *s, struct err *err)
 		r = views_read(s, err);
 	if (r == 0)
 		r = keep_settings_read(&s->rules, s->tree, err);
+	if (r == 0)
+		r = auth_settings_read(&s->auth, s->tree, err);
+	if (r == 0)
+		r = access_settings_read(&s->access, s->tree, err);
 	return r < 0 ? r : config_check_used(s->tree, err);
 }
 
 int settings_read(struct settings **ret, struct config *tree, struct err *err)
 {
+	static _Atomic uint64_t serial;
 	struct settings *s = xcalloc(1, sizeof(*s));
 	int r;
 
 	atomic_store(&s->refs, 1);
+	s->serial = atomic_fetch_add(&serial, 1) + 1;
 	s->tree = tree;
 	s->access_log = true;
 	s->drain_s = 30;
@@ -182,6 +188,8 @@ void settings_unref(struct settings *s)
 		view_settings_release(&s->views[i]);
 	free(s->views);
 	store_rules_release(&s->rules);
+	auth_settings_release(&s->auth);
+	access_settings_release(&s->access);
 	free(s->listen);
 	config_free(s->tree);
 	free(s);

@@ -15,6 +15,7 @@
 #include <nacre/pathinfo.h>
 
 #include "config/config.h"
+#include "serve/auth.h"
 #include "store/store.h"
 #include "store/upkeep.h"
 
@@ -46,6 +47,7 @@ struct limit_settings {
 
 struct settings {
 	_Atomic unsigned refs;
+	uint64_t serial;     /* no two have the same */
 	struct config *tree; /* owned; the texts of all sections */
 
 	/* Looked at when the server starts, and then no more. */
@@ -61,6 +63,8 @@ struct settings {
 	struct view_settings *views; /* owned; the first is the root */
 	size_t n_views;
 	struct store_rules rules; /* keep-settings.h */
+	struct auth_settings auth;
+	struct access_settings access;
 	/* Sections of other modules: `struct X_settings x;`, read by X_settings_read(). */
 };
 

@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "serve/auth.h"
+
+#include <pthread.h>
+#include <strings.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include <nacre/encode.h>
+
+#include "base/fs.h"
+#include "serve/htpasswd.h"
+#include "serve/policy.h"
+#include "serve/server-internal.h"
+
+enum {
+	KNOWN_SLOTS = 256,
+	KNOWN_S = 300, /* a password that was right is not hashed again for so long */
+	HEADER_MAX = 20 << 10,
+	KEY_FILE_MAX = 4096,
+	REVOKED_FILE_MAX = 16 << 20,
+	LIFETIME_DEFAULT_S = 300,
+};
+
+#define KEY_FILE     "token.key"
+#define REVOKED_FILE "tokens.revoked"
+
+/* ---- Settings ---- */
+
+static int auth_read(struct auth_settings *ret, struct config *map, struct err *err)
+{
+	const struct config_range lifetime = {60 * 1000, 24ull * 3600 * 1000};
+	uint64_t ms = LIFETIME_DEFAULT_S * 1000ull;
+	const char *path = NULL;
+	struct err why = ERR_INIT;
+	int r = config_text(map, "htpasswd", &path, err);
+
+	if (r == 0 && path && htpasswd_read(&ret->htpasswd, path, &why) < 0)
+		r = config_fail(config_child(map, "htpasswd"), err, "%s", why.text);
+	if (r == 0)
+		r = config_text(map, "service", &ret->service, err);
+	if (r == 0)
+		r = config_text(map, "token-url", &ret->token_url, err);
+	if (r == 0)
+		r = config_duration(map, "token-lifetime", lifetime, &ms, err);
+	ret->token_lifetime_s = (unsigned)(ms / 1000);
+	return r;
+}
+
+int auth_settings_read(struct auth_settings *ret, struct config *root, struct err *err)
+{
+	struct config *map = NULL;
+	int r = config_map(root, "auth", &map, err);
+
+	*ret = (struct auth_settings){.service = "nacre"};
+	ret->configured = map != NULL;
+	return r < 0 ? r : auth_read(ret, map, err);
+}
+
+void auth_settings_release(struct auth_settings *s)
+{
+	htpasswd_free(s->htpasswd);
+}
+
+/* ---- State ---- */
+
+/* A user and password that were right, by their hash under a key of this process. */
+struct known {
+	uint64_t serial; /* of the settings they were right in */
+	struct hash hash;
+	int64_t until_s;
+};
+
+struct auth {
+	char *data; /* owned; NULL: none */
+	struct secret_key key;
+	struct public_key public;
+	uint8_t salt[32];
+	pthread_mutex_t lock;
+	struct known known[KNOWN_SLOTS]; /* under lock */
+	struct strv revoked;             /* under lock; sorted */
+	struct timespec revoked_mtime;   /* under lock */
+};
+
+static int64_t wall_s(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return now.tv_sec;
+}
+
+static int key_make(struct secret_key *ret, const char *path, struct err *err)
+{
+	cleanup_buf struct buf text = {0};
+	cleanup_fd int fd = -1;
+	int r = secret_key_generate(ret, "token", err);
+
+	if (r < 0)
+		return r;
+	secret_key_format(&text, ret);
+	buf_add_str(&text, "\n");
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return err_errno(err, "create %s", path);
+	if (write_full(fd, text.data, text.len) < 0 || fsync(fd) < 0)
+		return err_errno(err, "write %s", path);
+	explicit_bzero(text.data, text.len);
+	return 0;
+}
+
+int token_key_load(struct secret_key *ret, const char *data, struct err *err)
+{
+	cleanup_free char *path = xasprintf("%s/" KEY_FILE, data);
+	cleanup_buf struct buf text = BUF_INIT(KEY_FILE_MAX);
+	int r = read_file_at(AT_FDCWD, path, KEY_FILE_MAX, &text, err);
+
+	if (r == E_NOTFOUND) {
+		*err = ERR_INIT;
+		return key_make(ret, path, err);
+	}
+	if (r >= 0 && secret_key_parse(ret, buf_slice(&text)) < 0)
+		r = err_set(err, E_INVALID, "%s holds no key: remove it, and all tokens are void",
+			    path);
+	if (text.data)
+		explicit_bzero(text.data, text.len);
+	return r < 0 ? r : 0;
+}
+
+int token_revoke(const char *data, const char *id, struct err *err)
+{
+	cleanup_free char *path = xasprintf("%s/" REVOKED_FILE, data);
+	cleanup_free char *line = xasprintf("%s\n", id);
+	cleanup_fd int fd =
+		open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	if (fd < 0)
+		return err_errno(err, "open %s", path);
+	if (write_full(fd, line, strlen(line)) < 0 || fsync(fd) < 0)
+		return err_errno(err, "write %s", path);
+	return 0;
+}
+
+int auth_open(struct auth **ret, const char *data, struct err *err)
+{
+	struct auth *a = xcalloc(1, sizeof(*a));
+	int r = data ? token_key_load(&a->key, data, err)
+		     : secret_key_generate(&a->key, "token", err);
+
+	pthread_mutex_init(&a->lock, NULL);
+	a->data = data ? xstrdup(data) : NULL;
+	if (r >= 0 && getrandom(a->salt, sizeof(a->salt), 0) != (ssize_t)sizeof(a->salt))
+		r = err_errno(err, "random numbers");
+	if (r < 0) {
+		auth_free(a);
+		return r;
+	}
+	secret_key_public(&a->public, &a->key);
+	*ret = a;
+	return 0;
+}
+
+void auth_free(struct auth *a)
+{
+	if (!a)
+		return;
+	secret_key_release(&a->key);
+	strv_release(&a->revoked);
+	pthread_mutex_destroy(&a->lock);
+	free(a->data);
+	free(a);
+}
+
+const struct secret_key *auth_key(const struct auth *a)
+{
+	return &a->key;
+}
+
+/* ---- Revoked tokens ---- */
+
+/* Under the lock: reads the list again if it changed. A list that cannot be read stays as it was. */
+static void revoked_refresh(struct auth *a)
+{
+	cleanup_free char *path = a->data ? xasprintf("%s/" REVOKED_FILE, a->data) : NULL;
+	cleanup_buf struct buf text = BUF_INIT(REVOKED_FILE_MAX);
+	struct err err = ERR_INIT;
+	struct slice rest;
+	struct stat st;
+
+	if (!path || stat(path, &st) < 0 ||
+	    memcmp(&st.st_mtim, &a->revoked_mtime, sizeof(st.st_mtim)) == 0)
+		return;
+	if (read_file_at(AT_FDCWD, path, REVOKED_FILE_MAX, &text, &err) < 0) {
+		log_error("%s", err.text);
+		return;
+	}
+	strv_release(&a->revoked);
+	a->revoked_mtime = st.st_mtim;
+	rest = buf_slice(&text);
+	while (rest.len) {
+		const uint8_t *end = memchr(rest.data, '\n', rest.len);
+		size_t n = end ? (size_t)(end - rest.data) : rest.len;
+
+		strv_add_slice(&a->revoked, slice_make(rest.data, n));
+		slice_advance(&rest, n + (end ? 1 : 0));
+	}
+	strv_sort_unique(&a->revoked);
+}
+
+static bool is_revoked(struct auth *a, const char *id)
+{
+	bool found;
+
+	pthread_mutex_lock(&a->lock);
+	revoked_refresh(a);
+	found = a->revoked.len &&
+		bsearch(&id, a->revoked.items, a->revoked.len, sizeof(id), strv_compare_items);
+	pthread_mutex_unlock(&a->lock);
+	return found;
+}
+
+/* ---- Passwords ---- */
+
+static void known_hash(struct auth *a, struct hash *ret, const char *user, const char *password)
+{
+	cleanup_buf struct buf text = {0};
+
+	buf_add(&text, a->salt, sizeof(a->salt));
+	buf_add(&text, user, strlen(user) + 1);
+	buf_add_str(&text, password);
+	hash_bytes(ret, HASH_SHA256, text.data, text.len);
+	explicit_bzero(text.data, text.len);
+}
+
+static bool password_is_right(const struct request *req, const char *user, const char *password)
+{
+	struct auth *a = req->server->auth;
+	struct known *slot;
+	struct hash hash;
+	bool right;
+
+	if (strlen(password) > PASSWORD_MAX)
+		return false;
+	known_hash(a, &hash, user, password);
+	slot = &a->known[hash.bytes[0]];
+	pthread_mutex_lock(&a->lock);
+	right = slot->serial == req->settings->serial && slot->until_s > wall_s() &&
+		hash_equal(&slot->hash, &hash);
+	pthread_mutex_unlock(&a->lock);
+	if (right)
+		return true;
+	right = htpasswd_verify(req->settings->auth.htpasswd, user, password);
+	if (right) {
+		pthread_mutex_lock(&a->lock);
+		*slot = (struct known){req->settings->serial, hash, wall_s() + KNOWN_S};
+		pthread_mutex_unlock(&a->lock);
+	}
+	return right;
+}
+
+/* ---- Credentials ---- */
+
+static int take_token(struct request *req, struct slice text, struct err *err)
+{
+	struct auth *a = req->server->auth;
+	struct claims *claims = xcalloc(1, sizeof(*claims));
+	int r = jwt_verify(claims, text, &a->public, req->settings->auth.service, wall_s(), err);
+
+	if (r == 0 && is_revoked(a, claims->id)) {
+		r = err_set(err, E_DENIED, "the token was revoked");
+		jwt_claims_release(claims);
+	}
+	if (r < 0) {
+		free(claims);
+		return r;
+	}
+	req->token = claims;
+	req->user = claims->subject ? xstrdup(claims->subject) : NULL;
+	return 0;
+}
+
+static int login(struct request *req, const char *user, const char *password, struct err *err)
+{
+	int r;
+
+	/* Some clients send an empty user and password for nobody. */
+	if (!user[0] && !password[0])
+		return 0;
+	if (strncmp(password, "eyJ", 3) == 0) {
+		r = take_token(req, slice_str(password), err);
+		if (r == 0 && !req->token->login)
+			r = err_set(err, E_DENIED, "this token is not one to log in with");
+		return r;
+	}
+	if (!password_is_right(req, user, password))
+		return err_set(err, E_DENIED, "the user or the password is wrong");
+	req->user = xstrdup(user);
+	return 0;
+}
+
+bool auth_login(struct request *req, const char *user, const char *password)
+{
+	struct err ignored = ERR_INIT;
+
+	return login(req, user, password, &ignored) == 0 && req->user;
+}
+
+static int take_basic(struct request *req, struct slice encoded, struct err *err)
+{
+	cleanup_free char *text = xcalloc(1, encoded.len + 1);
+	int n = base64_decode(text, encoded.len, encoded);
+	char *colon = n < 0 ? NULL : memchr(text, ':', (size_t)n);
+	int r;
+
+	if (!colon || memchr(text, '\0', (size_t)n))
+		return err_set(err, E_DENIED, "the credentials are malformed");
+	text[n] = '\0';
+	*colon = '\0';
+	r = login(req, text, colon + 1, err);
+	explicit_bzero(text, encoded.len);
+	return r;
+}
+
+static bool cut_scheme(struct slice *s, const char *scheme)
+{
+	size_t n = strlen(scheme);
+
+	if (s->len <= n || strncasecmp((const char *)s->data, scheme, n) != 0 || s->data[n] != ' ')
+		return false;
+	slice_advance(s, n);
+	while (s->len && s->data[0] == ' ')
+		slice_advance(s, 1);
+	return true;
+}
+
+bool auth_identify(struct request *req)
+{
+	struct slice header = request_header(req, "Authorization");
+	struct err err = ERR_INIT;
+	int r;
+
+	if (!req->settings->auth.configured)
+		return true;
+	if (!header.len) {
+		if (req->connection->certificate_name[0])
+			req->user = xasprintf("cert:%s", req->connection->certificate_name);
+		return true;
+	}
+	if (header.len > HEADER_MAX)
+		r = err_set(&err, E_DENIED, "the credentials are too long");
+	else if (cut_scheme(&header, "Basic"))
+		r = take_basic(req, header, &err);
+	else if (cut_scheme(&header, "Bearer"))
+		r = take_token(req, header, &err);
+	else
+		r = err_set(&err, E_DENIED, "this server takes Basic and Bearer credentials");
+	if (r < 0)
+		policy_unauthorized(req, err.text);
+	return r >= 0;
+}
+
+unsigned auth_user_rights(const struct request *req, enum resource resource, const char *name)
+{
+	return access_rights(&req->settings->access, req->user, resource, name);
+}
+
+unsigned auth_rights(const struct request *req, enum resource resource, const char *name)
+{
+	unsigned rights = auth_user_rights(req, resource, name);
+
+	if (req->token && !req->token->login)
+		rights &= grants_rights(&req->token->grants, resource, name);
+	return rights;
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "serve/htpasswd.h"
+
+#include <crypt.h>
+#include <pthread.h>
+#include <string.h>
+
+#include <nacre/buf.h>
+
+#include "base/fs.h"
+#include "base/mem.h"
+
+enum {
+	FILE_MAX = 4 << 20,
+	USERS_MAX = 100000,
+	BCRYPT_LEN = 60,
+	/* Each step doubles the work; 14 is a second. */
+	COST_MIN = 4,
+	COST_MAX = 16,
+};
+
+/* Of nobody: for users that do not exist. */
+#define DUMMY "$2b$10$abcdefghijklmnopqrstuuhVw5lZBiB3HTYbBzBqnL0UEfXdPxzGy"
+
+struct user {
+	char *name, *hash; /* owned */
+};
+
+struct htpasswd {
+	struct user *items; /* owned; sorted */
+	size_t len, cap;
+};
+
+static int compare_users(const void *a, const void *b)
+{
+	return strcmp(((const struct user *)a)->name, ((const struct user *)b)->name);
+}
+
+void htpasswd_free(struct htpasswd *h)
+{
+	if (!h)
+		return;
+	for (size_t i = 0; i < h->len; i++) {
+		free(h->items[i].name);
+		free(h->items[i].hash);
+	}
+	free(h->items);
+	free(h);
+}
+
+/* SPEC bcrypt: $2y$<cost>$<22 characters of salt><31 of hash>. */
+static bool is_bcrypt(struct slice s)
+{
+	unsigned cost;
+
+	if (s.len != BCRYPT_LEN || memcmp(s.data, "$2", 2) != 0 || !strchr("aby", s.data[2]) ||
+	    s.data[3] != '$' || s.data[6] != '$' || s.data[4] < '0' || s.data[4] > '9' ||
+	    s.data[5] < '0' || s.data[5] > '9')
+		return false;
+	cost = (unsigned)(s.data[4] - '0') * 10 + (unsigned)(s.data[5] - '0');
+	for (size_t i = 7; i < s.len; i++) {
+		uint8_t c = s.data[i];
+
+		if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') &&
+		    c != '.' && c != '/')
+			return false;
+	}
+	return cost >= COST_MIN && cost <= COST_MAX;
+}
+
+static const char *parse_line(struct htpasswd *h, struct slice line)
+{
+	const uint8_t *colon = memchr(line.data, ':', line.len);
+	struct slice name = slice_make(line.data, colon ? (size_t)(colon - line.data) : 0);
+	struct slice hash = line;
+
+	if (!name.len || name.len > USER_MAX)
+		return "wanted NAME:HASH";
+	for (size_t i = 0; i < name.len; i++)
+		if (name.data[i] <= ' ' || name.data[i] == 0x7f)
+			return "the name has blanks or control characters";
+	slice_advance(&hash, name.len + 1);
+	if (!is_bcrypt(hash))
+		return "the hash is not bcrypt with a cost of 4 to 16 (htpasswd -B makes one)";
+	if (h->len == USERS_MAX)
+		return "too many users";
+	array_grow(h->items, h->cap, h->len + 1);
+	h->items[h->len++] = (struct user){xstrndup((const char *)name.data, name.len),
+					   xstrndup((const char *)hash.data, hash.len)};
+	return NULL;
+}
+
+static int parse_lines(struct htpasswd *h, struct slice text, const char *name, struct err *err)
+{
+	for (unsigned line_number = 1; text.len; line_number++) {
+		const uint8_t *end = memchr(text.data, '\n', text.len);
+		struct slice line =
+			slice_make(text.data, end ? (size_t)(end - text.data) : text.len);
+		const char *wrong;
+
+		slice_advance(&text, line.len + (end ? 1 : 0));
+		if (line.len && line.data[line.len - 1] == '\r')
+			line.len--;
+		if (!line.len || line.data[0] == '#')
+			continue;
+		wrong = parse_line(h, line);
+		if (wrong)
+			return err_set(err, E_INVALID, "%s:%u: %s", name, line_number, wrong);
+	}
+	return 0;
+}
+
+int htpasswd_parse(struct htpasswd **ret, struct slice text, const char *name, struct err *err)
+{
+	struct htpasswd *h = xcalloc(1, sizeof(*h));
+	int r = parse_lines(h, text, name, err);
+
+	if (h->len)
+		qsort(h->items, h->len, sizeof(*h->items), compare_users);
+	for (size_t i = 1; i < h->len && r == 0; i++)
+		if (strcmp(h->items[i - 1].name, h->items[i].name) == 0)
+			r = err_set(err, E_INVALID, "%s: the user '%s' is there twice", name,
+				    h->items[i].name);
+	if (r < 0) {
+		htpasswd_free(h);
+		return r;
+	}
+	*ret = h;
+	return 0;
+}
+
+int htpasswd_read(struct htpasswd **ret, const char *path, struct err *err)
+{
+	cleanup_buf struct buf text = BUF_INIT(FILE_MAX);
+	int r = read_file_at(AT_FDCWD, path, FILE_MAX, &text, err);
+
+	return r < 0 ? r : htpasswd_parse(ret, buf_slice(&text), path, err);
+}
+
+/* One at a time: a flood of wrong passwords takes one processor and no more. */
+static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+
+bool htpasswd_verify(const struct htpasswd *h, const char *user, const char *password)
+{
+	struct user wanted = {.name = (char *)(uintptr_t)user};
+	const struct user *found =
+		h && h->len ? bsearch(&wanted, h->items, h->len, sizeof(wanted), compare_users)
+			    : NULL;
+	const char *hash = found ? found->hash : DUMMY;
+	struct crypt_data *data = xcalloc(1, sizeof(*data));
+	const char *got;
+	unsigned different = 0;
+
+	pthread_mutex_lock(&one_at_a_time);
+	got = crypt_rn(password, hash, data, (int)sizeof(*data));
+	pthread_mutex_unlock(&one_at_a_time);
+	if (!got || strlen(got) != BCRYPT_LEN)
+		different = 1;
+	for (size_t i = 0; !different && i < BCRYPT_LEN; i++)
+		different |= (unsigned)(uint8_t)(got[i] ^ hash[i]);
+	explicit_bzero(data, sizeof(*data));
+	free(data);
+	return found && !different;
+}

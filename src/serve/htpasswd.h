@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A file of users and bcrypt hashes, as `htpasswd -B` writes it: "name:$2y$10$…" lines, '#' begins a
+ * comment. Immutable once it was read; any thread may ask. Private to src/serve.
+ */
+#ifndef NACRE_SERVE_HTPASSWD_H
+#define NACRE_SERVE_HTPASSWD_H
+
+#include <stdbool.h>
+
+#include <nacre/err.h>
+#include <nacre/slice.h>
+
+struct htpasswd;
+
+enum { USER_MAX = 255, PASSWORD_MAX = 72 * 16 };
+
+/* E_INVALID names the line: no bcrypt, a user twice, a name with blanks. `name` is for messages. */
+int htpasswd_parse(struct htpasswd **ret, struct slice text, const char *name, struct err *err);
+int htpasswd_read(struct htpasswd **ret, const char *path, struct err *err);
+void htpasswd_free(struct htpasswd *h); /* NULL is nothing */
+/* Takes the same time for a user that does not exist. NULL has no users. */
+bool htpasswd_verify(const struct htpasswd *h, const char *user, const char *password);
+
+#endif

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* SPEC distribution token: the endpoint that turns credentials into bearer tokens. */
+#include <jansson.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include <nacre/encode.h>
+
+#include "serve/policy.h"
+#include "serve/server-internal.h"
+#include "serve/token.h"
+
+enum { SCOPE_TEXT_MAX = 4096, FORM_MAX = 64 << 10 };
+
+void token_id(char ret[JWT_ID_LEN + 1])
+{
+	uint8_t bytes[JWT_ID_LEN / 2];
+
+	if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
+		abort(); /* the kernel has no random numbers */
+	hex_encode(ret, bytes, sizeof(bytes));
+}
+
+/* Of what is asked for, what the user may have. */
+static void narrow(const struct request *req, const struct grants *wanted, struct grants *ret)
+{
+	for (size_t i = 0; i < wanted->len; i++) {
+		const struct grant *g = &wanted->items[i];
+		unsigned rights = g->resource == RESOURCE_REGISTRY
+					  ? g->rights
+					  : g->rights & auth_user_rights(req, g->resource, g->name);
+
+		if (rights)
+			grants_add(ret, g->resource, slice_str(g->name), rights);
+	}
+}
+
+static void send_token(struct request *req, const struct grants *wanted)
+{
+	const struct auth_settings *s = &req->settings->auth;
+	struct claims claims = {0};
+	cleanup_buf struct buf text = {0};
+	struct err err = ERR_INIT;
+	char issued[32], *dump;
+	struct tm tm;
+	time_t now = time(NULL);
+	json_t *body;
+	int r;
+
+	claims.subject = req->user;
+	claims.audience = (char *)(uintptr_t)s->service;
+	claims.issued_s = now;
+	claims.expires_s = now + s->token_lifetime_s;
+	token_id(claims.id);
+	narrow(req, wanted, &claims.grants);
+	r = jwt_make(&text, &claims, auth_key(req->server->auth), &err);
+	grants_release(&claims.grants);
+	if (r < 0) {
+		respond_plain(req, 400, "%s", err.text);
+		return;
+	}
+	strftime(issued, sizeof(issued), "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
+	body = json_pack("{s:s%, s:s%, s:I, s:s}", "token", text.data, text.len, "access_token",
+			 text.data, text.len, "expires_in", (json_int_t)s->token_lifetime_s,
+			 "issued_at", issued);
+	dump = json_dumps(body, JSON_COMPACT);
+	json_decref(body);
+	if (!dump)
+		abort(); /* out of memory for a small allocation */
+	respond_text(req, 200, "application/json", slice_str(dump));
+	respond_header(req, "Cache-Control", "no-store");
+	free(dump);
+}
+
+/* All `scope` parameters of a query or form. False: answered. */
+static bool read_scopes(struct request *req, struct slice query, struct grants *ret)
+{
+	char text[SCOPE_TEXT_MAX];
+
+	for (size_t i = 0; i < SCOPES_MAX; i++) {
+		int r = query_get(text, sizeof(text), query, "scope", i);
+
+		if (r == 0)
+			return true;
+		/* A form has '+' for a blank. */
+		for (char *p = text; r > 0 && *p; p++)
+			if (*p == '+')
+				*p = ' ';
+		if (r < 0 || scopes_parse(ret, slice_str(text)) < 0) {
+			respond_plain(req, 400, "the scope is malformed");
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool is_on(struct request *req)
+{
+	if (req->settings->auth.configured)
+		return true;
+	respond_plain(req, 404, "this server has no users");
+	return false;
+}
+
+static void token_get_end(struct request *req)
+{
+	struct grants wanted = {0};
+
+	if (is_on(req) && auth_identify(req) && read_scopes(req, req->query, &wanted))
+		send_token(req, &wanted);
+	grants_release(&wanted);
+}
+
+/* ---- POST: the form of OAuth 2 (SPEC rfc6749 4.3) ---- */
+
+static void form_begin(struct request *req)
+{
+	req->body.max = FORM_MAX;
+	if (req->content_length > FORM_MAX)
+		respond_plain(req, 413, "the form is larger than %d bytes", FORM_MAX);
+}
+
+static void form_body(struct request *req, const void *data, size_t len)
+{
+	if (buf_add(&req->body, data, len) < 0)
+		respond_plain(req, 413, "the form is larger than %d bytes", FORM_MAX);
+}
+
+static void oauth_error(struct request *req, unsigned status, const char *code)
+{
+	cleanup_free char *text = xasprintf("{\"error\":\"%s\"}", code);
+
+	respond_text(req, status, "application/json", slice_str(text));
+}
+
+static void form_decode_plus(char *s)
+{
+	for (; *s; s++)
+		if (*s == '+')
+			*s = ' ';
+}
+
+static void token_post_end(struct request *req)
+{
+	struct slice form = buf_slice(&req->body);
+	char grant[40], user[300], password[JWT_MAX];
+	struct grants wanted = {0};
+
+	if (!is_on(req))
+		return;
+	if (query_get(grant, sizeof(grant), form, "grant_type", 0) != 1 ||
+	    strcmp(grant, "password") != 0) {
+		oauth_error(req, 400, "unsupported_grant_type");
+		return;
+	}
+	if (query_get(user, sizeof(user), form, "username", 0) != 1 ||
+	    query_get(password, sizeof(password), form, "password", 0) != 1) {
+		oauth_error(req, 400, "invalid_request");
+		return;
+	}
+	form_decode_plus(user);
+	if (!auth_login(req, user, password))
+		oauth_error(req, 401, "invalid_grant");
+	else if (read_scopes(req, form, &wanted))
+		send_token(req, &wanted);
+	explicit_bzero(password, sizeof(password));
+	grants_release(&wanted);
+}
+
+const struct handler token_get = {.end = token_get_end};
+const struct handler token_post = {.begin = form_begin, .body = form_body, .end = token_post_end};

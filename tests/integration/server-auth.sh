@@ -1,0 +1,151 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Users, tokens and rules, with the clients that use them.
+. "$(dirname "$0")/lib.sh"
+needs nix curl skopeo python3 openssl
+
+P=$(fixture shell) || die "no fixture shell"
+hash=$(basename "$P" | cut -c1-32)
+bcrypt() {
+    python3 -c 'import crypt, sys, warnings; print(crypt.crypt(sys.argv[1], crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16)))' "$1" 2>/dev/null ||
+        perl -e 'print crypt($ARGV[0], "\$2b\$04\$abcdefghijklmnopqrstuu"), "\n"' "$1"
+}
+for user in alice bob carol; do
+    printf '%s:%s\n' "$user" "$(bcrypt "secret-$user")"
+done >"$T/htpasswd"
+cat >"$T/nacre.yaml" <<EOF
+auth: {htpasswd: $T/htpasswd, token-lifetime: 2m}
+groups: {ops: [carol]}
+views: {team: {}, private: {}}
+access:
+- {repositories: ["open/**", nix], caches: [/], who: everyone, allow: pull}
+- {repositories: "**", caches: ["**", /], who: "@ops", allow: [pull, push, delete]}
+- {repositories: "team/**", caches: team, who: [alice], allow: [pull, push]}
+- {repositories: "team/**", caches: team, who: [bob], allow: pull}
+- {repositories: "private/**", caches: private, who: bob, allow: [pull, push]}
+EOF
+check "serve --check" "$NACRE" serve --check --config "$T/nacre.yaml"
+start_nacre "$T/data" --config "$T/nacre.yaml"
+status() {
+    curl -s -o "$T/body" -w '%{http_code}' "$@"
+}
+as() { printf '%s:secret-%s' "$1" "$1"; }
+
+# ---- who is let in
+check_match "the entrance asks for a token" '^WWW-Authenticate: Bearer realm="http://127.0.0.1:[0-9]+/token",service="nacre"' "$(curl -si "$NACRE_URL/v2/")"
+check_eq "with 401" 401 "$(status "$NACRE_URL/v2/")"
+check_eq "a user is let in" 200 "$(status -u "$(as alice)" "$NACRE_URL/v2/")"
+check_eq "again, without hashing" 200 "$(status -u "$(as alice)" "$NACRE_URL/v2/")"
+check_eq "a wrong password is not" 401 "$(status -u alice:wrong "$NACRE_URL/v2/")"
+check_eq "nor another's" 401 "$(status -u alice:secret-bob "$NACRE_URL/v2/")"
+check_eq "nor a user that does not exist" 401 "$(status -u mallory:x "$NACRE_URL/v2/")"
+check_eq "nor a wrong password where anybody may read" 401 "$(status -u alice:wrong "$NACRE_URL/nix-cache-info")"
+check_eq "malformed credentials" 401 "$(status -H 'Authorization: Basic %%%' "$NACRE_URL/nix-cache-info")"
+check_eq "another scheme" 401 "$(status -H 'Authorization: Digest x' "$NACRE_URL/nix-cache-info")"
+check_eq "an authorization of 30 kB" 401 "$(status -H "Authorization: Bearer $(head -c 30000 /dev/zero | tr '\0' a)" "$NACRE_URL/nix-cache-info")"
+check_eq "health needs nobody" 200 "$(status "$NACRE_URL/healthz")"
+check_eq "anybody reads the open cache" 200 "$(status "$NACRE_URL/nix-cache-info")"
+check_eq "and not the private one" 401 "$(status "$NACRE_URL/private/nix-cache-info")"
+check_match "which asks Nix for a password" '^WWW-Authenticate: Basic' "$(curl -si "$NACRE_URL/private/nix-cache-info")"
+check_eq "its user does" 200 "$(status -u "$(as bob)" "$NACRE_URL/private/nix-cache-info")"
+check_eq "another user does not" 403 "$(status -u "$(as alice)" "$NACRE_URL/private/nix-cache-info")"
+check_eq "a group does" 200 "$(status -u "$(as carol)" "$NACRE_URL/private/nix-cache-info")"
+check_eq "what is not there looks the same" "403 403" "$(status -u "$(as alice)" "$NACRE_URL/v2/private/a/tags/list") $(status -u "$(as alice)" "$NACRE_URL/v2/nothing/a/tags/list")"
+check_eq "writing is no reading" 403 "$(status -u "$(as bob)" -X POST "$NACRE_URL/v2/team/app/blobs/uploads/")"
+check_eq "anybody cannot write here" 401 "$(status -X POST "$NACRE_URL/v2/open/app/blobs/uploads/")"
+check_eq "who may push may not delete" 403 "$(status -u "$(as alice)" -X DELETE "$NACRE_URL/v2/team/app/manifests/1")"
+for path in "v2/team%2fapp/tags/list" "v2/open/../private/a/tags/list" "v2/open/%2e%2e/private/a/tags/list" "v2//private/a/tags/list" \
+    "v2/PRIVATE/a/tags/list" "private//nix-cache-info" "./private/nix-cache-info" "open/..%2fprivate/nix-cache-info"; do
+    got=$(status --path-as-is "$NACRE_URL/$path")
+    case $got in 40[0134]) ok "$path is $got" ;; *) not_ok "$path is $got" "$(cat "$T/body")" ;; esac
+done
+
+# ---- tokens
+token() { # USER SCOPE
+    curl -s ${1:+-u "$(as "$1")"} -G --data-urlencode "service=nacre" ${2:+--data-urlencode "scope=$2"} "$NACRE_URL/token" |
+        python3 -c 'import json, sys; print(json.load(sys.stdin)["token"])'
+}
+payload() { # of a token
+    cut -d. -f2 <<<"$1" | python3 -c 'import base64, sys; t = sys.stdin.read().strip(); sys.stdout.write(base64.urlsafe_b64decode(t + "=" * (-len(t) % 4)).decode())'
+}
+bearer() { status -H "Authorization: Bearer $1" "${@:2}"; }
+t=$(token alice "repository:team/app:pull,push repository:private/app:pull")
+check_match "a token holds what the user may have" '"name":"team/app","actions":\["pull","push"\]' "$(payload "$t")"
+check_eq "and nothing else" "" "$(payload "$t" | grep private)"
+check_eq "it lets in" 200 "$(bearer "$t" "$NACRE_URL/v2/")"
+check_eq "it pushes" 202 "$(bearer "$t" -X POST "$NACRE_URL/v2/team/app/blobs/uploads/")"
+check_eq "not elsewhere" 401 "$(bearer "$t" -X POST "$NACRE_URL/v2/team/other/blobs/uploads/")"
+check_match "and says which token would" 'scope="repository:team/other:pull,push"' "$(curl -si -H "Authorization: Bearer $t" -X POST "$NACRE_URL/v2/team/other/blobs/uploads/")"
+check_eq "not even on the open cache" 401 "$(bearer "$t" "$NACRE_URL/nix-cache-info")"
+t=$(token "" "repository:open/app:pull,push repository:nix:pull")
+check_match "anybody gets a token for what anybody may" '"name":"open/app","actions":\["pull"\]' "$(payload "$t")"
+check_eq "which lets in" 200 "$(bearer "$t" "$NACRE_URL/v2/")"
+check_eq "wrong credentials get none" 401 "$(status -u alice:wrong "$NACRE_URL/token")"
+check_eq "a scope that is none" 400 "$(status -u "$(as alice)" "$NACRE_URL/token?scope=repository:UPPER:pull")"
+check_eq "OAuth 2 with a password" 200 "$(status --data 'grant_type=password&username=alice&password=secret-alice&scope=repository:team/app:pull' "$NACRE_URL/token")"
+check_eq "OAuth 2 with a wrong one" 401 "$(status --data 'grant_type=password&username=alice&password=wrong' "$NACRE_URL/token")"
+check_eq "OAuth 2 with another grant" 400 "$(status --data 'grant_type=refresh_token&refresh_token=x' "$NACRE_URL/token")"
+good=$(token carol "repository:team/app:pull,push,delete")
+IFS=. read -r head body sig <<<"$good"
+none=$(printf '{"alg":"none","typ":"JWT"}' | base64 -w0 | tr '+/' '-_' | tr -d =)
+hs=$(printf '{"alg":"HS256","typ":"JWT"}' | base64 -w0 | tr '+/' '-_' | tr -d =)
+wide=$(payload "$good" | sed 's,team/app,private/app,' | base64 -w0 | tr '+/' '-_' | tr -d =)
+check_eq "the token as it is" 200 "$(bearer "$good" "$NACRE_URL/v2/")"
+for bad in "$none.$body." "$none.$body.$sig" "$hs.$body.$sig" "$head.$wide.$sig" "$head.$body" "$head.$body.${sig}A" "$head.$body.$sig." \
+    "$head..$sig" "..." "x" "$head.$body.$(rev <<<"$sig")" "${good}="; do
+    check_eq "a forged token: ${bad:0:12}…${bad: -12}" 401 "$(bearer "$bad" "$NACRE_URL/v2/")"
+done
+other=$T/other-data
+"$NACRE" serve --config "$T/nacre.yaml" --data "$other" --listen "127.0.0.1:$(free_port)" >"$T/other.log" 2>&1 &
+server_pids+=($!)
+wait_for 10 test -e "$other/token.key"
+check_eq "its key is nobody's business" 600 "$(stat -c %a "$other/token.key")"
+cp "$other/token.key" "$T/other.key"
+
+# ---- clients
+check_fails "skopeo without a password" "unauthorized|authentication required" skopeo_copy "docker://$NACRE_ADDR/team/app:1" "dir:$T/x"
+hello_image "$T/hello"
+check "skopeo pushes with one" skopeo_copy "oci:$T/hello:hello" "docker://$NACRE_ADDR/team/app:1" --dest-creds "$(as alice)"
+check "and pulls" skopeo_copy "docker://$NACRE_ADDR/team/app:1" "dir:$T/pulled" --src-creds "$(as bob)"
+check_fails "not into a place of others" "denied|unauthorized|requested access" skopeo_copy "oci:$T/hello:hello" "docker://$NACRE_ADDR/private/app:1" --dest-creds "$(as alice)"
+check "into an open place, by who may" skopeo_copy "oci:$T/hello:hello" "docker://$NACRE_ADDR/open/app:1" --dest-creds "$(as carol)"
+check "anybody pulls that" skopeo_copy "docker://$NACRE_ADDR/open/app:1" "dir:$T/open"
+catalog() { curl -s ${1:+-u "$(as "$1")"} "$NACRE_URL/v2/_catalog"; }
+check_eq "the catalog is what one may read" '{"repositories":["open/app","team/app"]}' "$(catalog alice)"
+check_eq "no more" '{"repositories":["open/app"]}' "$(curl -s -H "Authorization: Bearer $(token "" registry:catalog:*)" "$NACRE_URL/v2/_catalog")"
+layer=$(curl -s -u "$(as bob)" "$NACRE_URL/v2/team/app/manifests/1" | python3 -c 'import json, sys; print(json.load(sys.stdin)["layers"][0]["digest"])')
+check_eq "a blob is mounted from where one may read" 201 "$(status -u "$(as carol)" -X POST "$NACRE_URL/v2/team/copy/blobs/uploads/?mount=$layer&from=team/app")"
+printf 'machine 127.0.0.1\nlogin bob\npassword secret-bob\n' >"$T/netrc"
+chmod 600 "$T/netrc"
+check_fails "nix without a password" "401|403|not appear to be a binary cache" nix copy --from "$FIXTURES" --no-check-sigs --to "$NACRE_URL/private" "$P"
+check "nix with netrc uploads" nix copy --from "$FIXTURES" --no-check-sigs --to "$NACRE_URL/private" "$P" --option netrc-file "$T/netrc"
+check "and downloads" nix copy --from "$NACRE_URL/private" --no-check-sigs --to "$(new_store bob)" "$P" --option netrc-file "$T/netrc"
+check_fails "not where it may not" "401|403|HTTP error" timeout 60 nix copy --from "$FIXTURES" --no-check-sigs --to "$NACRE_URL/" "$P" --option netrc-file "$T/netrc"
+check "its image, by podman" podman_ pull --quiet --tls-verify=false --creds "$(as bob)" "$NACRE_ADDR/private/nix:$hash"
+check_fails "not by anybody" "unauthorized|denied|authentication" podman_ pull --quiet --tls-verify=false "$NACRE_ADDR/private/nix:$hash"
+check "podman login" podman_ login --tls-verify=false -u alice -p secret-alice --authfile "$T/auth.json" "$NACRE_ADDR"
+check_fails "podman login with a wrong password" "invalid|unauthorized|401" podman_ login --tls-verify=false -u alice -p wrong --authfile "$T/auth2.json" "$NACRE_ADDR"
+check "nacre copy with the same credentials" "$NACRE" copy --insecure --authfile "$T/auth.json" "docker://$NACRE_ADDR/team/app:1" "oci:$T/copied:1"
+
+# ---- changes
+printf 'dave:%s\n' "$(bcrypt secret-dave)" >>"$T/htpasswd"
+check_eq "a new user, not yet" 401 "$(status -u "$(as dave)" "$NACRE_URL/v2/")"
+kill -HUP "$NACRE_PID"
+check "after SIGHUP" wait_for 10 sh -c "[ \$(curl -s -o $T/body -w '%{http_code}' -u dave:secret-dave $NACRE_URL/v2/) = 200 ]"
+sed -i /^alice:/d "$T/htpasswd"
+kill -HUP "$NACRE_PID"
+check "a user that is gone, though its password was known" wait_for 10 sh -c "[ \$(curl -s -o $T/body -w '%{http_code}' -u alice:secret-alice $NACRE_URL/v2/) = 401 ]"
+echo "broken" >>"$T/htpasswd"
+kill -HUP "$NACRE_PID"
+check "a broken file is refused" wait_for 10 grep -q "stays as it was: .*htpasswd:[0-9]*: wanted NAME:HASH" "$NACRE_LOG"
+check_eq "and the others are still there" 200 "$(status -u "$(as bob)" "$NACRE_URL/v2/")"
+
+bad() {
+    check_fails "$1" "$2" "$NACRE" serve --check --data "$T/d" "${@:3}"
+}
+printf 'x:{SHA}abc\n' >"$T/sha"
+bad "a hash that is no bcrypt" "sha:1: .*not bcrypt" --set "auth.htpasswd=$T/sha"
+bad "a right that is none" "no right" --set 'access=[{repositories: "**", who: everyone, allow: read}]'
+bad "a rule about nothing" "which repositories" --set 'access=[{who: everyone, allow: pull}]'
+bad "a rule about nobody" "say who" --set 'access=[{repositories: "**", allow: pull}]'
+bad "a pattern that is none" "no pattern" --set 'access=[{repositories: "a b", who: everyone, allow: pull}]'
