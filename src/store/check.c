@@ -362,6 +362,21 @@ static int check_sums(struct check *k, struct err *err)
 	return r < 0 ? r : 0;
 }
 
+static int recount_job(struct conn *c, void *arg, struct err *err)
+{
+	(void)arg;
+	return db_recount(c, err);
+}
+
+static int sums_repair(struct check *k, uint64_t defects, struct err *err)
+{
+	int r = db_write(k->store->db, recount_job, NULL, err);
+
+	if (r >= 0)
+		k->result.repaired += defects;
+	return r;
+}
+
 /* ---- All of it ---- */
 
 static int check_rows(struct check *k, struct err *err)
@@ -393,12 +408,16 @@ int store_check_repair(struct store *s, const struct store_check_options *o,
 {
 	struct store_check_options options = *o;
 	struct check k = {.store = s, .o = &options};
+	uint64_t before;
 	int r = check_database(&k, "PRAGMA integrity_check", err);
 
 	if (r >= 0)
 		r = check_database(&k, "PRAGMA foreign_key_check", err);
+	before = k.result.defects;
 	if (r >= 0)
 		r = check_sums(&k, err);
+	if (r >= 0 && o->repair && k.result.defects > before)
+		r = sums_repair(&k, k.result.defects - before, err);
 	if (r >= 0)
 		r = check_rows(&k, err);
 	if (r >= 0 && o->repair) {

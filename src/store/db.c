@@ -10,11 +10,16 @@
 
 enum { BUSY_MS = 10000 };
 
+static const char recount[] =
+#include "recount.inc"
+	;
+
 /* What makes of a database of version i one of version i + 1; 0: an empty one. */
 static const char *const upgrades[DB_VERSION] = {
 #include "schema.inc"
 	,
 #include "upgrade-2.inc"
+#include "recount.inc"
 	,
 };
 
@@ -109,6 +114,11 @@ static int schema_apply(struct conn *c, struct err *err)
 		r = conn_exec(c, upgrades[version], err);
 	snprintf(sql, sizeof(sql), "PRAGMA user_version=%d; COMMIT", DB_VERSION);
 	return r >= 0 ? conn_exec(c, sql, err) : r;
+}
+
+int db_recount(struct conn *c, struct err *err)
+{
+	return conn_exec(c, recount, err);
 }
 
 int db_open(struct db **ret, const char *path, struct err *err)

@@ -49,6 +49,8 @@ void db_snapshot_end(struct conn *c);
 typedef int db_job_fn(struct conn *c, void *arg, struct err *err);
 /* Returns what `fn` returned, or an error of the commit. */
 int db_write(struct db *db, db_job_fn *fn, void *arg, struct err *err);
+/* Inside a transaction: makes anew what triggers keep (recount.sql). Reads everything. */
+int db_recount(struct conn *c, struct err *err);
 /* Bytes of the database and its log. */
 int db_bytes(struct db *db, uint64_t *ret, struct err *err);
 

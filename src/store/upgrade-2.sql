@@ -98,46 +98,6 @@ CREATE INDEX tag_pushed ON tag (repository, pushed);
 
 UPDATE pending SET bytes = (SELECT size FROM nar JOIN object ON object.id = nar.object WHERE nar.id = pending.nar);
 UPDATE binding SET bytes = (SELECT size FROM nar JOIN object ON object.id = nar.object WHERE nar.id = binding.nar);
-INSERT INTO path_use (binding, view, used, referrers)
-	SELECT id, view, unixepoch(), (SELECT count(*) FROM reference WHERE referred = binding.id) FROM binding;
-
-UPDATE view SET
-	paths = (SELECT count(*) FROM binding WHERE binding.view = view.id),
-	nar_bytes = (SELECT coalesce(sum(nar_size), 0) FROM binding JOIN nar ON nar.id = nar WHERE binding.view = view.id),
-	bytes = (SELECT coalesce(sum(bytes), 0) FROM binding WHERE binding.view = view.id),
-	pending_bytes = (SELECT coalesce(sum(bytes), 0) FROM pending WHERE pending.view = view.id);
-UPDATE repository SET
-	blobs = (SELECT count(*) FROM repository_blob WHERE repository = repository.id),
-	manifests = (SELECT count(*) FROM manifest WHERE repository = repository.id),
-	tags = (SELECT count(*) FROM tag WHERE repository = repository.id),
-	bytes = (SELECT coalesce(sum(size), 0) FROM repository_blob JOIN blob ON blob.id = blob
-			WHERE repository = repository.id)
-		+ (SELECT coalesce(sum(length(manifest.bytes)), 0) FROM manifest WHERE repository = repository.id);
-INSERT INTO total SELECT 1,
-	(SELECT coalesce(sum(size), 0) FROM object WHERE file IS NOT NULL),
-	(SELECT coalesce(sum(size), 0) FROM object WHERE kind = 1),
-	(SELECT coalesce(sum(size), 0) FROM object WHERE kind = 2),
-	(SELECT coalesce(sum(size), 0) FROM object WHERE kind = 3),
-	(SELECT count(*) FROM nar),
-	(SELECT coalesce(sum(nar_size), 0) FROM nar),
-	(SELECT coalesce(sum(zstd_size), 0) FROM body),
-	(SELECT count(*) FROM blob),
-	(SELECT count(*) FROM blob WHERE form <> 1),
-	(SELECT coalesce(sum(size), 0) FROM blob WHERE form <> 1 AND layer = 2),
-	(SELECT count(*) FROM manifest),
-	(SELECT count(*) FROM tag),
-	(SELECT count(*) FROM repository),
-	(SELECT count(*) FROM binding);
-
-INSERT INTO candidate (kind, a, b, name, since, due)
-	SELECT 3, id, 0, '', unixepoch(), 0 FROM manifest
-	WHERE NOT EXISTS (SELECT 1 FROM tag WHERE tag.manifest = manifest.id)
-	UNION ALL
-	SELECT 4, repository, blob, '', unixepoch(), 0 FROM repository_blob AS link
-	WHERE NOT EXISTS (SELECT 1 FROM manifest_blob WHERE blob = link.blob AND repository = link.repository)
-	UNION ALL
-	SELECT 5, id, 0, '', unixepoch(), 0 FROM blob
-	WHERE NOT EXISTS (SELECT 1 FROM repository_blob WHERE blob = blob.id);
 
 -- Uses that come and go. Kinds: 1 repository, 2 tag, 3 manifest, 4 blob in a repository, 5 blob, 6 binding.
 

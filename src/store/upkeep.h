@@ -181,7 +181,7 @@ struct store_check_options {
 struct store_check_result {
 	uint64_t defects;     /* found */
 	uint64_t quarantined; /* objects that are not served any more */
-	uint64_t repaired;    /* objects that are whole again */
+	uint64_t repaired;    /* objects that are whole, and sums that are right again */
 	uint64_t lost;        /* objects that are quarantined in the end */
 };
 /* store_check() with all that. Damaged objects are moved to DIR/quarantine/; what needs them is

@@ -88,6 +88,32 @@ if command -v nix-store > /dev/null; then
     fi
 fi
 
+# ---- The socket ------------------------------------------------------------------------------------
+
+# ask TEXT: what the socket answers
+ask() {
+    python3 - "$T/data/admin.sock" "$1" <<'END'
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.settimeout(20)
+s.connect(sys.argv[1])
+try:
+    s.sendall(sys.argv[2].encode() * (200000 if sys.argv[2] == "x" else 1))
+    if sys.argv[2] != "hangup":
+        sys.stdout.write(s.recv(65536).decode())
+except (BrokenPipeError, ConnectionResetError):
+    print("closed")
+END
+}
+check_match "no JSON" '"error":' "$(ask $'hello\n')"
+check_match "no command" '"error":.*command' "$(ask $'{}\n')"
+check_match "an unknown one" "there is no command 'rm'" "$(ask $'{"command":"rm"}\n')"
+check_match "another type" '"error":' "$(ask $'{"command":"gc","dry-run":3}\n')"
+check_match "a relative directory" 'absolute' "$(ask $'{"command":"backup","directory":"x"}\n')"
+check_match "too much" 'larger than|closed' "$(ask x)"
+ask hangup
+check_match "and it goes on" '"result"' "$(ask $'{"command":"pins"}\n')"
+
 # ---- Statistics, backup, restore -------------------------------------------------------------------
 
 check_match "statistics" 'repository prod/app: .* 2 tags' "$(admin stats --repositories)"

@@ -311,6 +311,44 @@ static void test_derived_again(void **state)
 	world_release(&w);
 }
 
+/* What triggers keep can be made again from the rest. */
+static void test_sums(void **state)
+{
+	struct fixture f = {0};
+	cleanup_buf struct buf text = {0};
+	struct store_check_result result;
+	struct hash h;
+
+	(void)state;
+	fixture_open(&f);
+	put_image(&f, "r", "v1", "one");
+	put_image(&f, "r", "v1", "two");
+	assert_ok(put_blob(&f, "r", slice_str("orphan"), &h), f.err);
+	put_small_path(&f, "lib", NULL);
+	put_small_path(&f, "app", "lib");
+	store_close(f.store);
+	f.store = NULL;
+	fixture_sql(&f, "UPDATE repository SET bytes = 5, tags = 7; UPDATE view SET paths = 0;"
+			"UPDATE total SET blobs = 0, paths = 99; DELETE FROM candidate;"
+			"UPDATE path_use SET referrers = 3;");
+	fixture_reopen(&f);
+	result = check(&f, false, &text, NULL, NULL);
+	assert_true(result.defects >= 8);
+	assert_non_null(strstr((char *)text.data, "but should be"));
+	result = check(&f, true, &text, NULL, NULL);
+	assert_true(result.defects == result.repaired);
+	assert_int_equal(check(&f, false, &text, NULL, NULL).defects, 0);
+	put_image(&f, "z", "v1", "newer");
+	for (int i = 0; i < 3; i++) {
+		later(20 * DAY);
+		gc(&f);
+	}
+	assert_false(has_blob(&f, "r", "orphan"));
+	assert_false(has_blob(&f, "r", "one"));
+	assert_true(has_path(&f, "lib"));
+	fixture_close(&f);
+}
+
 /* ---- Backup ---- */
 
 static void open_backup(struct fixture *f, const char *dir, struct fixture *ret)
@@ -493,6 +531,7 @@ int main(void)
 		cmocka_unit_test(test_damaged_blob),
 		cmocka_unit_test(test_damaged_nar),
 		cmocka_unit_test(test_derived_again),
+		cmocka_unit_test(test_sums),
 		cmocka_unit_test(test_backup),
 		cmocka_unit_test(test_backup_cancelled),
 		cmocka_unit_test(test_backup_while_serving),
