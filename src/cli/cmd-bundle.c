@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fs.h"
 #include "base/mem.h"
@@ -72,13 +73,17 @@ static int make_bundle(const char *dir, struct node_store *store, const struct n
 	return 0;
 }
 
-static int bundle(const char *ref, const char *dir, const struct node_args *a, struct err *err)
+static int bundle(const char *ref, const char *dir, struct node_args *a, struct err *err)
 {
 	cleanup_free char *rootfs = xasprintf("%s/rootfs", dir);
 	cleanup_node_image struct node_image image = {0};
 	struct node_store *store;
 	int r, in_use;
 
+	if (node_args_load(a, err) < 0)
+		return err->code;
+	if (geteuid() != 0)
+		return err_set(err, E_DENIED, "mounting needs root: try sudo nacre bundle");
 	if (make_dirs_at(AT_FDCWD, rootfs, err) < 0 || node_store_open(&store, a->root, err) < 0)
 		return err->code;
 	r = in_use = node_store_use(store, err);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "cli/cli.h"
@@ -23,7 +24,7 @@ static const char mount_help[] =
 static const struct option mount_options[] = {NODE_IMAGE_OPTIONS, {0}};
 
 static const char umount_help[] =
-	"Usage: nacre umount [--root DIR] TARGET...\n"
+	"Usage: nacre umount [--root DIR] [--config FILE] TARGET...\n"
 	"\n"
 	"Unmounts root file systems that nacre mount or nacre bundle has mounted, and drops what "
 	"was\n"
@@ -31,28 +32,36 @@ static const char umount_help[] =
 	"\n"
 	"Options:\n"
 	"      --root DIR             where this node keeps paths and layers (" NODE_ROOT_DEFAULT
-	")\n";
+	")\n"
+	"      --config FILE          the node's configuration (" NODE_CONFIG_DEFAULT ")\n";
 
 static const struct option umount_options[] = {
 	{"root", required_argument, NULL, NODE_OPT_ROOT},
+	{"config", required_argument, NULL, NODE_OPT_CONFIG},
 	{0},
 };
 
-static int do_mount(const char *ref, const char *target, const struct node_args *a, struct err *err)
+static int need_root(struct err *err)
 {
-	struct mount_options options = {
-		.target = target,
-		.kind = a->container.view,
-		.read_only = a->container.read_only,
-	};
+	return geteuid() == 0
+		       ? 0
+		       : err_set(err, E_DENIED,
+				 "mounting needs root: try sudo, or nacre run, which does not");
+}
+
+static int do_mount(const char *ref, const char *target, struct node_args *a, struct err *err)
+{
+	struct mount_options options = {.target = target, .read_only = a->container.read_only};
 	cleanup_node_image struct node_image image = {0};
 	cleanup_view_mounts struct view_mounts mounts = {0};
 	cleanup_free char *mounted = NULL;
 	struct node_store *store;
 	int r, in_use;
 
-	if (node_store_open(&store, a->root, err) < 0)
+	if (node_args_load(a, err) < 0 || need_root(err) < 0 ||
+	    node_store_open(&store, a->root, err) < 0)
 		return err->code;
+	options.kind = a->container.view;
 	r = in_use = node_store_use(store, err);
 	if (r >= 0)
 		r = node_args_find_image(&image, store, ref, a, err);
@@ -97,13 +106,17 @@ int cmd_umount(int argc, char **argv)
 	if (code)
 		return code;
 	cli_operands(argc, argv, 1, -1, umount_help);
-	if (node_store_open(&store, a.root, &err) < 0)
+	if (node_args_load(&a, &err) < 0 || need_root(&err) < 0 ||
+	    node_store_open(&store, a.root, &err) < 0) {
+		node_args_release(&a);
 		return cli_fail(&err);
+	}
 	for (int i = optind; i < argc; i++) {
 		err = ERR_INIT;
 		if (node_umount(store, argv[i], &err) < 0)
 			code = cli_fail(&err);
 	}
 	node_store_free(store);
+	node_args_release(&a);
 	return code;
 }

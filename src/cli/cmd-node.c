@@ -28,6 +28,8 @@ static const char help[] =
 	"Options:\n"
 	"      --root DIR             where this node keeps paths and layers (" NODE_ROOT_DEFAULT
 	")\n"
+	"      --config FILE          the node's configuration (" NODE_CONFIG_DEFAULT ")\n"
+	"      --rootless             what nacre run --rootless keeps\n"
 	"      --paths                ls: the store paths of the images as well\n"
 	"      --older-than AGE       gc: forget images that were not used for AGE (30d, 12h, 0)\n"
 	"      --dry-run              gc: only say what would be deleted\n"
@@ -38,6 +40,8 @@ enum { OPT_PATHS = NODE_OPT_OTHER, OPT_OLDER_THAN, OPT_DRY_RUN, OPT_REMOVE };
 
 static const struct option long_options[] = {
 	{"root", required_argument, NULL, NODE_OPT_ROOT},
+	{"config", required_argument, NULL, NODE_OPT_CONFIG},
+	{"rootless", no_argument, NULL, NODE_OPT_ROOTLESS},
 	{"paths", no_argument, NULL, OPT_PATHS},
 	{"older-than", required_argument, NULL, OPT_OLDER_THAN},
 	{"dry-run", no_argument, NULL, OPT_DRY_RUN},
@@ -46,7 +50,7 @@ static const struct option long_options[] = {
 };
 
 struct node_request {
-	const char *root;
+	struct node_args args;
 	struct gc_options gc;
 	bool paths, remove;
 	struct node_store *store;
@@ -71,8 +75,9 @@ static int take_option(struct node_request *r, int option, const char *value)
 {
 	switch (option) {
 	case NODE_OPT_ROOT:
-		r->root = value;
-		return 0;
+	case NODE_OPT_CONFIG:
+	case NODE_OPT_ROOTLESS:
+		return node_args_take(&r->args, option, value);
 	case OPT_PATHS:
 		r->paths = true;
 		return 0;
@@ -205,7 +210,7 @@ static const struct {
 
 int cmd_node(int argc, char **argv)
 {
-	struct node_request r = {.root = NODE_ROOT_DEFAULT, .gc = {.older_than_s = -1}};
+	struct node_request r = {.gc = {.older_than_s = -1}};
 	struct err err = ERR_INIT;
 	int option, code = 0;
 
@@ -217,11 +222,12 @@ int cmd_node(int argc, char **argv)
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
 		if (strcmp(argv[optind], commands[i].name) != 0)
 			continue;
-		if (node_store_open(&r.store, r.root, &err) < 0)
-			return cli_fail(&err);
-		if (commands[i].run(&r, argc - optind - 1, argv + optind + 1, &err) < 0)
+		if (node_args_load(&r.args, &err) < 0 || node_args_enter(&r.args, &err) < 0 ||
+		    node_store_open(&r.store, r.args.root, &err) < 0 ||
+		    commands[i].run(&r, argc - optind - 1, argv + optind + 1, &err) < 0)
 			code = cli_fail(&err);
 		node_store_free(r.store);
+		node_args_release(&r.args);
 		return cli_finish(code);
 	}
 	return cli_usage("nacre node has no command '%s' (see nacre node --help)", argv[optind]);

@@ -38,20 +38,19 @@ static const struct option long_options[] = {
 static int run(const char *ref, struct node_args *a, int *ret_exit, struct err *err)
 {
 	cleanup_node_image struct node_image image = {0};
-	struct container_options container = a->container;
 	struct node_store *store;
 	int result, in_use;
 
-	if (node_args_enter(a, err) < 0)
+	if (node_args_load(a, err) < 0 || node_args_enter(a, err) < 0)
 		return err->code;
 	if (node_store_open(&store, a->root, err) < 0)
 		return err->code;
 	result = in_use = node_store_use(store, err);
-	container.in_use = &in_use;
+	a->container.in_use = &in_use;
 	if (result >= 0)
 		result = node_args_find_image(&image, store, ref, a, err);
 	if (result >= 0)
-		result = container_run(store, &image, &container, ret_exit, err);
+		result = container_run(store, &image, &a->container, ret_exit, err);
 	close_fd(&in_use);
 	node_store_free(store);
 	return result;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -13,6 +14,23 @@ void node_args_release(struct node_args *a)
 	strv_release(&a->sources);
 	free(a->keys);
 	free(a->own_root);
+	node_settings_release(&a->settings);
+}
+
+int node_args_load(struct node_args *a, struct err *err)
+{
+	if (node_settings_load(&a->settings, a->config, err) < 0)
+		return err->code;
+	/* The machine's configuration names a place of root's. */
+	if (!a->root && (a->config || (geteuid() == 0 && !a->rootless)))
+		a->root = a->settings.root;
+	if (!a->host_store)
+		a->host_store = a->settings.host_store ? a->settings.host_store : "none";
+	if (!a->has_view)
+		a->container.view = a->settings.view;
+	if (!a->root && geteuid() == 0 && !a->rootless)
+		a->root = NODE_ROOT_DEFAULT;
+	return 0;
 }
 
 int node_args_enter(struct node_args *a, struct err *err)
@@ -22,7 +40,7 @@ int node_args_enter(struct node_args *a, struct err *err)
 
 	if (geteuid() == 0 && !a->rootless)
 		return 0;
-	if (strcmp(a->root, NODE_ROOT_DEFAULT) == 0) {
+	if (!a->root) {
 		if ((!data || data[0] != '/') && (!home || home[0] != '/'))
 			return err_set(err, E_USAGE, "HOME is not set: say where with --root");
 		a->own_root = data && data[0] == '/' ? xasprintf("%s/nacre", data)
@@ -121,8 +139,6 @@ static int take_container_option(struct container_options *c, int option, const 
 	case 't':
 		c->terminal = true;
 		return 0;
-	case NODE_OPT_VIEW:
-		return set_view(c, value);
 	case NODE_OPT_RUNTIME:
 		c->runtime = value;
 		return 0;
@@ -142,6 +158,12 @@ int node_args_take(struct node_args *a, int option, const char *value)
 	case NODE_OPT_ROOT:
 		a->root = value;
 		return 0;
+	case NODE_OPT_CONFIG:
+		a->config = value;
+		return 0;
+	case NODE_OPT_VIEW:
+		a->has_view = true;
+		return set_view(&a->container, value);
 	case NODE_OPT_AUTHFILE:
 		a->transport.authfile = value;
 		return 0;
@@ -180,15 +202,19 @@ static void show_progress(void *data, uint64_t bytes)
 
 static struct node_sources *make_sources(const struct node_args *a)
 {
-	struct node_sources_options options = {
-		.host = strcmp(a->host_store, "none") == 0 ? NULL : a->host_store,
-		.caches = (const char *const *)a->sources.items,
-		.n_caches = a->sources.len,
-		.trusted = a->keys,
-		.n_trusted = a->n_keys,
-		.require_signatures = a->require_signatures,
-	};
+	struct node_sources_options options;
 
+	node_settings_sources(&a->settings, &options);
+	options.host = strcmp(a->host_store, "none") == 0 ? NULL : a->host_store;
+	if (a->sources.len) {
+		options.caches = (const char *const *)a->sources.items;
+		options.n_caches = a->sources.len;
+	}
+	if (a->n_keys) {
+		options.trusted = a->keys;
+		options.n_trusted = a->n_keys;
+	}
+	options.require_signatures |= a->require_signatures;
 	return node_sources_new(&options);
 }
 
@@ -213,7 +239,7 @@ static int pull_image(struct node_image *ret, struct node_store *store, const ch
 	struct pull_options options = {&platform, show_progress, &progress, NULL};
 	int result;
 
-	if (a->require_signatures && !a->n_keys)
+	if (a->require_signatures && !a->n_keys && !a->settings.n_trusted)
 		return err_set(err, E_USAGE, "--require-signatures needs a --trusted-key");
 	if (!a->platform)
 		platform_host(&platform);

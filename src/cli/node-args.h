@@ -7,31 +7,32 @@
 #include "net/transports.h"
 #include "node/container-options.h"
 #include "node/node-image.h"
-
-#define NODE_ROOT_DEFAULT "/var/lib/nacre"
+#include "node/node-settings.h"
 
 enum pull_policy { PULL_ALWAYS, PULL_MISSING, PULL_NEVER };
 
 struct node_args {
 	struct container_options container;
 	struct transport_options transport;
-	const char *root, *platform; /* borrowed from argv */
+	const char *config, *root, *platform; /* borrowed from argv; NULL: not said */
 	enum pull_policy pull;
-	const char *host_store;  /* borrowed; "none": not used */
+	const char *host_store;  /* borrowed; "none": not used; NULL: not said */
 	struct strv sources;     /* URLs of caches */
 	struct public_key *keys; /* owned */
 	size_t n_keys, cap_keys;
-	bool require_signatures;
+	bool require_signatures, has_view;
 	bool rootless;
 	char *own_root; /* owned; the default without privileges */
+	struct node_settings settings;
 };
-#define NODE_ARGS_INIT ((struct node_args){.root = NODE_ROOT_DEFAULT, .host_store = "/"})
+#define NODE_ARGS_INIT ((struct node_args){0})
 void node_args_release(struct node_args *a);
 
 enum {
 	NODE_OPT_PULL = CLI_OPT,
 	NODE_OPT_PLATFORM,
 	NODE_OPT_ROOT,
+	NODE_OPT_CONFIG,
 	NODE_OPT_AUTHFILE,
 	NODE_OPT_INSECURE,
 	NODE_OPT_VIEW,
@@ -61,6 +62,7 @@ enum {
 	{"pull", required_argument, NULL, NODE_OPT_PULL},               \
 	{"platform", required_argument, NULL, NODE_OPT_PLATFORM},       \
 	{"root", required_argument, NULL, NODE_OPT_ROOT},               \
+	{"config", required_argument, NULL, NODE_OPT_CONFIG},           \
 	{"authfile", required_argument, NULL, NODE_OPT_AUTHFILE},       \
 	{"insecure", no_argument, NULL, NODE_OPT_INSECURE},             \
 	{"view", required_argument, NULL, NODE_OPT_VIEW},               \
@@ -117,14 +119,17 @@ enum {
 	"      --platform OS/ARCH     which image of an index\n"                                   \
 	"      --root DIR             where this node keeps paths and layers (" NODE_ROOT_DEFAULT  \
 	")\n"                                                                                      \
+	"      --config FILE          the node's configuration (" NODE_CONFIG_DEFAULT ")\n"        \
 	"      --authfile FILE        credentials for registries\n"                                \
 	"      --insecure             plain HTTP, or unverified TLS, to the registry\n"
 
 /* Takes an option of the tables above: 0, or an exit code. */
 int node_args_take(struct node_args *a, int option, const char *value);
 
+/* Reads the configuration; what the command line says goes before it. */
+int node_args_load(struct node_args *a, struct err *err);
 /* Without privileges, or with --rootless: enters name spaces of its own; the default of --root is then
- * in the user's home. Before any thread is started. */
+ * in the user's home. After node_args_load(), before any thread is started. */
 int node_args_enter(struct node_args *a, struct err *err);
 
 /* The image that `ref` names, pulled as the policy says. */

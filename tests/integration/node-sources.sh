@@ -96,3 +96,33 @@ check_fails "of the right key alone" "not signed by a trusted key" run --require
 "$NACRE" build --from "$S" "$P" -o "oci:$T/said:shell" >/dev/null 2>"$T/build.log" || die "$(cat "$T/build.log")"
 check_eq "and those that travel with the image" hello "$(run --require-signatures --trusted-key "$K" "oci:$T/said:shell" sh -c 'echo hello' 2>&1)"
 check_fails "of the right key alone" "not signed by a trusted key" run --require-signatures --trusted-key "$O" "oci:$T/said:shell" true
+
+# ---- the configuration -----------------------------------------------------------------------------
+
+cat >"$T/node.yaml" <<YAML
+root: $T/node-configured
+host-store: none
+sources: [ "file://$T/cache" ]
+trusted-keys: [ "$K" ]
+require-signatures: true
+view: bind
+jobs: 2
+YAML
+check_match "a configuration" "view: bind.*configured" \
+    "$("$NACRE" --verbose run --config "$T/node.yaml" "oci:$T/bare:shell" sh -c 'echo configured' 2>&1 | tr '\n' ' ')"
+check_eq "its root" "$n" "$(find "$T/node-configured/paths" -mindepth 1 -maxdepth 1 | wc -l)"
+check_match "the command line goes before it" "view: erofs" \
+    "$("$NACRE" --verbose run --config "$T/node.yaml" --view auto "oci:$T/bare:shell" true 2>&1)"
+check_fails "its keys count" "not signed" "$NACRE" run --config "$T/node.yaml" --trusted-key "$O" "oci:$T/bare:shell" true
+check_match "for nacre node as well" "oci:$T/bare:shell" "$("$NACRE" node ls --config "$T/node.yaml")"
+bad_config() {
+    printf '%s\n' "$2" >"$T/bad.yaml"
+    check_fails "a configuration with $1" "bad.yaml:1.*$3" "$NACRE" run --config "$T/bad.yaml" "oci:$T/bare:shell" true
+}
+bad_config "a key that is none" "rooot: /x" "rooot"
+bad_config "a relative root" "root: x" "not absolute"
+bad_config "a view that is none" "view: fuse" "view"
+bad_config "a key that is malformed" "trusted-keys: [ x ]" "no public key"
+bad_config "no job" "jobs: 0" "jobs"
+bad_config "signatures without keys" "require-signatures: true" "needs trusted-keys"
+check_fails "a configuration that is not there" "No such file" "$NACRE" run --config "$T/no.yaml" "oci:$T/bare:shell" true
