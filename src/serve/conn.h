@@ -35,6 +35,7 @@ struct connection {
 	struct connection_set *set;                  /* borrowed */
 	int fd;                                      /* borrowed from libmicrohttpd */
 	bool local;                                  /* the peer is on this machine */
+	bool looked_at;                              /* the next two are known */
 	bool encrypted;                              /* TLS */
 	char certificate_name[CERTIFICATE_NAME_MAX]; /* of the client, proven; empty: none */
 	char peer[PEER_TEXT_MAX];                    /* its address, for the log */

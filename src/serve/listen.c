@@ -36,7 +36,7 @@ int listen_parse(struct listen_address *ret, struct slice text, struct err *err)
 {
 	struct listen_address a = {.host = ""};
 	struct slice host = text, port;
-	size_t colon = text.len;
+	size_t colon;
 	uint64_t number;
 
 	if (slice_has_prefix(text, "unix:")) {
@@ -46,6 +46,15 @@ int listen_parse(struct listen_address *ret, struct slice text, struct err *err)
 		*ret = a;
 		return 0;
 	}
+	if (slice_has_prefix(text, "http://")) {
+		a.scheme = LISTEN_HTTP;
+		slice_advance(&text, 7);
+	} else if (slice_has_prefix(text, "https://")) {
+		a.scheme = LISTEN_HTTPS;
+		slice_advance(&text, 8);
+	}
+	host = text;
+	colon = text.len;
 	while (colon && text.data[colon - 1] != ':')
 		colon--;
 	if (!colon)
@@ -109,7 +118,7 @@ static int open_unix(const char *path, char **ret_name, struct err *err)
 }
 
 /* Where a socket really is, as a URL. */
-static char *describe(int fd)
+static char *describe(int fd, bool tls)
 {
 	struct sockaddr_storage ss = {0};
 	socklen_t len = sizeof(ss);
@@ -118,8 +127,9 @@ static char *describe(int fd)
 	if (getsockname(fd, (struct sockaddr *)&ss, &len) < 0 ||
 	    getnameinfo((struct sockaddr *)&ss, len, host, sizeof(host), port, sizeof(port),
 			NI_NUMERICHOST | NI_NUMERICSERV) != 0)
-		return xstrdup("http://?");
-	return xasprintf(ss.ss_family == AF_INET6 ? "http://[%s]:%s" : "http://%s:%s", host, port);
+		return xstrdup("?");
+	return xasprintf(ss.ss_family == AF_INET6 ? "%s://[%s]:%s" : "%s://%s:%s",
+			 tls ? "https" : "http", host, port);
 }
 
 static int open_inet(const struct addrinfo *ai, struct err *err)
@@ -140,7 +150,7 @@ static int open_inet(const struct addrinfo *ai, struct err *err)
 	return take_fd(&fd);
 }
 
-int listen_open(const struct listen_address *address, char **ret_name, struct err *err)
+int listen_open(const struct listen_address *address, bool tls, char **ret_name, struct err *err)
 {
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
 	struct addrinfo *list = NULL;
@@ -172,6 +182,6 @@ int listen_open(const struct listen_address *address, char **ret_name, struct er
 		*err = first;
 		return err_wrap(err, "listen on %s:%s", address->host, address->port);
 	}
-	*ret_name = describe(fd);
+	*ret_name = describe(fd, tls);
 	return fd;
 }

@@ -12,14 +12,20 @@ struct listen_address {
 	char host[LISTEN_HOST_MAX + 1]; /* empty: all addresses */
 	char port[6];
 	char path[LISTEN_PATH_MAX + 1]; /* not empty: a unix socket */
+	enum listen_scheme {
+		LISTEN_ANY,   /* as the server is set up */
+		LISTEN_HTTP,  /* "http://" in front */
+		LISTEN_HTTPS, /* "https://" in front */
+	} scheme;
 };
 
-/* "HOST:PORT", "[IPv6]:PORT", ":PORT", "unix:PATH". E_USAGE with a text. */
+/* "HOST:PORT", "[IPv6]:PORT", ":PORT", each with "http://" or "https://" in front or not;
+ * "unix:PATH". E_USAGE with a text. */
 int listen_parse(struct listen_address *ret, struct slice text, struct err *err);
 
 /* Binds and listens; returns a descriptor (owned by the caller). A unix socket that nobody
  * listens on any more is replaced; one that is in use is E_CONFLICT. `ret_name` is where it
  * really is, for people: "http://127.0.0.1:8080" (owned). */
-int listen_open(const struct listen_address *address, char **ret_name, struct err *err);
+int listen_open(const struct listen_address *address, bool tls, char **ret_name, struct err *err);
 
 #endif

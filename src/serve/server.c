@@ -53,6 +53,20 @@ static enum MHD_Result send_response(struct request *req)
 	return r;
 }
 
+/* Once a connection: the handshake is over when its first request comes. */
+static void connection_secure(struct connection *c, struct MHD_Connection *mhd)
+{
+	const union MHD_ConnectionInfo *info;
+
+	if (c->looked_at)
+		return;
+	c->looked_at = true;
+	info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_PROTOCOL);
+	c->encrypted = info != NULL;
+	if (c->encrypted)
+		tls_peer_name(mhd, c->certificate_name, sizeof(c->certificate_name));
+}
+
 /* libmicrohttpd's signature. NOLINTNEXTLINE(readability-function-size) */
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const char *url,
 				  const char *method, const char *version, const char *data,
@@ -67,6 +81,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const c
 
 		req->begun = true;
 		req->connection = info->socket_context;
+		connection_secure(req->connection, mhd);
 		snprintf(req->method_name, sizeof(req->method_name), "%s", method);
 		connection_phase(req->connection, PHASE_WORKING);
 		if (request_begin(req, method))
@@ -130,16 +145,54 @@ static void on_log(void *cls, const char *fmt, va_list ap)
 	log_debug("http: %s", text.text);
 }
 
+/* Does this address speak TLS? */
+static int wants_tls(const struct settings *settings, const struct listen_address *a, bool *ret,
+		     struct err *err)
+{
+	*ret = settings->tls.certificate && !a->path[0] && a->scheme != LISTEN_HTTP;
+	if (a->scheme == LISTEN_HTTPS && !settings->tls.certificate)
+		return err_set(err, E_USAGE, "https:// needs tls.certificate and tls.key");
+	return 0;
+}
+
+static struct MHD_Daemon *start_daemon(struct server *server, int fd, bool tls)
+{
+	const struct limit_settings *o = &server->settings->limits;
+	struct MHD_OptionItem secure[] = {
+		{MHD_OPTION_HTTPS_CERT_CALLBACK, 0, tls_callback()},
+		{MHD_OPTION_HTTPS_PRIORITIES, 0,
+		 (void *)(uintptr_t) "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"},
+		{server->settings->tls.client_ca ? MHD_OPTION_HTTPS_MEM_TRUST : MHD_OPTION_END, 0,
+		 server->settings->tls.client_ca},
+		{MHD_OPTION_END, 0, NULL},
+	};
+	struct MHD_OptionItem plain[] = {{MHD_OPTION_END, 0, NULL}};
+
+	return MHD_start_daemon(
+		MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL |
+			MHD_USE_ITC | MHD_USE_ERROR_LOG | (tls ? MHD_USE_TLS : 0),
+		0, NULL, NULL, on_request, server, MHD_OPTION_LISTEN_SOCKET, fd,
+		MHD_OPTION_EXTERNAL_LOGGER, on_log, server, MHD_OPTION_URI_LOG_CALLBACK, on_target,
+		server, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
+		MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_CONNECTION_LIMIT,
+		o->connections_max, MHD_OPTION_CONNECTION_TIMEOUT, o->stall_timeout_s,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+		MHD_OPTION_THREAD_STACK_SIZE, (size_t)THREAD_STACK, MHD_OPTION_ARRAY,
+		tls ? secure : plain, MHD_OPTION_END);
+}
+
 static int start_listener(struct server *server, struct listener *l, const char *text,
 			  struct err *err)
 {
-	const struct limit_settings *o = &server->settings->limits;
 	struct listen_address address;
+	bool tls;
 	int r = listen_parse(&address, slice_str(text), err);
 
+	if (r == 0)
+		r = wants_tls(server->settings, &address, &tls, err);
 	if (r < 0)
 		return r;
-	l->fd = listen_open(&address, &l->name, err);
+	l->fd = listen_open(&address, tls, &l->name, err);
 	if (l->fd < 0) {
 		r = l->fd;
 		l->fd = -1;
@@ -147,16 +200,7 @@ static int start_listener(struct server *server, struct listener *l, const char 
 	}
 	if (address.path[0])
 		l->unix_path = xstrdup(address.path);
-	l->daemon = MHD_start_daemon(
-		MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL |
-			MHD_USE_ITC | MHD_USE_ERROR_LOG,
-		0, NULL, NULL, on_request, server, MHD_OPTION_LISTEN_SOCKET, l->fd,
-		MHD_OPTION_EXTERNAL_LOGGER, on_log, server, MHD_OPTION_URI_LOG_CALLBACK, on_target,
-		server, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
-		MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_CONNECTION_LIMIT,
-		o->connections_max, MHD_OPTION_CONNECTION_TIMEOUT, o->stall_timeout_s,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-		MHD_OPTION_THREAD_STACK_SIZE, (size_t)THREAD_STACK, MHD_OPTION_END);
+	l->daemon = start_daemon(server, l->fd, tls);
 	if (!l->daemon) {
 		close_fd(&l->fd);
 		return err_set(err, E_IO, "start the HTTP server on %s failed", text);
@@ -208,6 +252,7 @@ int server_reload(struct server *server, struct settings *settings, struct err *
 	if (r < 0)
 		return r;
 	connection_set_limits(&server->connections, &settings->limits);
+	tls_use(&settings->tls);
 	settings_put(server, settings);
 	return 0;
 }
@@ -239,6 +284,7 @@ int server_start(struct server **ret, struct store *store, struct settings *sett
 	server->store = store;
 	server->settings = settings_ref(settings);
 	connection_set_limits(&server->connections, &settings->limits);
+	tls_use(&settings->tls);
 	server->listeners = xcalloc(settings->n_listen + 1, sizeof(*server->listeners));
 	pthread_rwlock_init(&server->settings_lock, NULL);
 	pthread_mutex_init(&server->conditional_put, NULL);

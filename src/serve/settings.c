@@ -148,6 +148,8 @@ static int read_all(struct settings *s, struct err *err)
 	if (r == 0)
 		r = keep_settings_read(&s->rules, s->tree, err);
 	if (r == 0)
+		r = tls_settings_read(&s->tls, s->tree, err);
+	if (r == 0)
 		r = auth_settings_read(&s->auth, s->tree, err);
 	if (r == 0)
 		r = access_settings_read(&s->access, s->tree, err);
@@ -188,6 +190,7 @@ void settings_unref(struct settings *s)
 		view_settings_release(&s->views[i]);
 	free(s->views);
 	store_rules_release(&s->rules);
+	tls_settings_release(&s->tls);
 	auth_settings_release(&s->auth);
 	access_settings_release(&s->access);
 	free(s->listen);

@@ -16,6 +16,7 @@
 
 #include "config/config.h"
 #include "serve/auth.h"
+#include "serve/tls.h"
 #include "store/store.h"
 #include "store/upkeep.h"
 
@@ -63,6 +64,7 @@ struct settings {
 	struct view_settings *views; /* owned; the first is the root */
 	size_t n_views;
 	struct store_rules rules; /* keep-settings.h */
+	struct tls_settings tls;
 	struct auth_settings auth;
 	struct access_settings access;
 	/* Sections of other modules: `struct X_settings x;`, read by X_settings_read(). */

@@ -149,3 +149,77 @@ bad "a right that is none" "no right" --set 'access=[{repositories: "**", who: e
 bad "a rule about nothing" "which repositories" --set 'access=[{who: everyone, allow: pull}]'
 bad "a rule about nobody" "say who" --set 'access=[{repositories: "**", allow: pull}]'
 bad "a pattern that is none" "no pattern" --set 'access=[{repositories: "a b", who: everyone, allow: pull}]'
+
+# ---- TLS and client certificates
+certificate() { # NAME SUBJECT: signed by the authority "ca"
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$T/$1.key" -out "$T/$1.csr" -subj "$2" 2>"$T/openssl.log" &&
+        openssl x509 -req -in "$T/$1.csr" -CA "$T/ca.crt" -CAkey "$T/ca.key" -days 2 -out "$T/$1.crt" \
+            -extfile <(printf 'subjectAltName=IP:127.0.0.1,DNS:localhost') 2>>"$T/openssl.log"
+}
+authority() {
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=$2" -keyout "$T/$1.key" -out "$T/$1.crt" 2>"$T/openssl.log"
+}
+authority ca "an authority"
+authority foreign "another authority"
+certificate server /CN=localhost || die "$(cat "$T/openssl.log")"
+certificate builder /CN=builder
+certificate stranger /CN=stranger
+openssl req -x509 -key "$T/builder.key" -days 2 -subj /CN=builder -out "$T/selfmade.crt" 2>"$T/openssl.log"
+printf 'bob:%s\n' "$(bcrypt secret-bob)" >"$T/htpasswd"
+cat >"$T/tls.yaml" <<EOF
+tls: {certificate: $T/server.crt, key: $T/server.key, client-ca: $T/ca.crt}
+auth: {htpasswd: $T/htpasswd}
+access:
+- {repositories: "open/**", caches: /, who: everyone, allow: pull}
+- {repositories: "**", caches: /, who: "cert:builder", allow: [pull, push]}
+- {repositories: "**", caches: /, who: bob, allow: [pull, push]}
+EOF
+port=$(free_port)
+plain=$(free_port)
+start_server tls "$NACRE" serve --config "$T/tls.yaml" --data "$T/tls-data" --listen "127.0.0.1:$port" --listen "http://127.0.0.1:$plain"
+TLS_PID=$SERVER_PID
+S=https://127.0.0.1:$port
+secure() { curl -s --cacert "$T/ca.crt" -o "$T/body" -w '%{http_code}' "$@"; }
+check "the server is there" wait_for 20 curl -sf --cacert "$T/ca.crt" "$S/healthz"
+check_match "it says where" "^https://127.0.0.1:$port" "$(cat "$T/tls.log")"
+check_eq "anybody reads" 200 "$(secure "$S/nix-cache-info")"
+check_match "tokens are got by TLS, too" "realm=\"https://127.0.0.1:$port/token\"" "$(curl -si --cacert "$T/ca.crt" "$S/v2/")"
+check_eq "an address without TLS" 200 "$(status "http://127.0.0.1:$plain/nix-cache-info")"
+check_eq "TLS 1.1 is not spoken" "" "$(openssl s_client -connect "127.0.0.1:$port" -tls1_1 -cipher 'ALL:@SECLEVEL=0' </dev/null 2>/dev/null | grep -o 'Cipher is TLS.*')"
+check_match "TLS 1.3 is" "TLSv1.3" "$(openssl s_client -connect "127.0.0.1:$port" </dev/null 2>/dev/null)"
+push=(-X POST "$S/v2/app/blobs/uploads/")
+check_eq "a client certificate is a user" 202 "$(secure --cert "$T/builder.crt" --key "$T/builder.key" "${push[@]}")"
+check_eq "nobody without one" 401 "$(secure "${push[@]}")"
+check_eq "another name has other rights" 403 "$(secure --cert "$T/stranger.crt" --key "$T/stranger.key" "${push[@]}")"
+got=$(secure --cert "$T/selfmade.crt" --key "$T/builder.key" "${push[@]}")
+case $got in 401 | 000) ok "a certificate that nobody signed is none" ;; *) not_ok "a certificate that nobody signed is none" "$got" ;; esac
+check_eq "a password beside a certificate counts" 202 "$(secure -u bob:secret-bob --cert "$T/stranger.crt" --key "$T/stranger.key" "${push[@]}")"
+mkdir -p "$T/certs" && cp "$T/ca.crt" "$T/certs/ca.crt"
+check "skopeo pushes over TLS" skopeo --insecure-policy copy --quiet --dest-cert-dir "$T/certs" --dest-creds bob:secret-bob "oci:$T/hello:hello" "docker://127.0.0.1:$port/open/app:1"
+check "and pulls" skopeo --insecure-policy copy --quiet --src-cert-dir "$T/certs" "docker://127.0.0.1:$port/open/app:1" "dir:$T/tls-pulled"
+printf 'machine 127.0.0.1\nlogin bob\npassword secret-bob\n' >"$T/netrc"
+check "nix uploads over TLS" env NIX_SSL_CERT_FILE="$T/ca.crt" nix copy --from "$FIXTURES" --no-check-sigs --to "$S" "$P" --option netrc-file "$T/netrc"
+check "and downloads" env NIX_SSL_CERT_FILE="$T/ca.crt" nix copy --from "$S" --no-check-sigs --to "$(new_store tls)" "$P"
+head -c 50000000 /dev/urandom >"$T/50m"
+digest=sha256:$(sha256sum "$T/50m" | cut -d' ' -f1)
+check_eq "50 MB go in" 201 "$(secure -u bob:secret-bob -X POST -H 'Content-Type: application/octet-stream' --data-binary "@$T/50m" "$S/v2/open/app/blobs/uploads/?digest=$digest")"
+curl -s --cacert "$T/ca.crt" -u bob:secret-bob "$S/v2/open/app/blobs/$digest" -o "$T/50m.back"
+check_same "and out" "$T/50m" "$T/50m.back"
+subject() { openssl s_client -connect "127.0.0.1:$port" </dev/null 2>/dev/null | openssl x509 -noout -serial; }
+before=$(subject)
+certificate server /CN=localhost
+curl -s --cacert "$T/ca.crt" --limit-rate 10M "$S/v2/open/app/blobs/$digest" -u bob:secret-bob -o "$T/slow" &
+slow=$!
+kill -HUP "$TLS_PID"
+check "a renewed certificate is used" wait_for 10 sh -c "[ \"\$(openssl s_client -connect 127.0.0.1:$port </dev/null 2>/dev/null | openssl x509 -noout -serial)\" != '$before' ]"
+wait "$slow"
+check_eq "and connections that are open go on" 0 $?
+check_same "to their end" "$T/50m" "$T/slow"
+cp "$T/builder.key" "$T/server.key"
+kill -HUP "$TLS_PID"
+check "a key of another certificate is refused" wait_for 10 grep -q "not the key of the certificate" "$T/tls.log"
+check_eq "and the old one stays" 200 "$(secure "$S/nix-cache-info")"
+bad "a certificate that is none" "no chain of certificates" --set "tls={certificate: $T/hello, key: $T/ca.key}" --set "tls.certificate=$T/htpasswd"
+bad "a key that is none" "no private key" --set "tls={certificate: $T/ca.crt, key: $T/htpasswd}"
+bad "a certificate without a key" "needs a certificate and a key" --set "tls={certificate: $T/ca.crt}"
+check_fails "https without a certificate" "needs tls.certificate" "$NACRE" serve --data "$T/d3" --listen "https://127.0.0.1:0"

@@ -11,8 +11,11 @@ static void test_parse_good(void **state)
 {
 	static const struct {
 		const char *text, *host, *port, *path;
+		enum listen_scheme scheme;
 	} cases[] = {
 		{"127.0.0.1:8080", "127.0.0.1", "8080", ""},
+		{"http://127.0.0.1:8080", "127.0.0.1", "8080", "", LISTEN_HTTP},
+		{"https://[::1]:443", "::1", "443", "", LISTEN_HTTPS},
 		{"localhost:0", "localhost", "0", ""},
 		{":5000", "", "5000", ""},
 		{"[::1]:65535", "::1", "65535", ""},
@@ -29,6 +32,7 @@ static void test_parse_good(void **state)
 		assert_string_equal(a.host, cases[i].host);
 		assert_string_equal(a.port, cases[i].port);
 		assert_string_equal(a.path, cases[i].path);
+		assert_int_equal((int)a.scheme, (int)cases[i].scheme);
 	}
 }
 
@@ -36,6 +40,9 @@ static void test_parse_bad(void **state)
 {
 	static const char *const bad[] = {
 		"",
+		"http://",
+		"https://localhost",
+		"http://unix:/x",
 		"8080",
 		"localhost",
 		"localhost:",
@@ -71,12 +78,12 @@ static void test_open_inet(void **state)
 	int fd, second;
 
 	assert_ok(listen_parse(&a, slice_str("127.0.0.1:0"), &err), err);
-	fd = listen_open(&a, &name, &err);
+	fd = listen_open(&a, false, &name, &err);
 	assert_ok(fd, err);
 	assert_int_equal(strncmp(name, "http://127.0.0.1:", 17), 0);
 	/* A port in use is an error that names the address. */
 	assert_ok(listen_parse(&a, slice_str(name + 7), &err), err);
-	second = listen_open(&a, &other, &err);
+	second = listen_open(&a, false, &other, &err);
 	assert_int_equal(second, E_IO);
 	assert_non_null(strstr(err.text, name + 7));
 	assert_null(other);
@@ -92,12 +99,12 @@ static void test_open_unix(void **state)
 	int dirfd = unit_tempdir(dir), fd;
 
 	snprintf(a.path, sizeof(a.path), "%s/sock", dir);
-	fd = listen_open(&a, &name, &err);
+	fd = listen_open(&a, false, &name, &err);
 	assert_ok(fd, err);
-	assert_int_equal(listen_open(&a, &other, &err), E_CONFLICT);
+	assert_int_equal(listen_open(&a, false, &other, &err), E_CONFLICT);
 	close(fd);
 	/* Nobody listens any more: taken over. */
-	fd = listen_open(&a, &other, &err);
+	fd = listen_open(&a, false, &other, &err);
 	assert_ok(fd, err);
 	assert_string_equal(name, other);
 	close(fd);
@@ -106,7 +113,7 @@ static void test_open_unix(void **state)
 	close(openat(dirfd, "sock", O_CREAT | O_WRONLY, 0600));
 	free(other);
 	other = NULL;
-	assert_int_equal(listen_open(&a, &other, &err), E_EXISTS);
+	assert_int_equal(listen_open(&a, false, &other, &err), E_EXISTS);
 	assert_int_equal(faccessat(dirfd, "sock", F_OK, 0), 0);
 	free(name);
 	unit_tempdir_end(dirfd, dir);
