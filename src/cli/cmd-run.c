@@ -51,6 +51,7 @@ static int run(const char *ref, struct node_args *a, int *ret_exit, struct err *
 		result = node_args_find_image(&image, store, ref, a, err);
 	if (result >= 0)
 		result = container_run(store, &image, &a->container, ret_exit, err);
+	a->container.in_use = NULL;
 	close_fd(&in_use);
 	node_store_free(store);
 	return result;

@@ -82,8 +82,8 @@ int view_mount(const struct view_spec *spec, const char *target, struct view_mou
 
 /* Mounts the metadata image alone, at `erofs_dir` (an existing directory; nothing is done where a
  * metadata image is mounted already), and gives the options of the overlay that makes the view.
- * Without store paths nothing is mounted. E_UNSUPPORTED where only VIEW_BIND works: take
- * view_mount() then. */
+ * Without store paths nothing is mounted. E_UNSUPPORTED where EROFS cannot be mounted; whether the
+ * kernel has data-only layers is for view_probe() to say, once: with VIEW_BIND take view_mount(). */
 int view_prepare(const struct view_spec *spec, const char *erofs_dir, struct view_mounts *ret,
 		 struct err *err);
 
