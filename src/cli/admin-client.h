@@ -64,4 +64,7 @@ const char *admin_text(const json_t *object, const char *key);
 /* cmd-fsck.c, for cmd-admin.c. */
 cli_run_fn cmd_admin_fsck;
 
+/* cmd-admin-token.c */
+cli_run_fn cmd_admin_token;
+
 #endif

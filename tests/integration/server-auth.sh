@@ -102,6 +102,21 @@ wait_for 10 test -e "$other/token.key"
 check_eq "its key is nobody's business" 600 "$(stat -c %a "$other/token.key")"
 cp "$other/token.key" "$T/other.key"
 
+# ---- tokens to log in with
+login=$("$NACRE" admin token create --data "$T/data" --user carol 2>"$T/token.id") || die "no token"
+id=$(cat "$T/token.id")
+check_eq "a login token is a password" 200 "$(status -u "anything:$login" "$NACRE_URL/private/nix-cache-info")"
+check_eq "and gets tokens" 200 "$(status -u "anything:$login" "$NACRE_URL/token?scope=repository:team/app:push")"
+check_eq "or is one itself" 202 "$(bearer "$login" -X POST "$NACRE_URL/v2/team/app/blobs/uploads/")"
+check_eq "of its user, not of the name beside it" 403 "$(status -u "bob:$("$NACRE" admin token create --data "$T/data" --user nobody 2>"$T/x.id")" "$NACRE_URL/private/nix-cache-info")"
+check_eq "a bearer token is no password" 401 "$(status -u "carol:$good" "$NACRE_URL/nix-cache-info")"
+check_eq "another server's is none" 401 "$(status -u "carol:$("$NACRE" admin token create --data "$T/other-data" --user carol 2>"$T/x.id")" "$NACRE_URL/nix-cache-info")"
+check "it is revoked" "$NACRE" admin token revoke --data "$T/data" "$id"
+check_eq "at once" 401 "$(status -u "anything:$login" "$NACRE_URL/private/nix-cache-info")"
+check_fails "what is no id" "no id of a token" "$NACRE" admin token revoke --data "$T/data" x
+check_fails "a token of nobody" "for whom" "$NACRE" admin token create --data "$T/data"
+check_fails "a token for ever" "number of days" "$NACRE" admin token create --data "$T/data" --user a --expires 100000
+
 # ---- clients
 check_fails "skopeo without a password" "unauthorized|authentication required" skopeo_copy "docker://$NACRE_ADDR/team/app:1" "dir:$T/x"
 hello_image "$T/hello"
