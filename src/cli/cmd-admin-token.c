@@ -61,7 +61,7 @@ static int read_options(struct token_request *t, int argc, char **argv)
 	return t->data ? 0 : cli_usage("say whose tokens: --data DIR");
 }
 
-static int create(int argc, char **argv)
+static int token_make(int argc, char **argv)
 {
 	struct token_request t = {.service = "nacre", .days = DAYS_DEFAULT};
 	cleanup_buf struct buf text = {0};
@@ -92,7 +92,7 @@ static int create(int argc, char **argv)
 	return cli_finish(CLI_OK);
 }
 
-static int revoke(int argc, char **argv)
+static int token_void(int argc, char **argv)
 {
 	struct token_request t = {0};
 	uint8_t bytes[JWT_ID_LEN / 2];
@@ -111,8 +111,8 @@ static int revoke(int argc, char **argv)
 int cmd_admin_token(int argc, char **argv)
 {
 	static const struct cli_command table[] = {
-		{"create", "make a login token", create},
-		{"revoke", "void a login token", revoke},
+		{"create", "make a login token", token_make},
+		{"revoke", "void a login token", token_void},
 		{NULL, NULL, NULL},
 	};
 
