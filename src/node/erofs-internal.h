@@ -65,8 +65,13 @@ int erofs_out_flush(struct erofs_out *o, struct err *err);
 void erofs_tree_clear(struct erofs_tree *t);
 void erofs_tree_release(struct erofs_tree *t);
 /* Appends a node as the last child of `parent` (the first node is the root; 0 then). */
-int erofs_tree_add(struct erofs_tree *t, uint32_t parent, struct slice name, uint8_t type,
-		   struct slice target, uint32_t *ret, struct err *err);
+struct erofs_entry {
+	struct slice name;
+	struct slice target; /* of a symlink */
+	uint8_t type;        /* EROFS_FT_… */
+};
+int erofs_tree_add(struct erofs_tree *t, uint32_t parent, const struct erofs_entry *entry,
+		   uint32_t *ret, struct err *err);
 struct slice erofs_node_name(const struct erofs_tree *t, const struct erofs_node *n);
 
 /* Bytes of a directory's entries, "." and ".." included. */

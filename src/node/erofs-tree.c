@@ -116,8 +116,8 @@ static int tree_reserve(struct erofs_tree *t, struct err *err)
 	return 0;
 }
 
-int erofs_tree_add(struct erofs_tree *t, uint32_t parent, struct slice name, uint8_t type,
-		   struct slice target, uint32_t *ret, struct err *err)
+int erofs_tree_add(struct erofs_tree *t, uint32_t parent, const struct erofs_entry *entry,
+		   uint32_t *ret, struct err *err)
 {
 	struct erofs_node *n, *up;
 
@@ -128,12 +128,12 @@ int erofs_tree_add(struct erofs_tree *t, uint32_t parent, struct slice name, uin
 	*n = (struct erofs_node){
 		.parent = parent,
 		.text = (uint32_t)t->text.len,
-		.name_len = (uint8_t)name.len,
-		.type = type,
-		.size = target.len,
+		.name_len = (uint8_t)entry->name.len,
+		.type = entry->type,
+		.size = entry->target.len,
 	};
-	if (buf_add(&t->text, name.data, name.len) < 0 ||
-	    buf_add(&t->text, target.data, target.len) < 0)
+	if (buf_add(&t->text, entry->name.data, entry->name.len) < 0 ||
+	    buf_add(&t->text, entry->target.data, entry->target.len) < 0)
 		return err_set(err, E_LIMIT, "more than %d bytes of names in one store path",
 			       TEXT_MAX);
 	*ret = (uint32_t)t->len++;
@@ -148,7 +148,7 @@ int erofs_tree_add(struct erofs_tree *t, uint32_t parent, struct slice name, uin
 	else
 		up->first_child = *ret;
 	up->last_child = *ret;
-	up->n_directories += type == EROFS_FT_DIR;
+	up->n_directories += entry->type == EROFS_FT_DIR;
 	return 0;
 }
 
@@ -160,13 +160,13 @@ struct entries {
 	unsigned dots; /* how many of "." and ".." have passed */
 };
 
-struct entry {
+struct named_inode {
 	struct slice name;
 	uint64_t pos; /* of its inode */
 	uint8_t type;
 };
 
-static bool entries_next(struct entries *it, struct entry *ret)
+static bool entries_next(struct entries *it, struct named_inode *ret)
 {
 	const struct erofs_tree *t = it->tree;
 	const struct erofs_node *dir = &t->nodes[it->dir], *child = &t->nodes[it->child];
@@ -175,13 +175,13 @@ static bool entries_next(struct entries *it, struct entry *ret)
 	if (it->dots < 2 && (!it->child || slice_compare(dot, erofs_node_name(t, child)) < 0)) {
 		uint64_t up = it->dir == 0 ? t->parent_pos : t->nodes[dir->parent].pos;
 
-		*ret = (struct entry){dot, it->dots == 0 ? dir->pos : up, EROFS_FT_DIR};
+		*ret = (struct named_inode){dot, it->dots == 0 ? dir->pos : up, EROFS_FT_DIR};
 		it->dots++;
 		return true;
 	}
 	if (!it->child)
 		return false;
-	*ret = (struct entry){erofs_node_name(t, child), child->pos, child->type};
+	*ret = (struct named_inode){erofs_node_name(t, child), child->pos, child->type};
 	it->child = child->next;
 	return true;
 }
@@ -195,7 +195,7 @@ uint64_t erofs_directory_size(const struct erofs_tree *t, uint32_t dir)
 {
 	struct entries it = entries_of(t, dir);
 	uint64_t full = 0, used = 0;
-	struct entry e;
+	struct named_inode e;
 
 	while (entries_next(&it, &e)) {
 		size_t need = DIRENT_SIZE + e.name.len;
@@ -211,7 +211,7 @@ uint64_t erofs_directory_size(const struct erofs_tree *t, uint32_t dir)
 
 /* SPEC erofs directories: a block is an array of entries, then their names without NULs. Returns
  * how many bytes of the block are used. */
-static size_t block_encode(const struct entry *entries, size_t n, uint8_t block[EROFS_BLOCK])
+static size_t block_encode(const struct named_inode *entries, size_t n, uint8_t block[EROFS_BLOCK])
 {
 	size_t name_pos = n * DIRENT_SIZE;
 
@@ -231,7 +231,7 @@ static size_t block_encode(const struct entry *entries, size_t n, uint8_t block[
 int erofs_directory_emit(const struct erofs_tree *t, uint32_t dir, uint64_t first, uint64_t end,
 			 struct erofs_out *out, struct err *err)
 {
-	struct entry batch[EROFS_BLOCK / (DIRENT_SIZE + 1) + 1];
+	struct named_inode batch[EROFS_BLOCK / (DIRENT_SIZE + 1) + 1];
 	struct entries it = entries_of(t, dir);
 	bool more = entries_next(&it, &batch[0]);
 	uint8_t block[EROFS_BLOCK];

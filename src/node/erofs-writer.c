@@ -44,9 +44,10 @@ static int writer_event(struct node_sink *self, const struct node_event *ev, str
 static int add_top_directory(struct erofs_writer *w, uint32_t parent, struct slice name,
 			     uint32_t *ret, struct err *err)
 {
+	struct erofs_entry entry = {.name = name, .type = EROFS_FT_DIR};
 	struct erofs_node *n;
 
-	if (erofs_tree_add(&w->top, parent, name, EROFS_FT_DIR, slice_make(NULL, 0), ret, err) < 0)
+	if (erofs_tree_add(&w->top, parent, &entry, ret, err) < 0)
 		return err->code;
 	n = &w->top.nodes[*ret];
 	n->plain = true;
@@ -159,6 +160,7 @@ int erofs_writer_path(struct erofs_writer *w, const char *path, const char *data
 static int end_path(struct erofs_writer *w, struct err *err)
 {
 	struct erofs_tree *t = &w->path;
+	struct erofs_entry entry = {.name = w->name};
 	uint32_t leaf;
 	uint64_t end;
 
@@ -173,8 +175,8 @@ static int end_path(struct erofs_writer *w, struct err *err)
 	end = erofs_tree_place(t, EROFS_BLOCK > w->out.pos ? EROFS_BLOCK : w->out.pos);
 	if (erofs_tree_emit(t, &w->out, err) < 0 || erofs_out_zeros_to(&w->out, end, err) < 0)
 		return err->code;
-	if (erofs_tree_add(&w->top, w->above, w->name, t->nodes[0].type, slice_make(NULL, 0), &leaf,
-			   err) < 0)
+	entry.type = t->nodes[0].type;
+	if (erofs_tree_add(&w->top, w->above, &entry, &leaf, err) < 0)
 		return err->code;
 	w->top.nodes[leaf].pos = t->nodes[0].pos;
 	w->n_inodes += t->len;
@@ -200,13 +202,15 @@ static bool event_is_valid(const struct erofs_writer *w, const struct node_event
 static int add_node(struct erofs_writer *w, const struct node_event *ev, uint8_t type,
 		    struct err *err)
 {
-	struct slice target = type == EROFS_FT_SYMLINK ? ev->data : slice_make(NULL, 0);
+	struct erofs_entry entry = {.name = ev->name, .type = type};
 	uint32_t node;
 
-	if (!event_is_valid(w, ev) || target.len > NODE_TARGET_MAX ||
-	    (type == EROFS_FT_SYMLINK && target.len == 0))
+	if (type == EROFS_FT_SYMLINK)
+		entry.target = ev->data;
+	if (!event_is_valid(w, ev) || entry.target.len > NODE_TARGET_MAX ||
+	    (type == EROFS_FT_SYMLINK && entry.target.len == 0))
 		return err_set(err, E_INVALID, "%s: not a valid tree", w->top_path);
-	if (erofs_tree_add(&w->path, w->dir, ev->name, type, target, &node, err) < 0)
+	if (erofs_tree_add(&w->path, w->dir, &entry, &node, err) < 0)
 		return err_wrap(err, "%s", w->top_path);
 	w->root_done = true;
 	if (type == EROFS_FT_REG_FILE) {

@@ -20,13 +20,13 @@ bool node_host_has(struct nix_store *host, const char *store_dir, const struct l
 }
 
 /* Replaces whatever link is there. */
-static int put_link(const char *target, const char *link, struct err *err)
+static int put_link(const char *leads_to, const char *at, struct err *err)
 {
-	cleanup_free char *temp = xasprintf("%s.tmp-%d", link, getpid());
+	cleanup_free char *temp = xasprintf("%s.tmp-%d", at, getpid());
 
-	if ((unlink(temp) < 0 && errno != ENOENT) || symlink(target, temp) < 0 ||
-	    rename(temp, link) < 0)
-		return err_errno(err, "link %s", link);
+	if ((unlink(temp) < 0 && errno != ENOENT) || symlink(leads_to, temp) < 0 ||
+	    rename(temp, at) < 0)
+		return err_errno(err, "link %s", at);
 	return 0;
 }
 
