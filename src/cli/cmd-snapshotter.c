@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "cli/cli.h"
+#include "cli/node-args.h"
+#include "node/snapshotter.h"
+
+#define SOCKET_DEFAULT "/run/nacre/snapshotter.sock"
+
+static const char help[] =
+	"Usage: nacre snapshotter [OPTION]...\n"
+	"\n"
+	"A snapshotter for containerd (1.6 and later): store paths that are on this node, or that\n"
+	"its Nix store or a --source has, are neither downloaded nor unpacked by containerd. "
+	"Layers\n"
+	"of any other image work as under overlayfs. Needs root.\n"
+	"\n"
+	"Options:\n"
+	"      --address SOCKET       the unix socket to serve (" SOCKET_DEFAULT ")\n"
+	"      --root DIR             where this node keeps paths and layers (" NODE_ROOT_DEFAULT
+	")\n"
+	"      --source URL           ask this Nix cache or nacre server for store paths\n"
+	"      --host-store DIR|none  root of this machine's own Nix store, whose paths are\n"
+	"                             used where they are (default: /)\n"
+	"      --require-signatures   refuse layers with store paths that no trusted key signed\n"
+	"      --trusted-key KEY      such a key, as name:base64\n"
+	"      --view KIND            auto (default), erofs-file, erofs-loop, or bind: none\n"
+	"      --print-config         print what belongs into containerd's configuration, and "
+	"end\n";
+
+enum { OPT_ADDRESS = NODE_OPT_OTHER, OPT_PRINT_CONFIG };
+
+static const struct option long_options[] = {
+	{"address", required_argument, NULL, OPT_ADDRESS},
+	{"root", required_argument, NULL, NODE_OPT_ROOT},
+	{"source", required_argument, NULL, NODE_OPT_SOURCE},
+	{"host-store", required_argument, NULL, NODE_OPT_HOST_STORE},
+	{"require-signatures", no_argument, NULL, NODE_OPT_REQUIRE_SIGNATURES},
+	{"trusted-key", required_argument, NULL, NODE_OPT_TRUSTED_KEY},
+	{"view", required_argument, NULL, NODE_OPT_VIEW},
+	{"print-config", no_argument, NULL, OPT_PRINT_CONFIG},
+	{0},
+};
+
+/* Without `capabilities`, which 1.6 does not know and which nothing here needs. */
+static void print_config(const char *address, const char *root)
+{
+	printf("# containerd 1.6, 1.7 (/etc/containerd/config.toml, version 2) and 2.x (migrated\n"
+	       "# when read). Use it with: ctr --snapshotter nacre, nerdctl --snapshotter nacre.\n"
+	       "version = 2\n"
+	       "\n"
+	       "[proxy_plugins.nacre]\n"
+	       "  type = \"snapshot\"\n"
+	       "  address = \"%s\"\n"
+	       "\n"
+	       "# 1.7 and later: where Kubernetes measures the disk. Leave this out for 1.6.\n"
+	       "#  [proxy_plugins.nacre.exports]\n"
+	       "#    root = \"%s/snapshots\"\n"
+	       "\n"
+	       "# Kubernetes, containerd 1.6 and 1.7:\n"
+	       "#[plugins.\"io.containerd.grpc.v1.cri\".containerd]\n"
+	       "#  snapshotter = \"nacre\"\n"
+	       "\n"
+	       "# Kubernetes, containerd 2.x (in a file with version = 3):\n"
+	       "#[plugins.'io.containerd.cri.v1.images']\n"
+	       "#  snapshotter = 'nacre'\n"
+	       "#[[plugins.'io.containerd.transfer.v1.local'.unpack_config]]\n"
+	       "#  platform = 'linux'\n"
+	       "#  snapshotter = 'nacre'\n",
+	       address, root);
+}
+
+static int stop_signals(struct err *err)
+{
+	sigset_t set;
+	int fd;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	fd = signalfd(-1, &set, SFD_CLOEXEC);
+	return fd < 0 ? err_errno(err, "signalfd") : fd;
+}
+
+static int serve(struct snapshotter *s, const char *address, int stop_fd, struct err *err)
+{
+	const struct grpc_server_options options = {.methods = snapshot_methods, .data = s};
+	struct snapshotter_stats stats;
+	struct grpc_server *server;
+	cleanup_fd int listen_fd = grpc_listen(address, err);
+	int r;
+
+	if (listen_fd < 0 || grpc_server_new(&server, listen_fd, &options, err) < 0)
+		return err->code;
+	log_info("serving containerd's snapshots at %s", address);
+	r = grpc_server_run(server, stop_fd, err);
+	grpc_server_free(server);
+	unlink(address);
+	snapshotter_stats(s, &stats);
+	log_info("stopped: %llu store layers answered, %llu left to containerd",
+		 (unsigned long long)stats.layers_answered,
+		 (unsigned long long)stats.layers_declined);
+	return r;
+}
+
+static int run(const struct node_args *a, const char *address, struct err *err)
+{
+	const struct node_sources_options wanted = {
+		.host = strcmp(a->host_store, "none") == 0 ? NULL : a->host_store,
+		.caches = (const char *const *)a->sources.items,
+		.n_caches = a->sources.len,
+		.trusted = a->keys,
+		.n_trusted = a->n_keys,
+		.require_signatures = a->require_signatures,
+	};
+	struct snapshotter_options options = {.kind = a->container.view};
+	struct snapshotter *s;
+	cleanup_fd int stop_fd = stop_signals(err);
+	int r;
+
+	if (stop_fd < 0)
+		return stop_fd;
+	if (a->require_signatures && !a->n_keys)
+		return err_set(err, E_USAGE, "--require-signatures needs a --trusted-key");
+	if (node_store_open(&options.store, a->root, err) < 0)
+		return err->code;
+	options.sources = node_sources_new(&wanted);
+	r = snapshotter_new(&s, &options, err);
+	if (r >= 0) {
+		r = serve(s, address, stop_fd, err);
+		snapshotter_free(s);
+	}
+	node_sources_free(options.sources);
+	node_store_free(options.store);
+	return r;
+}
+
+int cmd_snapshotter(int argc, char **argv)
+{
+	struct node_args a = NODE_ARGS_INIT;
+	const char *address = SOCKET_DEFAULT;
+	struct err err = ERR_INIT;
+	bool only_config = false;
+	int option, code = 0;
+
+	while (code == 0 && (option = cli_getopt(argc, argv, "", long_options, help)) != -1) {
+		if (option == OPT_ADDRESS)
+			address = optarg;
+		else if (option == OPT_PRINT_CONFIG)
+			only_config = true;
+		else
+			code = node_args_take(&a, option, optarg);
+	}
+	if (code == 0) {
+		cli_operands(argc, argv, 0, 0, help);
+		if (only_config)
+			print_config(address, a.root);
+		else if (run(&a, address, &err) < 0)
+			code = cli_fail(&err);
+	}
+	node_args_release(&a);
+	return cli_finish(code);
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by snapshotter.c, snapshot-mounts.c and snapshot-layer.c. */
+#ifndef NACRE_NODE_SNAPSHOT_INTERNAL_H
+#define NACRE_NODE_SNAPSHOT_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "node/snapshotter.h"
+
+#define SNAPSHOT_REF "containerd.io/snapshot.ref"
+
+struct snapshotter {
+	struct snapshotter_options o;
+	char *dir;                    /* owned; ROOT/snapshots */
+	int lock_fd;                  /* owned; held as long as this process serves */
+	struct snapshot_state *state; /* owned; under `lock` */
+	/* Taken in this order. `fetching` alone is held while the network is waited for. */
+	pthread_mutex_t fetching; /* o.sources */
+	pthread_mutex_t views;    /* what is mounted in m/ */
+	pthread_mutex_t lock;
+	bool has_views;     /* one overlay can hold store paths here */
+	char *why_no_views; /* owned, or NULL */
+	bool has_index;     /* overlay has the option "index" */
+	atomic_uint_fast64_t n_answered, n_declined;
+};
+
+/* A snapshot's ancestors, nearest first. */
+struct snapshot_chain {
+	struct snapshot *items; /* owned */
+	size_t len, cap;
+};
+void snapshot_chain_release(struct snapshot_chain *c);
+#define cleanup_snapshot_chain __attribute__((cleanup(snapshot_chain_release)))
+/* The snapshot of that id (0: none) and all it stands on. Under `lock`. */
+int snapshot_chain_load(struct snapshotter *s, int64_t id, struct snapshot_chain *ret,
+			struct err *err);
+/* Its directory of files. Owned by the caller. */
+char *snapshot_fs(const struct snapshotter *s, int64_t id);
+
+/* The store paths of a chain. */
+struct chain_paths {
+	struct view_path *items; /* owned */
+	size_t len, cap;
+	struct strv strings;
+	char meta[HASH_TEXT_MAX]; /* names the set; "" when it is empty */
+};
+void chain_paths_release(struct chain_paths *p);
+#define cleanup_chain_paths __attribute__((cleanup(chain_paths_release)))
+/* E_IO when one is gone. */
+int chain_paths_collect(struct snapshotter *s, const struct snapshot_chain *chain,
+			struct chain_paths *ret, struct err *err);
+
+/* The mount of an active snapshot or view, on its ancestors. Under `views`. */
+int snapshot_mount_make(struct snapshotter *s, const struct snapshot *row,
+			const struct snapshot_chain *chain, const struct chain_paths *paths,
+			struct snapshot_mount *ret, struct err *err);
+
+/* 1: the layer that the labels ask for is there, committed. 0: it is left to containerd; `why` (of
+ * ERR_TEXT_MAX) says the reason, or "" when the labels name no store paths. */
+int snapshot_answer_layer(struct snapshotter *s, const char *parent,
+			  const struct annotations *labels, char *why, struct err *err);
+
+/* The name of the hold that keeps a store layer's content. `ret` has 64 bytes. */
+void snapshot_hold_name(char *ret, int64_t id);
+
+#endif

@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Store layers (SPEC nacre 7). What the labels say is the image author's: they are only a hint of
+ * which paths to look for. That these paths are the layer is proven: the diffID of their canonical
+ * tar is computed from the node's content, and must give, with the parent's chainID, the chainID
+ * that containerd asks for. containerd compares nothing itself for a layer that it need not fetch.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+
+#include <nacre/image.h>
+
+#include "base/fs.h"
+#include "base/mem.h"
+#include "node/layer-import.h"
+#include "node/snapshot-internal.h"
+
+enum { CHAIN_TEXT = 7 + 64 + 1 };
+
+/* One question. */
+struct question {
+	struct snapshotter *s;
+	const char *ref; /* borrowed; the chainID that is asked for */
+	struct snapshot_chain chain;
+	struct layer_record record;
+	struct hash diff_id;
+	char *why; /* borrowed; ERR_TEXT_MAX */
+};
+
+static int decline(struct question *q, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static int decline(struct question *q, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(q->why, ERR_TEXT_MAX, fmt, ap);
+	va_end(ap);
+	return 0;
+}
+
+static bool has_all_paths(const struct question *q)
+{
+	for (size_t i = 0; i < q->record.len; i++)
+		if (!node_store_has_path(q->s->o.store, &q->record.paths[i].nar_hash))
+			return false;
+	return true;
+}
+
+/* SPEC oci-image config "chainID" */
+static void make_chain(const struct question *q, const char *parent, char ret[CHAIN_TEXT])
+{
+	char diff_id[HASH_TEXT_MAX], text[HASH_TEXT_MAX];
+
+	hash_format(diff_id, &q->diff_id, HASH_HEX);
+	if (*parent) {
+		cleanup_free char *both = xasprintf("%s %s", parent, diff_id);
+		struct hash chain;
+
+		hash_bytes(&chain, HASH_SHA256, both, strlen(both));
+		hash_format(text, &chain, HASH_HEX);
+	} else {
+		memcpy(text, diff_id, sizeof(text));
+	}
+	snprintf(ret, CHAIN_TEXT, "%.*s", CHAIN_TEXT - 1, text);
+}
+
+/* 1: `q->record` holds what the labels claim; 0: nothing. */
+static int read_claims(struct question *q, const struct annotations *labels)
+{
+	struct annotations paths = {0};
+	int r;
+
+	for (size_t i = 0; i < labels->len; i++) {
+		if (strncmp(labels->items[i].key, ANNOTATION_PATH_PREFIX,
+			    strlen(ANNOTATION_PATH_PREFIX)) != 0)
+			continue;
+		array_grow(paths.items, paths.cap, paths.len + 1);
+		paths.items[paths.len++] = labels->items[i]; /* borrowed */
+	}
+	if (!paths.len)
+		return 0;
+	r = layer_record_from_annotations(&q->record, &paths);
+	free(paths.items);
+	return r < 0 ? decline(q, "its annotations are malformed") : 1;
+}
+
+/* Names the claimed paths with their content. */
+static void name_list(const struct question *q, char ret[HASH_TEXT_MAX])
+{
+	struct hasher hasher;
+	struct hash hash;
+
+	hasher_init(&hasher, HASH_SHA256);
+	hasher_update(&hasher, q->record.store_dir, strlen(q->record.store_dir) + 1);
+	for (size_t i = 0; i < q->record.len; i++) {
+		hasher_update(&hasher, q->record.paths[i].base,
+			      strlen(q->record.paths[i].base) + 1);
+		hasher_update(&hasher, q->record.paths[i].nar_hash.bytes, hash_size(HASH_SHA256));
+	}
+	hasher_final(&hasher, &hash);
+	hasher_release(&hasher);
+	hash_format_bare(ret, &hash, HASH_NIX32);
+}
+
+/* The diffID of what the node has: once computed, remembered. */
+static int find_diff_id(struct question *q, struct err *err)
+{
+	struct snapshotter *s = q->s;
+	char list[HASH_TEXT_MAX];
+	struct err local = ERR_INIT;
+	int r;
+
+	name_list(q, list);
+	pthread_mutex_lock(&s->lock);
+	r = snapshot_get_proof(s->state, list, &q->diff_id, &local);
+	pthread_mutex_unlock(&s->lock);
+	if (r != E_NOTFOUND) {
+		if (r < 0)
+			*err = local;
+		return r;
+	}
+	if (layer_record_diff_id(s->o.store, &q->record, &q->diff_id, err) < 0)
+		return err->code;
+	pthread_mutex_lock(&s->lock);
+	r = snapshot_put_proof(s->state, list, &q->diff_id, err);
+	pthread_mutex_unlock(&s->lock);
+	return r;
+}
+
+/* 1: all paths are here; 0: not, and nobody has them. */
+static int provide(struct question *q, struct err *err)
+{
+	struct sources_stats stats = {0};
+	char why[ERR_TEXT_MAX] = "";
+	int r = 0;
+
+	if (has_all_paths(q))
+		return 1;
+	if (q->s->o.sources) {
+		pthread_mutex_lock(&q->s->fetching);
+		r = node_sources_provide(q->s->o.sources, q->s->o.store, &q->record, &stats, why,
+					 err);
+		pthread_mutex_unlock(&q->s->fetching);
+	}
+	if (r < 0)
+		return r;
+	if (has_all_paths(q))
+		return 1;
+	return decline(q, "not all of its store paths could be had%s%s", *why ? ": " : "", why);
+}
+
+/* 1: the paths are the layer. */
+static int prove(struct question *q, struct err *err)
+{
+	const char *parent = q->chain.len ? q->chain.items[0].chain : "";
+	char chain[CHAIN_TEXT];
+
+	if (q->chain.len && !*parent)
+		return decline(q, "its parent has no chainID");
+	if (find_diff_id(q, err) < 0)
+		return err->code;
+	make_chain(q, parent, chain);
+	if (strcmp(chain, q->ref) != 0)
+		return decline(q, "its annotations name store paths that are not this layer");
+	return 1;
+}
+
+/* Does the directory `at` of an ordinary layer hold anything where this record's paths are, or hide
+ * it? */
+static bool touches(const char *fs, const struct layer_record *record)
+{
+	cleanup_free char *dirs = xstrdup(record->store_dir);
+	char *rest = dirs + 1, *name;
+	cleanup_fd int fd = open(fs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct stat st;
+	char opaque;
+
+	if (fd < 0)
+		return true;
+	while ((name = strsep(&rest, "/"))) {
+		int next = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+		if (next < 0)
+			return errno != ENOENT; /* a whiteout, a symlink, a file */
+		close_fd(&fd);
+		fd = next;
+		if (fgetxattr(fd, "trusted.overlay.opaque", &opaque, 1) == 1 && opaque == 'y')
+			return true;
+	}
+	for (size_t i = 0; i < record->len; i++)
+		if (fstatat(fd, record->paths[i].base, &st, AT_SYMLINK_NOFOLLOW) == 0)
+			return true;
+	return false;
+}
+
+static bool holds_other(const struct layer_record *a, const struct layer_record *b)
+{
+	size_t i = 0, j = 0;
+
+	if (strcmp(a->store_dir, b->store_dir) != 0)
+		return true;
+	while (i < a->len && j < b->len) {
+		int c = strcmp(a->paths[i].base, b->paths[j].base);
+
+		if (c == 0 && !hash_equal(&a->paths[i].nar_hash, &b->paths[j].nar_hash))
+			return true;
+		i += c <= 0;
+		j += c >= 0;
+	}
+	return false;
+}
+
+/* A view has all store paths at the bottom. That is the image only where nothing that the layer
+ * stands on is at one of its places. 1: so it is. */
+static int check_below(struct question *q, struct err *err)
+{
+	for (size_t i = 0; i < q->chain.len; i++) {
+		const struct snapshot *below = &q->chain.items[i];
+		struct layer_record record = {0};
+		bool is_other;
+
+		if (!below->is_store) {
+			cleanup_free char *fs = snapshot_fs(q->s, below->id);
+
+			if (touches(fs, &q->record))
+				return decline(q, "a layer below it holds its store paths too");
+			continue;
+		}
+		if (node_store_layer_record(q->s->o.store, &below->diff_id, &record, err) < 0)
+			return err->code;
+		is_other = holds_other(&record, &q->record);
+		layer_record_release(&record);
+		if (is_other)
+			return decline(q, "a layer below it holds one of its paths with other "
+					  "content, or has another store dir");
+	}
+	return 1;
+}
+
+static int put_row(struct question *q, struct err *err)
+{
+	struct snapshotter *s = q->s;
+	cleanup_snapshot struct snapshot row = {
+		.kind = SNAPSHOT_COMMITTED,
+		.parent_id = q->chain.len ? q->chain.items[0].id : 0,
+		.chain = xstrdup(q->ref),
+		.meta = xstrdup(""),
+		.is_store = true,
+		.diff_id = q->diff_id,
+	};
+	char diff_id[HASH_TEXT_MAX], name[64];
+	cleanup_free char *hold = NULL;
+
+	hash_format(diff_id, &q->diff_id, HASH_HEX);
+	hold = xasprintf("layer %s\n", diff_id);
+	row.name = xasprintf("nacre/%lld/%s", (long long)row.parent_id, q->ref);
+	/* The labels of the image that came first are not those of the next. */
+	annotations_set(&row.labels, SNAPSHOT_REF, q->ref);
+	if (snapshot_insert(s->state, &row, err) < 0)
+		return err->code == E_EXISTS ? 1 : err->code;
+	snapshot_hold_name(name, row.id);
+	return node_store_put_hold(s->o.store, name, slice_str(hold), err) < 0 ? err->code : 1;
+}
+
+/* Under the parent's id: it must still be there. */
+static int commit(struct question *q, struct err *err)
+{
+	struct snapshotter *s = q->s;
+	struct err local = ERR_INIT;
+	int r;
+
+	if (node_store_put_layer_record(s->o.store, &q->diff_id, &q->record, err) < 0)
+		return err->code;
+	pthread_mutex_lock(&s->lock);
+	r = snapshot_state_begin(s->state, err);
+	if (r >= 0) {
+		r = put_row(q, &local);
+		if (r == 1 && local.code == E_EXISTS)
+			local = ERR_INIT;
+		if (r < 0)
+			*err = local;
+		r = snapshot_state_end(s->state, r, err);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return r;
+}
+
+/* The chain below, and 1 when the layer stands on it already, whole. */
+static int look_up(struct question *q, const char *parent, struct err *err)
+{
+	cleanup_snapshot struct snapshot row = {0};
+	cleanup_snapshot struct snapshot there = {0};
+	struct err local = ERR_INIT;
+	int r = 0;
+
+	if (*parent) {
+		r = snapshot_get(q->s->state, parent, &row, err);
+		if (r < 0)
+			return err_wrap(err, "parent");
+		if (row.kind != SNAPSHOT_COMMITTED)
+			return err_set(err, E_INVALID, "parent %s is not committed", parent);
+		r = snapshot_chain_load(q->s, row.id, &q->chain, err);
+	}
+	if (r < 0)
+		return r;
+	r = snapshot_find_store(q->s->state, q->ref, row.id, &there, &local);
+	if (r < 0 && r != E_NOTFOUND)
+		*err = local;
+	if (r < 0)
+		return r == E_NOTFOUND ? 0 : r;
+	if (node_store_layer_record(q->s->o.store, &there.diff_id, &q->record, &local) < 0)
+		return 0;
+	if (has_all_paths(q))
+		return 1;
+	layer_record_release(&q->record);
+	return 0;
+}
+
+/* 1: signed as the policy wants it. An image that is not must not start at all. */
+static int check_signatures(struct question *q, struct err *err)
+{
+	int r;
+
+	if (!q->s->o.sources || !node_sources_require_signatures(q->s->o.sources))
+		return 1;
+	pthread_mutex_lock(&q->s->fetching);
+	r = node_sources_check(q->s->o.sources, &q->record, NULL, 0, err);
+	pthread_mutex_unlock(&q->s->fetching);
+	return r < 0 ? r : 1;
+}
+
+static int answer(struct question *q, const char *parent, const struct annotations *labels,
+		  struct err *err)
+{
+	int r;
+
+	pthread_mutex_lock(&q->s->lock);
+	r = look_up(q, parent, err);
+	pthread_mutex_unlock(&q->s->lock);
+	if (r != 0)
+		return r;
+	r = read_claims(q, labels);
+	if (r > 0 && !q->s->has_views)
+		r = decline(q, "this kernel has no views in one overlay");
+	if (r > 0)
+		r = provide(q, err);
+	if (r > 0)
+		r = prove(q, err);
+	if (r > 0)
+		r = check_below(q, err);
+	if (r > 0)
+		r = check_signatures(q, err);
+	return r > 0 ? commit(q, err) : r;
+}
+
+int snapshot_answer_layer(struct snapshotter *s, const char *parent,
+			  const struct annotations *labels, char *why, struct err *err)
+{
+	struct question q = {.s = s, .ref = annotations_get(labels, SNAPSHOT_REF), .why = why};
+	cleanup_fd int in_use = node_store_use(s->o.store, err);
+	struct err local = ERR_INIT;
+	int r;
+
+	if (in_use < 0)
+		return in_use;
+	r = answer(&q, parent, labels, &local);
+	snapshot_chain_release(&q.chain);
+	layer_record_release(&q.record);
+	/* What the node cannot do, containerd can; but not without signatures, nor a parent. */
+	if (r == E_DENIED || r == E_NOTFOUND || r == E_INVALID) {
+		*err = local;
+	} else if (r < 0) {
+		snprintf(why, ERR_TEXT_MAX, "%s", local.text);
+		r = 0;
+	}
+	return r;
+}
