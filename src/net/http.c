@@ -323,6 +323,8 @@ static int run(struct http *h, const bool *stop, struct err *err)
 	while (!*stop) {
 		int r = start_ready(h, err), running, wait;
 
+		if (r == 0 && h->options.cancel && atomic_load(h->options.cancel))
+			r = err_set(err, E_CANCELLED, "stopped");
 		if (r == 0 && curl_multi_perform(h->multi, &running) != CURLM_OK)
 			r = err_set(err, E_INTERNAL, "libcurl cannot go on");
 		if (r == 0)

@@ -29,6 +29,8 @@
 #ifndef NACRE_NET_HTTP_H
 #define NACRE_NET_HTTP_H
 
+#include <stdatomic.h>
+
 #include <nacre/buf.h>
 
 #include "base/mem.h"
@@ -46,6 +48,8 @@ struct http_options {
 	unsigned connect_timeout_ms; /* 0: 15 000 */
 	unsigned
 		stall_timeout_s; /* less than 1 byte/s for so long; 0: 60, or 300 while an uploaded body is worked on */
+	unsigned min_speed;    /* bytes a second, instead of that 1; 0: 1 */
+	_Atomic bool *cancel;  /* E_CANCELLED within a second once it is true; borrowed; may be NULL */
 };
 
 int http_new(struct http **ret, const struct http_options *options, struct err *err);

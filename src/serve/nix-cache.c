@@ -2,6 +2,7 @@
 /* The binary cache as it is read (SPEC nix-cache 1.1-1.3), and what it says of failures. */
 #include "serve/nix.h"
 #include "serve/oci-error.h"
+#include "serve/upstream-serve.h"
 
 enum { DOCUMENT_DECODED_MAX = 64 << 20 }; /* bytes of a document decoded for a client */
 
@@ -14,6 +15,8 @@ struct status_row {
 /* A name that breaks the grammar names nothing. */
 static const struct status_row get_rows[] = {
 	{E_NOTFOUND, 404}, {E_INVALID, 404}, {E_UNSUPPORTED, 404}, {E_LIMIT, 404}, {E_DENIED, 403},
+	/* Of an upstream. */
+	{E_NET, 502},      {E_MISMATCH, 502}, {E_TRUNCATED, 502},
 };
 
 static const struct status_row put_rows[] = {
@@ -82,10 +85,14 @@ static void narinfo_end(struct request *req)
 	cleanup_buf struct buf text = BUF_INIT(NARINFO_MAX);
 	char name[NIX_NAME_MAX + 1];
 	struct err err = ERR_INIT;
+	int r;
 
 	if (!nix_name(req, name))
 		return;
-	if (store_narinfo(request_cache(req), name, &text, &err) < 0)
+	r = store_narinfo(request_cache(req), name, &text, &err);
+	if (r == E_NOTFOUND)
+		r = upstream_get_narinfo(req, name, &text, &err);
+	if (r < 0)
 		nix_fail_get(req, &err);
 	else
 		respond_buf(req, 200, "text/x-nix-narinfo", &text);
@@ -103,14 +110,15 @@ static void nar_end(struct request *req)
 	if (!nix_name(req, name))
 		return;
 	if (req->method == HTTP_HEAD) {
-		if (store_nar_stat(request_cache(req), name, &size, &err) < 0)
-			nix_fail_get(req, &err);
-		else
+		if (store_nar_stat(request_cache(req), name, &size, &err) == 0)
 			respond_content_head(req, size, &reply);
+		else if (!upstream_answer_nar(req, name, &err))
+			nix_fail_get(req, &err);
 		return;
 	}
 	if (store_nar_open(request_cache(req), name, &content, &err) < 0) {
-		nix_fail_get(req, &err);
+		if (!upstream_answer_nar(req, name, &err))
+			nix_fail_get(req, &err);
 		return;
 	}
 	/* By its own digest alone: the bytes of a name may change with the encoder. */

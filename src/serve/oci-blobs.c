@@ -2,6 +2,7 @@
 /* Blobs (SPEC dist-1.1 end-2, end-10). */
 #include "serve/content.h"
 #include "serve/oci.h"
+#include "serve/upstream-serve.h"
 
 /* A blob is named by what it contains: whoever has it need not ask again. */
 #define BLOB_CACHE_CONTROL "max-age=31536000, immutable"
@@ -22,17 +23,19 @@ static void blob_get_end(struct request *req)
 	if (req->method == HTTP_HEAD) {
 		uint64_t size;
 
-		if (store_blob_stat(request_view(req), repository, &digest, &size, &err) < 0) {
+		if (store_blob_stat(request_view(req), repository, &digest, &size, &err) < 0 &&
+		    upstream_blob_stat(req, repository, &digest, &size, &err) < 0) {
 			oci_fail(req, OCI_BLOB, &err);
 			return;
 		}
 		respond_content_head(req, size, &reply);
 	} else {
-		if (store_blob_open(request_view(req), repository, &digest, &content, &err) < 0) {
+		if (store_blob_open(request_view(req), repository, &digest, &content, &err) == 0) {
+			respond_content(req, content, &reply);
+		} else if (!upstream_answer_blob(req, repository, &digest, &reply, &err)) {
 			oci_fail(req, OCI_BLOB, &err);
 			return;
 		}
-		respond_content(req, content, &reply);
 	}
 	respond_header(req, "Docker-Content-Digest", "%s", text);
 	if (req->status < 300)

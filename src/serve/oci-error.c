@@ -35,6 +35,7 @@ static const struct {
 	{E_UNSUPPORTED, ANY, 400, "UNSUPPORTED"},
 	{E_DENIED, ANY, 403, "DENIED"},
 	{E_USAGE, ANY, 400, "UNSUPPORTED"},
+	{E_NET, ANY, 502, "UNKNOWN"}, /* an upstream */
 };
 
 /* For answers that no failure of a lower floor stands behind. */

@@ -6,6 +6,7 @@
 #include <nacre/encode.h>
 
 #include "serve/oci.h"
+#include "serve/upstream-serve.h"
 #include "serve/policy.h"
 
 enum {
@@ -238,6 +239,7 @@ static void referrers_end(struct request *req)
 		return;
 	}
 	q.artifact_type = has_type && type[0] ? type : NULL;
+	upstream_refresh_referrers(req, repository, &q.subject);
 	if (referrers_page(req, repository, &q, &body, &after, &err) < 0) {
 		oci_fail(req, OCI_MANIFEST, &err);
 		return;

@@ -4,6 +4,7 @@
 
 #include "serve/content.h"
 #include "serve/oci.h"
+#include "serve/upstream-serve.h"
 
 enum { TAGS_PER_PUT_MAX = 64 };
 
@@ -40,6 +41,31 @@ static void not_there(struct request *req, const char *repository, const struct 
 		oci_fail(req, OCI_MANIFEST, err);
 }
 
+/* Both look at the upstreams, if there are any. */
+static int find_manifest(struct request *req, const char *repository, const char *reference,
+			 struct manifest_stat *ret, struct err *err)
+{
+	int r;
+
+	upstream_refresh_tag(req, repository, reference);
+	r = store_manifest_stat(request_view(req), repository, reference, ret, err);
+	if (r == E_NOTFOUND && upstream_get_manifest(req, repository, reference, err))
+		r = store_manifest_stat(request_view(req), repository, reference, ret, err);
+	return r < 0 ? err->code : 0;
+}
+
+static int get_manifest(struct request *req, const char *repository, const char *reference,
+			struct manifest_bytes *ret, struct err *err)
+{
+	int r;
+
+	upstream_refresh_tag(req, repository, reference);
+	r = store_manifest_get(request_view(req), repository, reference, ret, err);
+	if (r == E_NOTFOUND && upstream_get_manifest(req, repository, reference, err))
+		r = store_manifest_get(request_view(req), repository, reference, ret, err);
+	return r < 0 ? err->code : 0;
+}
+
 /* The answer is the type that was stored, whatever the client says that it accepts: there is no
  * other, and clients that say nothing mean all. */
 static void manifest_head(struct request *req, const char *repository, const char *reference)
@@ -49,7 +75,7 @@ static void manifest_head(struct request *req, const char *repository, const cha
 	char text[DIGEST_TEXT_MAX];
 	struct err err = ERR_INIT;
 
-	if (store_manifest_stat(request_view(req), repository, reference, &stat, &err) < 0) {
+	if (find_manifest(req, repository, reference, &stat, &err) < 0) {
 		not_there(req, repository, &err);
 		return;
 	}
@@ -73,7 +99,7 @@ static void manifest_get_end(struct request *req)
 		manifest_head(req, repository, reference);
 		return;
 	}
-	if (store_manifest_get(request_view(req), repository, reference, &m, &err) < 0) {
+	if (get_manifest(req, repository, reference, &m, &err) < 0) {
 		not_there(req, repository, &err);
 		return;
 	}

@@ -64,6 +64,7 @@ struct request {
 	struct slice query;            /* borrowed from target; without '?' */
 	struct route route;            /* borrowed from path; names are those within the view */
 	const struct handler *handler; /* NULL: none is responsible */
+	const char *oci_namespace; /* borrowed from settings: whose repository is meant; or NULL */
 	int64_t content_length;        /* bytes, or BODY_UNKNOWN for a chunked body */
 	uint64_t body_bytes;           /* received so far */
 	int64_t started_us;

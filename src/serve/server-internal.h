@@ -28,6 +28,7 @@ struct server {
 	struct listener *listeners; /* owned */
 	size_t n_listeners;
 	_Atomic bool draining;
+	struct upstreams *upstreams; /* owned */
 	pthread_mutex_t conditional_put; /* around condition and PUT of a manifest */
 };
 

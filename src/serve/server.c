@@ -4,6 +4,7 @@
 
 #include "serve/listen.h"
 #include "serve/server-internal.h"
+#include "serve/upstream.h"
 
 enum {
 	/* One connection's memory in libmicrohttpd: the head of a request has to fit, and a body is
@@ -42,6 +43,8 @@ static enum MHD_Result send_response(struct request *req)
 
 	if (endpoint_is_oci(req->route.endpoint))
 		respond_header(req, "Docker-Distribution-Api-Version", "registry/2.0");
+	if (req->oci_namespace)
+		respond_header(req, "OCI-Namespace", "%s", req->oci_namespace);
 	if (req->close || atomic_load(&req->server->draining))
 		respond_header(req, "Connection", "close");
 	connection_phase(req->connection, PHASE_SENDING);
@@ -254,6 +257,7 @@ int server_reload(struct server *server, struct settings *settings, struct err *
 	connection_set_limits(&server->connections, &settings->limits);
 	tls_use(&settings->tls);
 	settings_put(server, settings);
+	upstreams_forget(server->upstreams);
 	return 0;
 }
 
@@ -288,6 +292,7 @@ int server_start(struct server **ret, struct store *store, struct settings *sett
 	server->listeners = xcalloc(settings->n_listen + 1, sizeof(*server->listeners));
 	pthread_rwlock_init(&server->settings_lock, NULL);
 	pthread_mutex_init(&server->conditional_put, NULL);
+	server->upstreams = upstreams_new();
 	raise_descriptor_limit();
 	r = start(server, settings, err);
 	if (r < 0) {
@@ -340,9 +345,12 @@ void server_stop(struct server *server, unsigned drain_ms)
 		close_fd(&l->fd);
 	}
 	drain(server, drain_ms);
+	/* A request that waits for an upstream must end. */
+	upstreams_cancel(server->upstreams);
 	for (size_t i = 0; i < server->n_listeners; i++)
 		stop_listener(&server->listeners[i]);
 	connection_set_stop(&server->connections);
+	upstreams_stop(server->upstreams);
 	pthread_mutex_destroy(&server->conditional_put);
 	pthread_rwlock_destroy(&server->settings_lock);
 	auth_free(server->auth);

@@ -15,6 +15,7 @@
 #include <nacre/pathinfo.h>
 
 #include "config/config.h"
+#include "serve/upstream-settings.h"
 #include "serve/auth.h"
 #include "serve/tls.h"
 #include "store/store.h"
@@ -33,6 +34,7 @@ struct view_settings {
 	bool sign_images, require_signatures;
 	enum store_sparse sparse;
 	int priority;
+	struct upstream_list upstreams;
 	struct store_view *view; /* borrowed; the server opens it */
 };
 

@@ -176,7 +176,9 @@ int view_settings_read(struct view_settings *ret, const char *name, struct confi
 		r = sparse_read(ret, section, err);
 	if (r == 0)
 		r = trusted_read(ret, section, err);
-	return r == 0 ? signing_read(ret, section, err) : r;
+	if (r == 0)
+		r = signing_read(ret, section, err);
+	return r == 0 ? upstream_settings_read(&ret->upstreams, section, err) : r;
 }
 
 void view_settings_release(struct view_settings *v)
@@ -184,6 +186,7 @@ void view_settings_release(struct view_settings *v)
 	for (size_t i = 0; i < v->n_signing; i++)
 		secret_key_release(&v->signing[i]);
 	free(v->signing);
+	upstream_settings_release(&v->upstreams);
 	free(v->trusted);
 	free(v->prefix);
 }

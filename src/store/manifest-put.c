@@ -105,7 +105,8 @@ static int blob_resolve(struct conn *c, const struct put *p, const struct descri
 		return err_set(err, E_INVALID,
 			       "the manifest gives blob %s a size of %llu, it has %llu", digest,
 			       (unsigned long long)d->size, (unsigned long long)blob.size);
-	if (r == 0 && !may_be_missing(d) && view_policy(p->view)->sparse != STORE_SPARSE_ALL)
+	if (r == 0 && !may_be_missing(d) && !p->what->sparse &&
+	    view_policy(p->view)->sparse != STORE_SPARSE_ALL)
 		return err_set(err, E_NOTFOUND,
 			       "the manifest names blob %s, which %s does not have", digest,
 			       p->record.parts.repository);
@@ -139,7 +140,7 @@ static int blobs_resolve(struct conn *c, struct put *p, struct err *err)
 		r = blob_resolve(c, p, &p->m.config, &p->record.parts.config_blob, err);
 	for (size_t i = 0; i < p->m.layers.len && r >= 0; i++)
 		r = blob_resolve(c, p, &p->m.layers.items[i], &p->layer_blobs[i], err);
-	if (view_policy(p->view)->sparse == STORE_SPARSE_NEVER)
+	if (view_policy(p->view)->sparse == STORE_SPARSE_NEVER && !p->what->sparse)
 		for (size_t i = 0; i < p->m.manifests.len && r >= 0; i++)
 			r = member_resolve(c, p, &p->m.manifests.items[i], err);
 	return r;

@@ -244,6 +244,7 @@ struct manifest_put {
 	const char *media_type; /* without parameters; NULL: the document says it */
 	struct slice bytes;
 	const struct strv *tags; /* further tags, or NULL */
+	bool sparse; /* what it names may come later or never, whatever the view wants */
 };
 
 /* What came of it. */

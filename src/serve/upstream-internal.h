@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the upstreams share. */
+#ifndef NACRE_SERVE_UPSTREAM_INTERNAL_H
+#define NACRE_SERVE_UPSTREAM_INTERNAL_H
+
+#include <pthread.h>
+
+#include "serve/upstream-client.h"
+#include "serve/upstream.h"
+
+enum {
+	KNOWN_SLOTS = 8192,    /* one answer each; a newer one takes the place of an older */
+	WAITING_MAX = 1 << 16, /* paths */
+};
+
+/* What an upstream answered. */
+struct known {
+	char *key;   /* owned; "<kind>/<view>/<name>"; NULL: empty */
+	char *where; /* owned; the upstream; NULL: none has it */
+	char *text;  /* owned; the answer */
+	uint64_t until_ms;
+};
+
+/* A path whose NAR is stored and whose references are not all bound. */
+struct waiting {
+	struct waiting *next;
+	struct store_view *view;
+	char *hash_part, *text; /* owned */
+};
+
+/* A path whose closure is to be fetched when there is time. */
+struct completion {
+	struct completion *next;
+	struct settings *settings; /* a reference */
+	const struct view_settings *view;
+	char *hash_part; /* owned */
+};
+
+struct upstreams {
+	struct flights flights;
+	pthread_mutex_t known_lock;
+	struct known known[KNOWN_SLOTS];
+	pthread_mutex_t bind_lock;
+	struct waiting *waiting; /* under bind_lock */
+	size_t n_waiting;
+	struct completion *completions; /* under bind_lock */
+	bool completing;                /* a thread is at it */
+	struct incomplete *incomplete;  /* under bind_lock */
+};
+
+/* 1: *ret_where and *ret_text (owned by the caller, may be NULL) say what is known; *ret_where NULL:
+ * that there is nothing. 0: nothing is known. `stale`: what is too old will do. */
+int known_find(struct upstreams *u, const char *key, bool stale, char **ret_where, char **ret_text);
+/* A NULL answer: none has it. */
+void known_set(struct upstreams *u, const char *key, const char *where, const char *text,
+	       uint64_t ttl_ms);
+
+/* upstream-registry.c: images that wait for their blobs. */
+struct incomplete;
+void incompletes_free(struct incomplete *list);
+
+/* Logs the failure of a fetch. Whatever is wrong with what came is E_NET for who wanted it. */
+int upstream_blame(const struct upstream_settings *up, int result, struct err *err);
+
+#endif
