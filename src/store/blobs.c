@@ -18,15 +18,20 @@ int store_blob_stat(struct store_view *v, const char *repository, const struct h
 {
 	struct conn *c = reader(v, err);
 	struct blob_row blob;
+	uint64_t epoch;
 	int r;
 
 	if (!c)
 		return err->code;
-	r = blob_find_in(c, v, repository, digest, &blob, err);
-	reader_done(v, c);
 	/* Who hears that it is here may not send it. */
-	if (r > 0 && !use_note(v->store, (struct use_key){USE_LINK, blob.repository, blob.id}))
-		r = 0;
+	do {
+		epoch = use_epoch(v->store);
+		r = blob_find_in(c, v, repository, digest, &blob, err);
+		if (r > 0)
+			r = use_note(v->store,
+				     (struct use_key){USE_LINK, blob.repository, blob.id});
+	} while (r > 0 && use_epoch(v->store) != epoch);
+	reader_done(v, c);
 	if (r > 0)
 		*ret_size = blob.size;
 	return r < 0 ? r : r == 0 ? blob_unknown(err, repository, digest) : 0;

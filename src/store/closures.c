@@ -5,6 +5,7 @@
 
 #include "store/bindings.h"
 #include "store/closures.h"
+#include "store/uses.h"
 
 enum { PATHS_MAX = 1 << 20 };
 
@@ -43,6 +44,8 @@ static int binding_root(struct conn *c, const struct store_view *v, const char *
 	if (r > 0) {
 		*ret = query_int(&q, 0);
 		*ret_generation = query_int(&q, 1);
+		/* Whoever wants an image of it uses it, and all that it refers to with it. */
+		r = use_note(v->store, (struct use_key){USE_PATH, *ret, 0});
 	}
 	query_end(&q);
 	return r != 0 ? r : err_set(err, E_NOTFOUND, "there is no store path %.64s", hash_part);

@@ -6,7 +6,6 @@
 #include "store/collect.h"
 #include "store/garbage.h"
 #include "store/repositories.h"
-#include "store/uses.h"
 
 enum {
 	LEAST_USED_STEP = 64,   /* paths that go in one transaction */
@@ -141,7 +140,7 @@ int collect_path(struct collector *k, struct conn *c, struct candidate *cand, st
 	until = p.used + rule->keep_used_for_s + USE_GRAIN_S;
 	if (until > k->now)
 		return collector_wait(k, until);
-	if (!use_take(k->store, (struct use_key){USE_PATH, p.id, 0}))
+	if (!collector_take(k, (struct use_key){USE_PATH, p.id, 0}))
 		return collector_wait(k, k->now + USE_GRAIN_S);
 	return path_delete(k, c, &p,
 			   xasprintf("used %lld days ago", (long long)(k->now - p.used) / DAY_S),
@@ -211,7 +210,7 @@ static int least_used_take(struct conn *c, struct least_used *l, uint64_t *bytes
 	if (r < 0)
 		return r;
 	if (r > 0 || patterns_fit(&l->rule->keep_paths, p.base) ||
-	    !use_take(k->store, (struct use_key){USE_PATH, p.id, 0}))
+	    !collector_take(k, (struct use_key){USE_PATH, p.id, 0}))
 		return VERDICT_WAIT;
 	*bytes -= *bytes < (uint64_t)p.bytes ? *bytes : (uint64_t)p.bytes;
 	return path_delete(k, c, &p,

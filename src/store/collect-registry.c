@@ -10,7 +10,6 @@
 #include "store/garbage.h"
 #include "store/repositories.h"
 #include "store/uploads.h"
-#include "store/uses.h"
 
 enum { TAGS_STEP = 1000, DAY_S = 24 * 3600 };
 
@@ -280,7 +279,7 @@ static int collect_version(struct collector *k, struct conn *c, const struct can
 		return r < 0 ? r : (int)collector_wait(k, k->now + DAY_S);
 	/* Somebody may be at it: to be seen when its use was written down. */
 	if (rule->keep_used_for_s &&
-	    !use_take(k->store, (struct use_key){USE_MANIFEST, t->manifest, 0}))
+	    !collector_take(k, (struct use_key){USE_MANIFEST, t->manifest, 0}))
 		return collector_wait(k, k->now + USE_GRAIN_S);
 	return tag_delete(k, c, cand, t, tag_reason(k, rule, t), err);
 }
@@ -386,7 +385,7 @@ static int manifest_look(struct collector *k, struct conn *c, const struct candi
 		return collector_wait(k, DUE_NEVER);
 	if (until > k->now)
 		return collector_wait(k, until);
-	if (!use_take(k->store, (struct use_key){USE_MANIFEST, cand->a, 0}))
+	if (!collector_take(k, (struct use_key){USE_MANIFEST, cand->a, 0}))
 		return collector_wait(k, k->now + USE_GRAIN_S);
 	return manifest_delete(k, c, cand->a, m, err);
 }
@@ -487,7 +486,7 @@ int collect_link(struct collector *k, struct conn *c, struct candidate *cand, st
 		return collector_wait(k, cand->since + k->rules->upload_grace_s);
 	/* An upload that takes days needs what it began with. */
 	if (sessions_active(k->store, link.view, link.name) ||
-	    !use_take(k->store, (struct use_key){USE_LINK, cand->a, cand->b}))
+	    !collector_take(k, (struct use_key){USE_LINK, cand->a, cand->b}))
 		return collector_wait(k, k->now + USE_GRAIN_S);
 	return link_delete(k, c, cand, &link, err);
 }
@@ -573,8 +572,8 @@ int collect_blob(struct collector *k, struct conn *c, struct candidate *cand, st
 	query_end(&q);
 	if (r <= 0)
 		return r < 0 ? r : VERDICT_USED;
-	/* An id is never given twice: whoever reads a blob holds its id for as long as that takes. So
-	 * the highest one stays until there is a higher one. */
+	/* An id is never given twice: whoever reads a blob holds its id for as long as that
+	 * takes. So the highest one stays until there is a higher one. */
 	if (last)
 		return collector_wait(k, k->now + USE_GRAIN_S);
 	r = blob_remove(c, cand->a, err);

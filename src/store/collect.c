@@ -3,7 +3,6 @@
 
 #include "store/collect.h"
 #include "store/garbage.h"
-#include "store/uses.h"
 
 enum {
 	BATCH_LOOKS = 128,  /* in one transaction, */
@@ -81,6 +80,11 @@ static int candidate_wait(struct conn *c, const struct candidate *cand, int64_t 
 	query_bind_int(&q, 3, cand->b);
 	query_bind_int(&q, 4, due);
 	return query_run(&q, err);
+}
+
+bool collector_take(struct collector *k, struct use_key key)
+{
+	return k->dry ? !use_is_noted(k->store, key) : use_take(k->store, key);
 }
 
 enum verdict collector_wait(struct collector *k, int64_t due)
@@ -348,7 +352,6 @@ static int run_dry(struct run *run, struct store_gc_result *ret, struct err *err
 	struct err why = ERR_INIT;
 	int r = db_write(run->k->store->db, dry_job, run, &why);
 
-	uses_settle(run->k->store);
 	if (r != E_CANCELLED) {
 		*err = why;
 		return r;
@@ -395,7 +398,8 @@ static int clock_job(struct conn *c, void *arg, struct err *err)
 int store_gc(struct store *s, const struct store_gc_options *o, struct store_gc_result *ret,
 	     struct err *err)
 {
-	struct collector k = {.store = s, .rules = store_rules(s), .now = now_seconds()};
+	struct collector k = {
+		.store = s, .rules = store_rules(s), .dry = o->dry_run, .now = now_seconds()};
 	struct run run = {&k, o, 0, false};
 	struct store_gc_result sum = {0};
 	uint64_t began_ms = monotonic_ms();

@@ -18,6 +18,7 @@
 #define NACRE_STORE_COLLECT_H
 
 #include "store/rules.h"
+#include "store/uses.h"
 
 enum candidate_kind {
 	CANDIDATE_REPOSITORY = 1, /* a; b: go on with tags pushed before; 0: from the last */
@@ -56,6 +57,7 @@ struct gone {
 struct collector {
 	struct store *store;
 	const struct store_rules *rules;
+	bool dry; /* everything is taken back */
 	int64_t now;
 	int64_t due;       /* of VERDICT_WAIT */
 	struct gone *gone; /* owned */
@@ -66,6 +68,8 @@ struct collector {
 /* Notes what went; `name` and `reason` are taken over. */
 void collector_note(struct collector *k, const char *kind, char *name, char *reason,
 		    uint64_t bytes);
+/* May it go? Once true, readers are told that it is gone, unless all is taken back. */
+bool collector_take(struct collector *k, struct use_key key);
 enum verdict collector_wait(struct collector *k, int64_t due);
 
 /* Each inside a transaction; enum verdict, or < 0. */

@@ -111,11 +111,15 @@ int store_nar_stat(struct store_view *v, const char *name, uint64_t *ret_size, s
 {
 	struct conn *c = reader(v, err);
 	struct name_row row;
+	uint64_t epoch;
 	int r;
 
 	if (!c)
 		return err->code;
-	r = name_find(c, v, name, &row, err);
+	do {
+		epoch = use_epoch(v->store);
+		r = name_find(c, v, name, &row, err);
+	} while (r >= 0 && use_epoch(v->store) != epoch);
 	reader_done(v, c);
 	if (r < 0)
 		return r;

@@ -92,8 +92,7 @@ static int hash_part_check(const char *hash_part, struct err *err)
 	return 0;
 }
 
-/* A path whose NAR is damaged is not there: clients look elsewhere, or send it again. Who asks
- * uses it. 1 or 0. */
+/* A path whose NAR is damaged is not there: clients look elsewhere, or send it again. */
 static int is_there(struct conn *c, struct store_view *v, int64_t binding, int64_t nar,
 		    struct err *err)
 {
@@ -104,48 +103,64 @@ static int is_there(struct conn *c, struct store_view *v, int64_t binding, int64
 	return use_note(v->store, (struct use_key){USE_PATH, binding, 0});
 }
 
-int store_narinfo_exists(struct store_view *v, const char *hash_part, struct err *err)
+/* One look at a path; `ret` NULL: whether it is there. 1 or 0. */
+static int narinfo_look(struct conn *c, struct store_view *v, const char *hash_part,
+			struct buf *ret, struct err *err)
 {
-	struct conn *c = reader(v, err);
 	struct query q;
 	int r;
 
-	if (!c)
-		return err->code;
-	query_init(&q, c, "SELECT id, nar FROM binding WHERE view = ?1 AND hash_part = ?2");
+	if (ret)
+		query_init(&q, c,
+			   "SELECT id, nar, narinfo FROM binding WHERE view = ?1"
+			   " AND hash_part = ?2");
+	else
+		query_init(&q, c, "SELECT id, nar FROM binding WHERE view = ?1 AND hash_part = ?2");
 	query_bind_int(&q, 1, v->id);
 	query_bind_str(&q, 2, hash_part);
 	r = query_step(&q, err);
 	if (r > 0)
 		r = is_there(c, v, query_int(&q, 0), query_int(&q, 1), err);
-	query_end(&q);
-	reader_done(v, c);
-	return r;
-}
-
-int store_narinfo(struct store_view *v, const char *hash_part, struct buf *ret, struct err *err)
-{
-	struct conn *c = reader(v, err);
-	struct query q;
-	int r;
-
-	if (!c)
-		return err->code;
-	query_init(&q, c,
-		   "SELECT narinfo, id, nar FROM binding WHERE view = ?1 AND hash_part = ?2");
-	query_bind_int(&q, 1, v->id);
-	query_bind_str(&q, 2, hash_part);
-	r = query_step(&q, err);
-	if (r > 0)
-		r = is_there(c, v, query_int(&q, 1), query_int(&q, 2), err);
-	if (r > 0) {
-		struct slice text = query_bytes(&q, 0);
+	if (r > 0 && ret) {
+		struct slice text = query_bytes(&q, 2);
 
 		if (buf_add(ret, text.data, text.len) < 0)
 			r = err_set(err, E_LIMIT, "no room for the narinfo");
 	}
 	query_end(&q);
+	return r;
+}
+
+/* Who hears that it is here counts on it. */
+static int narinfo_get(struct store_view *v, const char *hash_part, struct buf *ret,
+		       struct err *err)
+{
+	struct conn *c = reader(v, err);
+	size_t len = ret ? ret->len : 0;
+	uint64_t epoch;
+	int r;
+
+	if (!c)
+		return err->code;
+	do {
+		epoch = use_epoch(v->store);
+		if (ret)
+			ret->len = len;
+		r = narinfo_look(c, v, hash_part, ret, err);
+	} while (r > 0 && use_epoch(v->store) != epoch);
 	reader_done(v, c);
+	return r;
+}
+
+int store_narinfo_exists(struct store_view *v, const char *hash_part, struct err *err)
+{
+	return narinfo_get(v, hash_part, NULL, err);
+}
+
+int store_narinfo(struct store_view *v, const char *hash_part, struct buf *ret, struct err *err)
+{
+	int r = narinfo_get(v, hash_part, ret, err);
+
 	if (r == 0)
 		return err_set(err, E_NOTFOUND, "there is no store path %.64s", hash_part);
 	return r < 0 ? r : 0;

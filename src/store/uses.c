@@ -25,6 +25,7 @@ struct shard {
 
 struct uses {
 	struct shard shards[SHARDS];
+	_Atomic uint64_t epoch;          /* counts the times that something taken went */
 	struct use_key taken[TAKEN_MAX]; /* by the one that collects */
 	size_t n_taken;
 };
@@ -126,6 +127,20 @@ bool use_note(struct store *s, struct use_key key)
 	return !taken;
 }
 
+uint64_t use_epoch(struct store *s)
+{
+	return atomic_load(&s->uses->epoch);
+}
+
+bool use_is_noted(struct store *s, struct use_key key)
+{
+	struct shard *shard = shard_lock(s, key);
+	bool noted = shard->n_slots && slot_of(shard, key)->noted;
+
+	pthread_mutex_unlock(&shard->lock);
+	return noted;
+}
+
 bool use_take(struct store *s, struct use_key key)
 {
 	struct uses *u = s->uses;
@@ -145,6 +160,8 @@ void uses_settle(struct store *s)
 {
 	struct uses *u = s->uses;
 
+	if (u->n_taken)
+		atomic_fetch_add(&u->epoch, 1);
 	for (size_t i = 0; i < u->n_taken; i++) {
 		struct shard *shard = shard_lock(s, u->taken[i]);
 

@@ -28,8 +28,18 @@ struct uses;
 struct uses *uses_new(void);
 void uses_free(struct uses *u);
 
-/* False: it is going at this moment; answer as if it were gone. */
+/* False: it is going at this moment; answer as if it were gone. What was looked up before may be
+ * gone all the same if use_epoch() is not what it was before that: look again.
+ *
+ * 	do {
+ * 		epoch = use_epoch(s);
+ * 		found = … && use_note(s, key);
+ * 	} while (found && use_epoch(s) != epoch);
+ */
 bool use_note(struct store *s, struct use_key key);
+uint64_t use_epoch(struct store *s);
+/* Was it used since the last flush? */
+bool use_is_noted(struct store *s, struct use_key key);
 /* May it be taken? False: it was used since the last flush. True: from now on use_note() says
  * false, until uses_settle(). One thread at a time. */
 bool use_take(struct store *s, struct use_key key);
