@@ -229,6 +229,24 @@ static void report_pull(const struct pull_stats *stats)
 		cli_note("a source could not be used: %s", stats->why);
 }
 
+struct reopen {
+	const char *ref;                           /* borrowed */
+	const struct transport_options *transport; /* borrowed */
+};
+
+static int open_again(void *data, struct image_source **ret, struct err *err)
+{
+	const struct reopen *r = data;
+
+	return transport_open_source(ret, r->ref, r->transport, err);
+}
+
+/* Opening one reads it from end to end. */
+static bool is_archive(const char *ref)
+{
+	return strncmp(ref, "oci-archive:", 12) == 0 || strncmp(ref, "docker-archive:", 15) == 0;
+}
+
 static int pull_image(struct node_image *ret, struct node_store *store, const char *ref,
 		      const struct node_args *a, struct err *err)
 {
@@ -236,7 +254,15 @@ static int pull_image(struct node_image *ret, struct node_store *store, const ch
 	cleanup_platform struct platform platform = {0};
 	struct pull_stats stats = {0};
 	struct progress progress;
-	struct pull_options options = {&platform, show_progress, &progress, NULL};
+	struct reopen reopen = {ref, &a->transport};
+	struct pull_options options = {
+		.platform = &platform,
+		.progress = show_progress,
+		.progress_data = &progress,
+		.open_source = is_archive(ref) ? NULL : open_again,
+		.open_data = &reopen,
+		.n_jobs = a->settings.n_jobs,
+	};
 	int result;
 
 	if (a->require_signatures && !a->n_keys && !a->settings.n_trusted)

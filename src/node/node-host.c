@@ -22,7 +22,7 @@ bool node_host_has(struct nix_store *host, const char *store_dir, const struct l
 /* Replaces whatever link is there. */
 static int put_link(const char *leads_to, const char *at, struct err *err)
 {
-	cleanup_free char *temp = xasprintf("%s.tmp-%d", at, getpid());
+	cleanup_free char *temp = xasprintf("%s.tmp-%d", at, gettid());
 
 	if ((unlink(temp) < 0 && errno != ENOENT) || symlink(leads_to, temp) < 0 ||
 	    rename(temp, at) < 0)

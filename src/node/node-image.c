@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
@@ -12,7 +13,7 @@
 #include "node/layer-import.h"
 #include "node/node-image.h"
 
-enum { SAID_BYTES_MAX = 64 << 20 };
+enum { SAID_BYTES_MAX = 64 << 20, JOBS_DEFAULT = 4, JOBS_MAX = 16 };
 
 /* One pull. */
 struct pull {
@@ -20,6 +21,7 @@ struct pull {
 	struct image_source *source;        /* borrowed */
 	const struct pull_options *options; /* borrowed */
 	struct pull_stats *stats;           /* borrowed */
+	pthread_mutex_t *lock;              /* borrowed; guards the progress; NULL: one thread */
 };
 
 /* Counts what is fetched on its way to a file. */
@@ -43,8 +45,12 @@ static int progress_write(struct sink *self, const void *data, size_t len, struc
 	struct progress_sink *s = container_of(self, struct progress_sink, sink);
 
 	s->pull->stats->bytes_fetched += len;
+	if (s->pull->lock)
+		pthread_mutex_lock(s->pull->lock);
 	if (s->pull->options->progress)
 		s->pull->options->progress(s->pull->options->progress_data, len);
+	if (s->pull->lock)
+		pthread_mutex_unlock(s->pull->lock);
 	return sink_write(s->next, data, len, err);
 }
 
@@ -296,6 +302,112 @@ static int pull_manifest(struct pull *p, struct manifest *ret, struct manifest_b
 		       : err_set(err, E_UNSUPPORTED, "an index within an index");
 }
 
+/* Several threads that take one layer after another. */
+struct crew {
+	const struct pull *pull;         /* borrowed; what all have in common */
+	const struct manifest *manifest; /* borrowed */
+	struct node_image *image;        /* borrowed; each layer is one thread's */
+	pthread_mutex_t lock;            /* guards what follows */
+	size_t next;
+	struct err err; /* the first failure */
+};
+
+static void crew_fail(struct crew *c, const struct err *err)
+{
+	pthread_mutex_lock(&c->lock);
+	if (!c->err.code)
+		c->err = *err;
+	pthread_mutex_unlock(&c->lock);
+}
+
+/* The next layer; false: none is left, or somebody failed. */
+static bool crew_next(struct crew *c, size_t *ret)
+{
+	bool is_there;
+
+	pthread_mutex_lock(&c->lock);
+	is_there = !c->err.code && c->next < c->image->n_layers;
+	*ret = c->next;
+	c->next += is_there;
+	pthread_mutex_unlock(&c->lock);
+	return is_there;
+}
+
+static void crew_work(struct crew *c, struct pull *p)
+{
+	size_t i;
+
+	while (crew_next(c, &i)) {
+		struct err err = ERR_INIT;
+
+		if (pull_layer(p, &c->manifest->layers.items[i], &c->image->layers[i], &err) < 0) {
+			err_wrap(&err, "layer %zu", i);
+			crew_fail(c, &err);
+		}
+	}
+}
+
+static void add_stats(struct pull_stats *to, const struct pull_stats *from)
+{
+	to->layers_fetched += from->layers_fetched;
+	to->layers_present += from->layers_present;
+	to->paths_added += from->paths_added;
+	to->bytes_fetched += from->bytes_fetched;
+	to->sources.from_host += from->sources.from_host;
+	to->sources.from_caches += from->sources.from_caches;
+	if (*from->why)
+		memcpy(to->why, from->why, sizeof(to->why));
+}
+
+static void *crew_main(void *data)
+{
+	struct crew *c = data;
+	cleanup_image_source struct image_source *source = NULL;
+	struct pull_stats stats = {0};
+	struct pull p = *c->pull;
+	struct err err = ERR_INIT;
+
+	if (p.options->open_source(p.options->open_data, &source, &err) < 0) {
+		crew_fail(c, &err);
+		return NULL;
+	}
+	p.source = source;
+	p.stats = &stats;
+	p.lock = &c->lock;
+	crew_work(c, &p);
+	pthread_mutex_lock(&c->lock);
+	add_stats(c->pull->stats, &stats);
+	pthread_mutex_unlock(&c->lock);
+	return NULL;
+}
+
+/* The caller works as well, with the source that it has. */
+static int pull_layers(struct pull *p, const struct manifest *manifest, struct node_image *image,
+		       struct err *err)
+{
+	struct crew c = {.pull = p, .manifest = manifest, .image = image};
+	unsigned n_jobs = p->options->n_jobs ? p->options->n_jobs : JOBS_DEFAULT, n_threads = 0;
+	pthread_t threads[JOBS_MAX];
+	struct pull_stats stats = {0};
+	struct pull own = *p;
+
+	own.stats = &stats;
+	own.lock = &c.lock;
+	pthread_mutex_init(&c.lock, NULL);
+	while (p->options->open_source && n_threads + 1 < n_jobs && n_threads < JOBS_MAX &&
+	       n_threads + 1 < image->n_layers &&
+	       pthread_create(&threads[n_threads], NULL, crew_main, &c) == 0)
+		n_threads++;
+	crew_work(&c, &own);
+	for (unsigned i = 0; i < n_threads; i++)
+		pthread_join(threads[i], NULL);
+	pthread_mutex_destroy(&c.lock);
+	add_stats(p->stats, &stats);
+	if (c.err.code)
+		*err = c.err;
+	return c.err.code;
+}
+
 /* All path infos that refer to an image: one set a referrer, since one must not hide another. */
 struct said {
 	struct path_infos *sets; /* owned */
@@ -367,7 +479,7 @@ static int check_signatures(struct pull *p, const struct node_image *image, stru
 int node_image_pull(struct node_image *ret, struct node_store *store, struct image_source *source,
 		    const struct pull_options *options, struct pull_stats *stats, struct err *err)
 {
-	struct pull p = {store, source, options, stats};
+	struct pull p = {store, source, options, stats, NULL};
 	cleanup_manifest_bytes struct manifest_bytes bytes = {0};
 	cleanup_manifest struct manifest manifest = {0};
 	struct node_image image = {0};
@@ -377,11 +489,8 @@ int node_image_pull(struct node_image *ret, struct node_store *store, struct ima
 		image.digest = bytes.digest;
 		r = pull_config(&p, &manifest, &image, err);
 	}
-	for (size_t i = 0; r >= 0 && i < image.n_layers; i++) {
-		r = pull_layer(&p, &manifest.layers.items[i], &image.layers[i], err);
-		if (r < 0)
-			err_wrap(err, "layer %zu", i);
-	}
+	if (r >= 0)
+		r = pull_layers(&p, &manifest, &image, err);
 	if (r >= 0)
 		r = unmix_layers(store, &p, &image, &manifest, err);
 	if (r >= 0)

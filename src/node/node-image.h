@@ -43,6 +43,12 @@ struct pull_options {
 	void (*progress)(void *data, uint64_t bytes); /* may be NULL */
 	void *progress_data;
 	struct node_sources *sources; /* borrowed; asked before whole layers are; NULL: none */
+	/* Opens the same source once more, so that layers are fetched by several threads, `n_jobs`
+	 * at a time (0: 4), each with a source of its own. NULL: one after another. `progress` is
+	 * then called by one of them at a time. */
+	int (*open_source)(void *data, struct image_source **ret, struct err *err);
+	void *open_data;
+	unsigned n_jobs;
 };
 
 /* Pulls what `source` was opened for. */

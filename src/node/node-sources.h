@@ -6,7 +6,7 @@
  * order. What comes from a cache is proven against its NarHash. No source that an image names is
  * ever asked: only those that are configured.
  *
- * Threads: one at a time; fetching uses threads of its own.
+ * Threads: any, at the same time; fetching uses threads of its own.
  */
 #ifndef NACRE_NODE_NODE_SOURCES_H
 #define NACRE_NODE_NODE_SOURCES_H
