@@ -3,7 +3,7 @@
 # Views of images: nacre mount, umount and bundle, every kind of view against the store itself, the image's
 # config in full, podman on a mounted root file system, crashes.
 . "$(dirname "$0")/lib.sh"
-needs nix skopeo python3
+needs nix skopeo python3 fsck.erofs
 needs_root
 
 NODE=$T/node
@@ -59,9 +59,6 @@ for kind in erofs-file erofs-loop bind auto; do
     check_eq "$kind: nothing is left" "0 0" "$(grep -c "$T/at-$kind" /proc/self/mountinfo) $(find "$NODE/mounts" -mindepth 1 | wc -l)"
 done
 check_eq "no loop devices are left" 0 "$(loops)"
-for image in "$NODE"/views/*.erofs; do
-    check "fsck.erofs $(basename "$image" | cut -c 1-8)" fsck.erofs "$image"
-done
 check_fails "what is not ours is not unmounted" "not a view" "$NACRE" umount --root "$NODE" /proc
 check_fails "a target that is not there" "No such file" "$NACRE" mount --root "$NODE" "$I" "$T/no/such"
 
@@ -75,11 +72,34 @@ exec 7<&-
 if command -v podman >/dev/null; then
     podman_run --rootfs "$M" sh -c 'echo from podman' >"$T/out" 2>&1
     check_eq "podman run --rootfs" "from podman" "$(tail -n 1 "$T/out")"
+    R=$("$NACRE" mount --root "$NODE" --read-only "$I")
+    podman_run --rootfs "$R:O" sh -c 'echo written >/new && cat /new' >"$T/out" 2>&1
+    check_eq "podman run --rootfs …:O over a read-only one" "written" "$(tail -n 1 "$T/out")"
+    check "umount that" "$NACRE" umount --root "$NODE" "$R"
 else
     skip "podman run --rootfs" "podman is not installed"
 fi
 check "umount it" "$NACRE" umount --root "$NODE" "$M"
 check_eq "what was written is gone" "" "$(find "$NODE/mounts" -mindepth 1)"
+
+# ---- larger closures -------------------------------------------------------------------------------
+
+for name in git synthetic-1500 $([ "$LONG" = 0 ] || echo python3 synthetic-5000); do
+    L=$(fixture "$name") || die "no fixture $name"
+    "$NACRE" build --from "$FIXTURES" "$L" --platform linux/amd64 -o "oci:$T/image:$name" >/dev/null 2>"$T/build.log" ||
+        die "$(cat "$T/build.log")"
+    "$NACRE" mount --root "$NODE" --read-only "oci:$T/image:$name" "$T/at-auto" >"$T/out" 2>&1 || not_ok "mount $name" "$(cat "$T/out")"
+    check_eq "$name: the closure, and nothing else" "$(closure "$L" | sed 's|.*/||')" "$(find "$T/at-auto/nix/store" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort)"
+    listing "$FIXTURES$L" >"$T/a" 2>&1
+    listing "$T/at-auto$L" >"$T/b" 2>&1
+    check_same "$name: its root path is as in the store" "$T/a" "$T/b"
+    check_eq "$name: one mount in sight" 1 "$(grep -c " $T/at-auto" /proc/self/mountinfo)"
+    check "$name: umount" "$NACRE" umount --root "$NODE" "$T/at-auto"
+done
+for image in "$NODE"/views/*.erofs; do
+    fsck.erofs "$image" >"$T/out" 2>&1 || not_ok "fsck.erofs $image" "$(cat "$T/out")"
+done
+ok "fsck.erofs takes every image"
 
 # ---- bundles ---------------------------------------------------------------------------------------
 
