@@ -249,12 +249,15 @@ static int serve(struct settings *settings, const struct command_line *line,
 		for (size_t i = 0; i < settings->n_listen; i++)
 			printf("%s\n", server_address(server, i));
 		fflush(stdout);
+		upstream_repair_enable(server);
 		notify("READY=1");
 		run(server, store, line, signals);
 		notify("STOPPING=1");
-		server_stop(server, settings->drain_s * 1000);
 	}
+	/* What the operator asked for may use the server. */
 	admin_server_stop(admin);
+	if (server)
+		server_stop(server, settings->drain_s * 1000);
 	store_close(store);
 	return r;
 }

@@ -51,6 +51,11 @@ int admin_server_start(struct admin_server **ret, struct store *s, const char *d
 /* Cancels what goes on, and waits for its end. NULL is nothing. */
 void admin_server_stop(struct admin_server *a);
 
+/* From now on `fsck --repair` asks the upstreams of the server for what is damaged, as long as
+ * there is a server: admin_server_stop() comes before its end. */
+struct server;
+void upstream_repair_enable(struct server *server);
+
 /* Connects to the server of a data directory; returns a descriptor. E_NOTFOUND: none runs. */
 int admin_connect(const char *data, struct err *err);
 

@@ -422,8 +422,10 @@ int store_check_repair(struct store *s, const struct store_check_options *o,
 		r = check_rows(&k, err);
 	if (r >= 0 && o->repair) {
 		if (!options.fetch) {
+			pthread_mutex_lock(&s->collected_lock);
 			options.fetch = s->repair_fetch;
 			options.fetch_arg = s->repair_arg;
+			pthread_mutex_unlock(&s->collected_lock);
 		}
 		r = quarantine_repair(s, &options, &k.result, err);
 	}
@@ -435,8 +437,10 @@ int store_check_repair(struct store *s, const struct store_check_options *o,
 
 void store_set_repair(struct store *s, store_repair_fn *fetch, void *arg)
 {
+	pthread_mutex_lock(&s->collected_lock);
 	s->repair_fetch = fetch;
 	s->repair_arg = arg;
+	pthread_mutex_unlock(&s->collected_lock);
 }
 
 int store_check(struct store *s, store_check_report *report, void *arg, struct err *err)

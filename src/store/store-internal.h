@@ -52,7 +52,7 @@ struct store {
 	uint64_t garbage_clock;
 
 	_Atomic int64_t damaged;       /* objects, at least; see quarantine.h */
-	store_repair_fn *repair_fetch; /* or NULL */
+	store_repair_fn *repair_fetch; /* or NULL; under collected_lock */
 	void *repair_arg;
 
 	struct rules *_Atomic rules;  /* owned */

@@ -166,8 +166,7 @@ struct store_repair_request {
 /* Puts it again, as a client would (store_nar_put(), upload_finish()). 0, or < 0: not to be had. */
 typedef int store_repair_fn(void *arg, const struct store_repair_request *request, struct err *err);
 
-/* Who gets things back from elsewhere, for every check from now on. To be set before the store is
- * used by several threads. */
+/* Who gets things back from elsewhere, for every check that begins from now on. */
 void store_set_repair(struct store *s, store_repair_fn *fetch, void *arg);
 
 struct store_check_options {

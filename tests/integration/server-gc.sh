@@ -145,6 +145,32 @@ check_eq "a client sends it again" 201 "$(put_blob big "$T/big")"
 check_eq "and it is whole" "$(sha256sum < "$T/big")" "$(curl -s "$big" | sha256sum)"
 check "says fsck" admin fsck
 
+# ---- Damage, and an upstream -----------------------------------------------------------------------
+
+if command -v nix-store > /dev/null; then
+    stop_nacre
+    start_nacre "$T/up" --allow-write
+    upstream=$NACRE_URL upstream_pid=$NACRE_PID
+    path=$(fixture shell)
+    check "an upstream has a path" timeout 120 nix copy --store "$FIXTURES" --to "$NACRE_URL" "$path"
+    hash=${path##*/}
+    hash=${hash%%-*}
+    start_nacre "$T/through" --set "root={upstreams: [{url: \"$upstream\", trust: all}]}"
+    check "it is pulled through" timeout 120 nix copy --store "$T/client" --from "$NACRE_URL" --no-check-sigs "$path"
+    check "all of it is bound" wait_for 20 curl -sf -o /dev/null "$NACRE_URL/$hash.narinfo"
+    file=$(find "$T/through/objects" -type f -size +100k | head -n 1)
+    printf 'x' | dd of="$file" bs=1 seek=50000 conv=notrunc status=none
+    check_match "repair gets it from there" '1 quarantined, 1 repaired, 0 lost' \
+        "$("$NACRE" admin fsck --data "$T/through" --repair)"
+    check "and all is well" "$NACRE" admin fsck --data "$T/through"
+    stop_server "$upstream_pid"
+    printf 'y' | dd of="$(find "$T/through/objects" -type f -size +100k | head -n 1)" bs=1 seek=50001 conv=notrunc status=none
+    check_match "without it, it is lost until it comes again" '1 quarantined, 0 repaired, 1 lost' \
+        "$("$NACRE" admin fsck --data "$T/through" --repair)"
+    stop_nacre
+    start_nacre "$T/data" --config "$T/nacre.yaml"
+fi
+
 # ---- Killed ---------------------------------------------------------------------------------------
 
 for i in 1 2 3; do
