@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -36,5 +40,14 @@ void log_line(enum log_level level, const char *fmt, ...)
 	/* One write, so that lines of several threads do not mix. A lost log line is not worth
 	 * failing for. */
 	if (write(STDERR_FILENO, line, (size_t)used) < 0)
+		return;
+}
+
+void log_raw(const char *line)
+{
+	struct iovec parts[] = {{(void *)(uintptr_t)line, strlen(line)},
+				{(void *)(uintptr_t) "\n", 1}};
+
+	if (LOG_LEVEL_INFO <= atomic_load(&max_level) && writev(STDERR_FILENO, parts, 2) < 0)
 		return;
 }

@@ -6,6 +6,8 @@
 #include <sys/un.h>
 #include <time.h>
 
+#include <nacre/encode.h>
+
 #include "base/log.h"
 #include "base/mem.h"
 #include "cli/cli.h"
@@ -204,15 +206,28 @@ static void reload(struct server *server, const struct command_line *line)
 	notify("READY=1");
 }
 
+/* How long to sleep: systemd wants to hear of us twice in WATCHDOG_USEC. */
+static time_t period_s(void)
+{
+	const char *text = getenv("WATCHDOG_USEC");
+	uint64_t us;
+
+	if (!text || parse_u64(&us, slice_str(text)) < 0 || us / 2000000 >= MAINTAIN_S)
+		return MAINTAIN_S;
+	return us < 2000000 ? 1 : (time_t)(us / 2000000);
+}
+
 /* Until a signal says to stop. */
 static void run(struct server *server, struct store *store, const struct command_line *line,
 		const sigset_t *signals)
 {
-	struct timespec period = {MAINTAIN_S, 0};
+	struct timespec period = {period_s(), 0};
 
 	for (;;) {
 		struct err err = ERR_INIT;
 		int r, got = sigtimedwait(signals, NULL, &period);
+
+		notify("WATCHDOG=1");
 
 		if (got == SIGTERM || got == SIGINT)
 			return;
@@ -223,7 +238,7 @@ static void run(struct server *server, struct store *store, const struct command
 			log_error("%s", err.text);
 		/* Soon again while there is more to do. */
 		period = r > 0 ? (struct timespec){0, MAINTAIN_PAUSE_NS}
-			       : (struct timespec){MAINTAIN_S, 0};
+			       : (struct timespec){period_s(), 0};
 	}
 }
 
@@ -246,7 +261,7 @@ static int serve(struct settings *settings, const struct command_line *line,
 	if (r == 0)
 		r = server_start(&server, store, settings, err);
 	if (r == 0) {
-		for (size_t i = 0; i < settings->n_listen; i++)
+		for (size_t i = 0; server_address(server, i); i++)
 			printf("%s\n", server_address(server, i));
 		fflush(stdout);
 		upstream_repair_enable(server);

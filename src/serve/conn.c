@@ -37,6 +37,7 @@ static void describe_peer(struct connection *c, const struct sockaddr *addr)
 		memcpy(&in, addr, sizeof(in));
 		inet_ntop(AF_INET, &in.sin_addr, host, sizeof(host));
 		snprintf(c->peer, sizeof(c->peer), "%s:%u", host, ntohs(in.sin_port));
+		c->client = in.sin_addr.s_addr;
 		c->local = is_loopback4(&in.sin_addr);
 	} else if (addr && addr->sa_family == AF_INET6) {
 		struct sockaddr_in6 in6;
@@ -46,6 +47,10 @@ static void describe_peer(struct connection *c, const struct sockaddr *addr)
 		memcpy(&v4, in6.sin6_addr.s6_addr + 12, sizeof(v4));
 		inet_ntop(AF_INET6, &in6.sin6_addr, host, sizeof(host));
 		snprintf(c->peer, sizeof(c->peer), "[%s]:%u", host, ntohs(in6.sin6_port));
+		if (IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr))
+			c->client = v4.s_addr;
+		else
+			memcpy(&c->client, in6.sin6_addr.s6_addr, sizeof(c->client));
 		c->local = IN6_IS_ADDR_LOOPBACK(&in6.sin6_addr) ||
 			   (IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr) && is_loopback4(&v4));
 	} else {

@@ -31,12 +31,13 @@ enum phase {
 enum { PEER_TEXT_MAX = 64, CERTIFICATE_NAME_MAX = 256 };
 
 struct connection {
-	struct connection *next, *prev;              /* under the lock of the set */
-	struct connection_set *set;                  /* borrowed */
-	int fd;                                      /* borrowed from libmicrohttpd */
-	bool local;                                  /* the peer is on this machine */
-	bool looked_at;                              /* the next two are known */
-	bool encrypted;                              /* TLS */
+	struct connection *next, *prev; /* under the lock of the set */
+	struct connection_set *set;     /* borrowed */
+	int fd;                         /* borrowed from libmicrohttpd */
+	bool local;                     /* the peer is on this machine */
+	uint64_t client;                /* its address, or the /64 that it is in, as a number */
+	bool looked_at;                 /* the next two are known */
+	bool encrypted;                 /* TLS */
 	char certificate_name[CERTIFICATE_NAME_MAX]; /* of the client, proven; empty: none */
 	char peer[PEER_TEXT_MAX];                    /* its address, for the log */
 	_Atomic int phase;

@@ -10,6 +10,8 @@ struct methods {
 static const struct methods table[ENDPOINT_COUNT] = {
 	[ENDPOINT_HOME] = {.get = &home_get},
 	[ENDPOINT_HEALTH] = {.get = &health_get},
+	[ENDPOINT_READY] = {.get = &ready_get},
+	[ENDPOINT_METRICS] = {.get = &metrics_get},
 	[ENDPOINT_TOKEN] = {.get = &token_get, .post = &token_post},
 	[ENDPOINT_OCI_BASE] = {.get = &oci_base_get},
 	[ENDPOINT_CATALOG] = {.get = &catalog_get},

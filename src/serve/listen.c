@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <nacre/encode.h>
 
@@ -183,5 +185,54 @@ int listen_open(const struct listen_address *address, bool tls, char **ret_name,
 		return err_wrap(err, "listen on %s:%s", address->host, address->port);
 	}
 	*ret_name = describe(fd, tls);
+	return fd;
+}
+
+/* ---- Sockets of systemd ---- */
+
+enum { INHERITED_FIRST = 3, INHERITED_MAX = 64 };
+
+static char *inherited_names; /* "a:b:c"; owned; set before there are threads */
+
+unsigned listen_inherited(void)
+{
+	const char *pid = getenv("LISTEN_PID"), *n = getenv("LISTEN_FDS");
+	const char *names = getenv("LISTEN_FDNAMES");
+	uint64_t number = 0, wanted = 0;
+
+	if (!pid || !n || parse_u64(&wanted, slice_str(pid)) < 0 || wanted != (uint64_t)getpid() ||
+	    parse_u64(&number, slice_str(n)) < 0 || number > INHERITED_MAX)
+		number = 0;
+	free(inherited_names);
+	inherited_names = number && names ? xstrdup(names) : NULL;
+	unsetenv("LISTEN_PID");
+	unsetenv("LISTEN_FDS");
+	unsetenv("LISTEN_FDNAMES");
+	return (unsigned)number;
+}
+
+static bool is_called(unsigned i, const char *name)
+{
+	const char *p = inherited_names;
+
+	for (; p && i; i--) {
+		p = strchr(p, ':');
+		p = p ? p + 1 : NULL;
+	}
+	return p && strcspn(p, ":") == strlen(name) && strncmp(p, name, strlen(name)) == 0;
+}
+
+int listen_inherit(unsigned i, bool *ret_tls, char **ret_name, struct err *err)
+{
+	int fd = INHERITED_FIRST + (int)i, listens = 0;
+	struct sockaddr_storage ss = {0};
+	socklen_t len = sizeof(listens), size = sizeof(ss);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) < 0 || !listens ||
+	    getsockname(fd, (struct sockaddr *)&ss, &size) < 0)
+		return err_set(err, E_INVALID, "descriptor %d is not a socket that listens", fd);
+	fcntl(fd, F_SETFD, FD_CLOEXEC);
+	*ret_tls = is_called(i, "https");
+	*ret_name = ss.ss_family == AF_UNIX ? xstrdup("unix:inherited") : describe(fd, *ret_tls);
 	return fd;
 }

@@ -28,4 +28,11 @@ int listen_parse(struct listen_address *ret, struct slice text, struct err *err)
  * really is, for people: "http://127.0.0.1:8080" (owned). */
 int listen_open(const struct listen_address *address, bool tls, char **ret_name, struct err *err);
 
+/* Sockets that systemd listens on for us (SPEC sd_listen_fds): how many, 0 if it does not. The
+ * variables are taken out of the environment. */
+unsigned listen_inherited(void);
+/* The i-th of them: its descriptor (owned by the caller), whether it is to speak TLS (it is called
+ * "https"), and its name as listen_open() says it. E_INVALID: not a socket that listens. */
+int listen_inherit(unsigned i, bool *ret_tls, char **ret_name, struct err *err);
+
 #endif

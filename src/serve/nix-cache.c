@@ -227,14 +227,8 @@ static void home_end(struct request *req)
 		      "nacre: an OCI registry (/v2/) and a Nix binary cache (/nix-cache-info)");
 }
 
-static void health_end(struct request *req)
-{
-	respond_plain(req, 200, "ok");
-}
-
 const struct handler cache_info_get = {.end = cache_info_end};
 const struct handler narinfo_get = {.end = narinfo_end};
 const struct handler nar_get = {.end = nar_end};
 const struct handler document_get = {.end = document_end};
 const struct handler home_get = {.end = home_end};
-const struct handler health_get = {.end = health_end};

@@ -111,6 +111,8 @@ static void challenge_bearer(struct request *req)
 
 void policy_unauthorized(struct request *req, const char *text)
 {
+	if (request_header(req, "Authorization").data)
+		metrics_count(req->server->metrics, METRIC_AUTH_FAILED);
 	if (endpoint_is_oci(req->route.endpoint)) {
 		oci_respond(req, 401, "UNAUTHORIZED", text);
 		challenge_bearer(req);
@@ -155,8 +157,16 @@ bool policy_admit(struct request *req)
 {
 	const char *why;
 
+	if (req->route.endpoint == ENDPOINT_METRICS) {
+		if (req->settings->metrics_open ||
+		    (connection_is_local(req->connection) && !is_forwarded(req)))
+			return true;
+		refuse(req, "metrics are for this machine (metrics-open opens them)");
+		return false;
+	}
 	if (req->settings->auth.configured || req->settings->access.configured) {
-		if (req->route.endpoint == ENDPOINT_HEALTH || req->route.endpoint == ENDPOINT_TOKEN)
+		if (req->route.endpoint == ENDPOINT_HEALTH ||
+		    req->route.endpoint == ENDPOINT_READY || req->route.endpoint == ENDPOINT_TOKEN)
 			return true;
 		return auth_identify(req) && admit_user(req);
 	}

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <jansson.h>
 #include <strings.h>
+#include <time.h>
 
 #include <nacre/encode.h>
 
@@ -202,9 +204,50 @@ static void refuse_method(struct request *req)
 	respond_header(req, "Allow", "%s", allowed);
 }
 
+/* The client's own id, if it is sane, so that its log and ours can be laid beside each other. */
+static void name_request(struct request *req)
+{
+	static const char good[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+				   "._-";
+	struct slice given = request_header(req, "X-Request-Id");
+
+	if (given.len && slice_to_text(req->id, sizeof(req->id), given) &&
+	    req->id[strspn(req->id, good)] == '\0')
+		return;
+	snprintf(req->id, sizeof(req->id), "%08x%08llx", req->server->id_salt,
+		 (unsigned long long)atomic_fetch_add(&req->server->id_next, 1));
+}
+
+/* False: answered. A PUT to the cache waits for its turn: its clients cannot be told to come again
+ * (docs/operations.md). */
+static bool within_rate(struct request *req)
+{
+	const struct limit_settings *l = &req->settings->limits;
+	unsigned wait_ms = 0;
+	enum endpoint e = req->route.endpoint;
+
+	if (!l->client_rate || e == ENDPOINT_HEALTH || e == ENDPOINT_READY || e == ENDPOINT_METRICS)
+		return true;
+	while (!rate_take(req->server->rates, req->connection->client, l->client_rate,
+			  l->client_burst, clock_us(), &wait_ms)) {
+		struct timespec wait = {wait_ms / 1000, (long)(wait_ms % 1000) * 1000000};
+
+		metrics_count(req->server->metrics, METRIC_LIMITED);
+		if (req->method != HTTP_PUT || endpoint_is_oci(e)) {
+			request_refuse(req, 429, "too many requests: wait a second");
+			respond_header(req, "Retry-After", "%u", wait_ms / 1000 + 1);
+			return false;
+		}
+		nanosleep(&wait, NULL);
+	}
+	return true;
+}
+
 static void begin(struct request *req, const char *method)
 {
 	bool framed = read_framing(req);
+
+	name_request(req);
 
 	req->method = parse_method(method);
 	read_target(req);
@@ -222,6 +265,8 @@ static void begin(struct request *req, const char *method)
 		request_refuse(req, 400, "the address is malformed");
 		return;
 	}
+	if (!within_rate(req))
+		return;
 	req->handler =
 		req->method == HTTP_OTHER ? NULL : handler_find(req->route.endpoint, req->method);
 	if (!req->handler) {
@@ -241,12 +286,41 @@ static bool expects_word(struct request *req)
 	       slice_equal_str(request_header(req, "Expect"), "100-continue");
 }
 
+void request_log_json(const struct request *req, bool complete)
+{
+	char target[1000];
+	json_t *line;
+	char *text;
+
+	/* Bytes that are no UTF-8 cannot be in JSON. */
+	snprintf(target, sizeof(target), "%s", req->target);
+	for (char *p = target; *p; p++)
+		if (*p < ' ' || *p > '~')
+			*p = '?';
+	line = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:b, s:I, s:I, s:f}", "level", "info",
+			 "id", req->id, "peer", connection_peer(req->connection), "method",
+			 req->method_name, "target", target, "endpoint",
+			 endpoint_name(req->route.endpoint), "status", (int)req->status, "complete",
+			 complete, "received", (json_int_t)req->body_bytes, "sent",
+			 (json_int_t)req->response_bytes, "seconds",
+			 (double)(clock_us() - req->started_us) / 1e6);
+	if (line && req->user)
+		json_object_set_new(line, "user", json_string(req->user));
+	if (line && req->view->name_len)
+		json_object_set_new(line, "view", json_string(req->view->name));
+	text = line ? json_dumps(line, JSON_COMPACT) : NULL;
+	json_decref(line);
+	if (text)
+		log_raw(text);
+	free(text);
+}
+
 void request_log_failure(const struct request *req, const struct err *err)
 {
 	struct err line = ERR_INIT; /* for its escaping */
 
 	err_set(&line, E_INTERNAL, "%s %.300s", req->method_name, req->target);
-	log_error("%s: %s", line.text, err->text);
+	log_error("%s: %s id=%s", line.text, err->text, req->id);
 }
 
 bool request_begin(struct request *req, const char *method)

@@ -36,7 +36,7 @@ enum http_method {
 /* What a request wants to do, for policy.c. */
 enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_DELETE };
 
-enum { REQUEST_TARGET_MAX = 8192, BODY_UNKNOWN = -1 };
+enum { REQUEST_ID_MAX = 64, REQUEST_TARGET_MAX = 8192, BODY_UNKNOWN = -1 };
 
 struct request;
 struct claims;
@@ -69,6 +69,7 @@ struct request {
 	uint64_t body_bytes;           /* received so far */
 	int64_t started_us;
 	bool begun;
+	char id[REQUEST_ID_MAX + 1]; /* the client's, or one of ours */
 
 	char *user;           /* owned; NULL: anonymous */
 	struct claims *token; /* owned; NULL: the request came without one */
@@ -95,6 +96,8 @@ bool slice_to_text(char *ret, size_t size, struct slice s);
 void request_refuse(struct request *req, unsigned status, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* One line of JSON for the access log. */
+void request_log_json(const struct request *req, bool complete);
 /* A failure of ours, for the log and not for the client. */
 void request_log_failure(const struct request *req, const struct err *err);
 

@@ -9,7 +9,8 @@ static const struct {
 } fixed[] = {
 	{"/", ENDPOINT_HOME},
 	{"/healthz", ENDPOINT_HEALTH},
-	{"/readyz", ENDPOINT_HEALTH},
+	{"/readyz", ENDPOINT_READY},
+	{"/metrics", ENDPOINT_METRICS},
 	{"/token", ENDPOINT_TOKEN},
 	{"/v2", ENDPOINT_OCI_BASE},
 	{"/v2/", ENDPOINT_OCI_BASE},
@@ -129,5 +130,5 @@ bool endpoint_is_oci(enum endpoint e)
 
 bool endpoint_is_server(enum endpoint e)
 {
-	return endpoint_is_oci(e) || e == ENDPOINT_HEALTH || e == ENDPOINT_TOKEN;
+	return endpoint_is_oci(e) || (e >= ENDPOINT_HEALTH && e <= ENDPOINT_TOKEN);
 }

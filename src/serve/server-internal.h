@@ -8,6 +8,8 @@
 #include "serve/auth.h"
 #include "serve/conn.h"
 #include "serve/http-syntax.h"
+#include "serve/metrics.h"
+#include "serve/rate.h"
 #include "serve/request.h"
 #include "serve/settings.h"
 
@@ -28,6 +30,13 @@ struct server {
 	struct listener *listeners; /* owned */
 	size_t n_listeners;
 	_Atomic bool draining;
+	struct metrics *metrics;  /* owned */
+	struct rate_table *rates; /* owned */
+	uint32_t id_salt;         /* of this process, in the ids of its requests */
+	_Atomic uint64_t id_next;
+	pthread_mutex_t ready_lock;
+	int64_t ready_checked_us;        /* under ready_lock */
+	char ready_why[ERR_TEXT_MAX];    /* under ready_lock; empty: the store can be written */
 	struct upstreams *upstreams; /* owned */
 	pthread_mutex_t conditional_put; /* around condition and PUT of a manifest */
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 
 #include "serve/listen.h"
@@ -24,12 +25,17 @@ static void log_request(const struct request *req, bool complete)
 
 	if (!req->settings->access_log)
 		return;
+	if (req->settings->log_json) {
+		request_log_json(req, complete);
+		return;
+	}
 	err_set(&line, E_INVALID, "%s %s %s", connection_peer(req->connection), req->method_name,
 		req->target);
-	log_info("%s %u%s in=%llu out=%llu %.1fms", line.text, req->status,
+	log_info("%s %u%s in=%llu out=%llu %.1fms id=%s%s%s", line.text, req->status,
 		 complete ? "" : " aborted", (unsigned long long)req->body_bytes,
 		 (unsigned long long)req->response_bytes,
-		 (double)(clock_us() - req->started_us) / 1000);
+		 (double)(clock_us() - req->started_us) / 1000, req->id, req->user ? " user=" : "",
+		 req->user ? req->user : "");
 }
 
 static void *on_target(void *cls, const char *target, struct MHD_Connection *mhd)
@@ -43,6 +49,7 @@ static enum MHD_Result send_response(struct request *req)
 
 	if (endpoint_is_oci(req->route.endpoint))
 		respond_header(req, "Docker-Distribution-Api-Version", "registry/2.0");
+	respond_header(req, "X-Request-Id", "%s", req->id);
 	if (req->oci_namespace)
 		respond_header(req, "OCI-Namespace", "%s", req->oci_namespace);
 	if (req->close || atomic_load(&req->server->draining))
@@ -112,7 +119,10 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **state,
 	if (!req)
 		return;
 	if (req->begun) {
-		log_request(req, toe == MHD_REQUEST_TERMINATED_COMPLETED_OK);
+		bool complete = toe == MHD_REQUEST_TERMINATED_COMPLETED_OK;
+
+		metrics_request(req->server->metrics, req, complete);
+		log_request(req, complete);
 		connection_phase(req->connection, PHASE_IDLE);
 	}
 	request_free(req);
@@ -131,6 +141,7 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
 		const union MHD_ConnectionInfo *addr =
 			MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
 
+		metrics_count(server->metrics, METRIC_CONNECTIONS);
 		*context = connection_new(&server->connections, socket, addr->client_addr);
 	} else if (*context) {
 		connection_free(*context);
@@ -178,7 +189,8 @@ static struct MHD_Daemon *start_daemon(struct server *server, int fd, bool tls)
 		MHD_OPTION_EXTERNAL_LOGGER, on_log, server, MHD_OPTION_URI_LOG_CALLBACK, on_target,
 		server, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
 		MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_CONNECTION_LIMIT,
-		o->connections_max, MHD_OPTION_CONNECTION_TIMEOUT, o->stall_timeout_s,
+		o->connections_max, MHD_OPTION_PER_IP_CONNECTION_LIMIT, o->client_connections_max,
+		MHD_OPTION_CONNECTION_TIMEOUT, o->stall_timeout_s,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
 		MHD_OPTION_THREAD_STACK_SIZE, (size_t)THREAD_STACK, MHD_OPTION_ARRAY,
 		tls ? secure : plain, MHD_OPTION_END);
@@ -261,15 +273,37 @@ int server_reload(struct server *server, struct settings *settings, struct err *
 	return 0;
 }
 
+static int start_inherited(struct server *server, struct listener *l, unsigned i, struct err *err)
+{
+	bool tls;
+	int r = listen_inherit(i, &tls, &l->name, err);
+
+	if (r < 0)
+		return r;
+	if (tls && !server->settings->tls.certificate)
+		return err_set(err, E_USAGE,
+			       "a socket called https needs tls.certificate and tls.key");
+	l->fd = r;
+	l->daemon = start_daemon(server, l->fd, tls);
+	return l->daemon ? 0 : err_set(err, E_IO, "start the HTTP server on %s failed", l->name);
+}
+
 static int start(struct server *server, const struct settings *settings, struct err *err)
 {
+	unsigned inherited = listen_inherited();
 	int r = 0;
 
 	if (connection_set_start(&server->connections) < 0)
 		return err_set(err, E_NOMEM, "start a thread");
 	if (settings->auth.configured)
 		r = auth_open(&server->auth, settings->data, err);
-	for (size_t i = 0; i < settings->n_listen && r >= 0; i++, server->n_listeners++) {
+	server->listeners = xcalloc(settings->n_listen + inherited + 1, sizeof(*server->listeners));
+	for (unsigned i = 0; i < inherited && r >= 0; i++, server->n_listeners++) {
+		server->listeners[i].fd = -1;
+		r = start_inherited(server, &server->listeners[i], i, err);
+	}
+	for (size_t i = 0; i < settings->n_listen && !inherited && r >= 0;
+	     i++, server->n_listeners++) {
 		server->listeners[i].fd = -1;
 		r = start_listener(server, &server->listeners[i], settings->listen[i], err);
 	}
@@ -289,9 +323,14 @@ int server_start(struct server **ret, struct store *store, struct settings *sett
 	server->settings = settings_ref(settings);
 	connection_set_limits(&server->connections, &settings->limits);
 	tls_use(&settings->tls);
-	server->listeners = xcalloc(settings->n_listen + 1, sizeof(*server->listeners));
 	pthread_rwlock_init(&server->settings_lock, NULL);
 	pthread_mutex_init(&server->conditional_put, NULL);
+	pthread_mutex_init(&server->ready_lock, NULL);
+	server->ready_checked_us = INT64_MIN / 2;
+	server->metrics = metrics_new();
+	server->rates = rate_table_new();
+	if (getrandom(&server->id_salt, sizeof(server->id_salt), 0) < 0)
+		server->id_salt = (uint32_t)getpid();
 	server->upstreams = upstreams_new();
 	raise_descriptor_limit();
 	r = start(server, settings, err);
@@ -354,6 +393,9 @@ void server_stop(struct server *server, unsigned drain_ms)
 	pthread_mutex_destroy(&server->conditional_put);
 	pthread_rwlock_destroy(&server->settings_lock);
 	auth_free(server->auth);
+	metrics_free(server->metrics);
+	rate_table_free(server->rates);
+	pthread_mutex_destroy(&server->ready_lock);
 	settings_unref(server->settings);
 	free(server->listeners);
 	free(server);

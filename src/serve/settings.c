@@ -39,6 +39,8 @@ static int limits_read(struct limit_settings *l, struct config *root, struct err
 
 	*l = (struct limit_settings){
 		.connections_max = 2048,
+		.client_connections_max = 512,
+		.client_burst = 1000,
 		.idle_timeout_s = 90,
 		.stall_timeout_s = 60,
 		.slow_timeout_s = 60,
@@ -47,6 +49,12 @@ static int limits_read(struct limit_settings *l, struct config *root, struct err
 	};
 	if (r == 0)
 		r = get_count(map, "connections", &l->connections_max, err);
+	if (r == 0)
+		r = get_count(map, "client-connections", &l->client_connections_max, err);
+	if (r == 0)
+		r = get_count(map, "client-rate", &l->client_rate, err);
+	if (r == 0)
+		r = get_count(map, "client-burst", &l->client_burst, err);
 	if (r == 0)
 		r = get_seconds(map, "idle-timeout", &l->idle_timeout_s, err);
 	if (r == 0)
@@ -127,6 +135,18 @@ static int views_read(struct settings *s, struct err *err)
 	return r;
 }
 
+static int log_read(struct settings *s, struct err *err)
+{
+	static const char *const formats[] = {"text", "json", NULL};
+	unsigned format = 0;
+	int r = config_bool(s->tree, "access-log", &s->access_log, err);
+
+	if (r == 0)
+		r = config_choice(s->tree, "log-format", formats, &format, err);
+	s->log_json = format == 1;
+	return r;
+}
+
 static int read_all(struct settings *s, struct err *err)
 {
 	int r = config_text(s->tree, "data", &s->data, err);
@@ -136,7 +156,9 @@ static int read_all(struct settings *s, struct err *err)
 	if (r == 0)
 		r = config_bool(s->tree, "allow-write", &s->allow_write, err);
 	if (r == 0)
-		r = config_bool(s->tree, "access-log", &s->access_log, err);
+		r = log_read(s, err);
+	if (r == 0)
+		r = config_bool(s->tree, "metrics-open", &s->metrics_open, err);
 	if (r == 0)
 		r = get_seconds(s->tree, "drain", &s->drain_s, err);
 	if (r == 0)

@@ -40,7 +40,10 @@ struct view_settings {
 
 /* What one client may ask of the server; see docs/configuration.md for the defaults. */
 struct limit_settings {
-	unsigned connections_max; /* per listening address */
+	unsigned connections_max;        /* per listening address */
+	unsigned client_connections_max; /* per listening address and client */
+	unsigned client_rate;            /* requests a second of one client; 0: any */
+	unsigned client_burst;           /* requests at once, beyond the rate */
 	unsigned idle_timeout_s;  /* between requests, and for the head of a request to arrive */
 	unsigned stall_timeout_s; /* a transfer that does not move at all */
 	unsigned slow_timeout_s;  /* a transfer slower than 1 KiB/s over so long a time */
@@ -59,9 +62,11 @@ struct settings {
 	size_t n_listen;
 	struct store_options store; /* without the root view */
 
-	bool allow_write; /* writes from anywhere, not from this machine alone */
-	bool access_log;  /* one line a request */
-	unsigned drain_s; /* for requests in progress after SIGTERM */
+	bool allow_write;  /* writes from anywhere, not from this machine alone */
+	bool access_log;   /* one line a request */
+	bool log_json;     /* and that as JSON */
+	bool metrics_open; /* to everybody, not to this machine alone */
+	unsigned drain_s;  /* for requests in progress after SIGTERM */
 	struct limit_settings limits;
 	struct view_settings *views; /* owned; the first is the root */
 	size_t n_views;

@@ -116,6 +116,9 @@ struct store_view *store_view_find(struct store *s, struct slice name);
 /* Borrowed. */
 const char *store_view_name(const struct store_view *v);
 
+/* Can the database and the objects be written now? E_IO says why not. */
+int store_probe(struct store *s, struct err *err);
+
 /* Drops upload sessions that were idle too long, and collects garbage for some seconds. To be
  * called now and then. Returns 1 if there is more to do, and it should be called again soon. */
 int store_maintain(struct store *s, struct err *err);
