@@ -43,18 +43,29 @@ struct chain_paths {
 	struct view_path *items; /* owned */
 	size_t len, cap;
 	struct strv strings;
-	char meta[HASH_TEXT_MAX]; /* names the set; "" when it is empty */
 };
-void chain_paths_release(struct chain_paths *p);
-#define cleanup_chain_paths __attribute__((cleanup(chain_paths_release)))
-/* E_IO when one is gone. */
-int chain_paths_collect(struct snapshotter *s, const struct snapshot_chain *chain,
-			struct chain_paths *ret, struct err *err);
 
-/* The mount of an active snapshot or view, on its ancestors. Under `views`. */
+/* How a snapshot is mounted on its ancestors: its overlay, and what is mounted in m/ for it. mount(2)
+ * takes a page of options and the kernel 500 layers: what is too much is mounted there first, as
+ * overlays ("stacks") of the lowest layers, which may be layers of one more overlay. */
+struct mount_plan {
+	struct chain_paths paths;
+	struct strv layers; /* ordinary ones, topmost first */
+	size_t n_top;       /* those that are in the overlay itself; the rest is in stacks */
+	struct strv
+		names;   /* what is mounted in m/: stacks, topmost first; else the metadata image */
+	struct buf uses; /* the names, with spaces between */
+	bool has_stacks;
+};
+void mount_plan_release(struct mount_plan *p);
+#define cleanup_mount_plan __attribute__((cleanup(mount_plan_release)))
+/* E_IO when a store path is gone. Under `lock`. */
+int mount_plan_make(struct snapshotter *s, const struct snapshot_chain *chain,
+		    struct mount_plan *ret, struct err *err);
+
+/* The mount of an active snapshot or view. Under `views`. */
 int snapshot_mount_make(struct snapshotter *s, const struct snapshot *row,
-			const struct snapshot_chain *chain, const struct chain_paths *paths,
-			struct snapshot_mount *ret, struct err *err);
+			const struct mount_plan *plan, struct snapshot_mount *ret, struct err *err);
 
 /* 1: the layer that the labels ask for is there, committed. 0: it is left to containerd; `why` (of
  * ERR_TEXT_MAX) says the reason, or "" when the labels name no store paths. */

@@ -247,7 +247,7 @@ static int put_row(struct question *q, struct err *err)
 		.kind = SNAPSHOT_COMMITTED,
 		.parent_id = q->chain.len ? q->chain.items[0].id : 0,
 		.chain = xstrdup(q->ref),
-		.meta = xstrdup(""),
+		.uses = xstrdup(""),
 		.is_store = true,
 		.diff_id = q->diff_id,
 	};

@@ -1,11 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 
 #include "base/fs.h"
 #include "base/mem.h"
 #include "node/snapshot-internal.h"
+
+enum {
+	NAME_LEN = 32,
+	STACK_LEN = 64,
+	LOWERS_BYTES_MAX = 3000, /* of mount(2)'s page; the rest is for the other options */
+};
 
 void snapshot_mount_release(struct snapshot_mount *m)
 {
@@ -44,11 +52,14 @@ char *snapshot_fs(const struct snapshotter *s, int64_t id)
 	return xasprintf("%s/s/%lld/fs", s->dir, (long long)id);
 }
 
-void chain_paths_release(struct chain_paths *p)
+void mount_plan_release(struct mount_plan *p)
 {
-	free(p->items);
-	strv_release(&p->strings);
-	*p = (struct chain_paths){0};
+	free(p->paths.items);
+	strv_release(&p->paths.strings);
+	strv_release(&p->layers);
+	strv_release(&p->names);
+	buf_release(&p->uses);
+	*p = (struct mount_plan){0};
 }
 
 static int add_record(struct snapshotter *s, const struct layer_record *record,
@@ -92,28 +103,9 @@ static void sort_unique(struct chain_paths *p)
 	p->len = n;
 }
 
-/* The same content may be found at another place later, which is another image. */
-static void name_set(struct chain_paths *p)
+static int collect_paths(struct snapshotter *s, const struct snapshot_chain *chain,
+			 struct chain_paths *p, struct err *err)
 {
-	struct hasher hasher;
-	struct hash hash;
-
-	hasher_init(&hasher, HASH_SHA256);
-	for (size_t i = 0; i < p->len; i++) {
-		hasher_update(&hasher, p->items[i].path, strlen(p->items[i].path) + 1);
-		hasher_update(&hasher, p->items[i].content, strlen(p->items[i].content) + 1);
-		hasher_update(&hasher, p->items[i].nar_hash.bytes, hash_size(HASH_SHA256));
-	}
-	hasher_final(&hasher, &hash);
-	hasher_release(&hasher);
-	hash_format_bare(p->meta, &hash, HASH_NIX32);
-}
-
-int chain_paths_collect(struct snapshotter *s, const struct snapshot_chain *chain,
-			struct chain_paths *ret, struct err *err)
-{
-	cleanup_chain_paths struct chain_paths p = {0};
-
 	for (size_t i = 0; i < chain->len; i++) {
 		struct layer_record record = {0};
 		struct err local = ERR_INIT;
@@ -125,17 +117,76 @@ int chain_paths_collect(struct snapshotter *s, const struct snapshot_chain *chai
 		if (r < 0)
 			return err_set(err, E_IO, "a store layer is gone from this node: %s",
 				       local.text);
-		r = add_record(s, &record, &p, err);
+		r = add_record(s, &record, p, err);
 		layer_record_release(&record);
 		if (r < 0)
 			return r;
 	}
-	if (p.len) {
-		sort_unique(&p);
-		name_set(&p);
+	sort_unique(p);
+	return 0;
+}
+
+/* What is mounted in m/ is named by what it is made of: `n` layers from the `first`, above the store
+ * paths if they are in it. The same content may be found at another place later, which is another
+ * image. */
+static void add_name(struct mount_plan *p, size_t first, size_t n, bool has_paths)
+{
+	char text[HASH_TEXT_MAX];
+	struct hasher hasher;
+	struct hash hash;
+
+	hasher_init(&hasher, HASH_SHA256);
+	for (size_t i = 0; has_paths && i < p->paths.len; i++) {
+		const struct view_path *path = &p->paths.items[i];
+
+		hasher_update(&hasher, path->path, strlen(path->path) + 1);
+		hasher_update(&hasher, path->content, strlen(path->content) + 1);
+		hasher_update(&hasher, path->nar_hash.bytes, hash_size(HASH_SHA256));
 	}
+	for (size_t i = first; i < first + n; i++)
+		hasher_update(&hasher, p->layers.items[i], strlen(p->layers.items[i]) + 1);
+	hasher_final(&hasher, &hash);
+	hasher_release(&hasher);
+	hash_format_bare(text, &hash, HASH_NIX32);
+	strv_addf(&p->names, "%.*s", NAME_LEN, text);
+}
+
+/* Stacks begin at the bottom and have one size, so that the snapshots of one image share them. */
+static void plan_stacks(struct snapshotter *s, struct mount_plan *p)
+{
+	size_t stack_bytes = strlen(s->dir) + sizeof("/m/:") + NAME_LEN, bytes = 0;
+
+	p->n_top = p->layers.len;
+	for (size_t i = 0; i < p->layers.len; i++)
+		bytes += strlen(p->layers.items[i]) + 1;
+	while (bytes > LOWERS_BYTES_MAX && p->n_top > STACK_LEN) {
+		for (size_t i = p->n_top - STACK_LEN; i < p->n_top; i++)
+			bytes -= strlen(p->layers.items[i]) + 1;
+		bytes += stack_bytes;
+		p->n_top -= STACK_LEN;
+		p->has_stacks = true;
+	}
+}
+
+int mount_plan_make(struct snapshotter *s, const struct snapshot_chain *chain,
+		    struct mount_plan *ret, struct err *err)
+{
+	cleanup_mount_plan struct mount_plan p = {0};
+
+	if (collect_paths(s, chain, &p.paths, err) < 0)
+		return err->code;
+	for (size_t i = 0; i < chain->len; i++)
+		if (!chain->items[i].is_store)
+			strv_take(&p.layers, snapshot_fs(s, chain->items[i].id));
+	plan_stacks(s, &p);
+	for (size_t i = p.n_top; i < p.layers.len; i += STACK_LEN)
+		add_name(&p, i, STACK_LEN, i + STACK_LEN == p.layers.len);
+	if (!p.has_stacks && p.paths.len)
+		add_name(&p, 0, 0, true);
+	for (size_t i = 0; i < p.names.len; i++)
+		buf_addf(&p.uses, "%s%s", i ? " " : "", p.names.items[i]);
 	*ret = p;
-	p = (struct chain_paths){0};
+	p = (struct mount_plan){0};
 	return 0;
 }
 
@@ -146,37 +197,76 @@ static void make_bind(struct snapshot_mount *ret, char *source, bool is_writable
 	strv_add(&ret->options, "rbind");
 }
 
-static int make_meta_dir(const char *dir, struct err *err)
+static int make_mount_dir(const char *dir, struct err *err)
 {
 	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
 		return err_errno(err, "create %s", dir);
 	return 0;
 }
 
+static bool is_overlay(const char *dir)
+{
+	struct statfs st;
+
+	return statfs(dir, &st) == 0 && st.f_type == OVERLAYFS_SUPER_MAGIC;
+}
+
+/* Mounts the stacks that are not mounted, and adds their places. */
+static int mount_stacks(struct snapshotter *s, const struct mount_plan *p, const char *cache,
+			struct strv *ret, struct err *err)
+{
+	for (size_t i = 0; i < p->names.len; i++) {
+		cleanup_free char *dir = xasprintf("%s/m/%s", s->dir, p->names.items[i]);
+		cleanup_view_mounts struct view_mounts mounts = {0};
+		size_t first = p->n_top + i * STACK_LEN;
+		bool is_lowest = i + 1 == p->names.len;
+		const struct view_spec spec = {
+			.paths = p->paths.items,
+			.n_paths = is_lowest ? p->paths.len : 0,
+			.layers = (const char *const *)p->layers.items + first,
+			.n_layers = STACK_LEN,
+			.cache = cache,
+			.kind = s->o.kind,
+		};
+
+		if (make_mount_dir(dir, err) < 0)
+			return err->code;
+		if (!is_overlay(dir) && view_mount(&spec, dir, &mounts, err) < 0)
+			return err_wrap(err, "%zu layers", p->layers.len);
+		strv_add(ret, dir);
+	}
+	return 0;
+}
+
 static int make_overlay(struct snapshotter *s, const struct snapshot *row,
-			const struct strv *layers, const struct chain_paths *paths,
-			struct snapshot_mount *ret, struct err *err)
+			const struct mount_plan *p, struct snapshot_mount *ret, struct err *err)
 {
 	cleanup_free char *upper = snapshot_fs(s, row->id);
 	cleanup_free char *work = xasprintf("%s/s/%lld/work", s->dir, (long long)row->id);
-	cleanup_free char *meta = xasprintf("%s/m/%s", s->dir, paths->meta);
 	cleanup_free char *cache = xasprintf("%s/views", node_store_root(s->o.store));
+	cleanup_free char *meta =
+		xasprintf("%s/m/%s", s->dir, p->names.len ? p->names.items[0] : "");
 	cleanup_view_mounts struct view_mounts mounts = {0};
-	struct view_spec spec = {
-		.paths = paths->items,
-		.n_paths = paths->len,
-		.layers = (const char *const *)layers->items,
-		.n_layers = layers->len,
-		.cache = cache,
-		.kind = s->o.kind,
-	};
+	cleanup_strv struct strv lowers = {0};
+	struct view_spec spec = {.cache = cache, .kind = s->o.kind};
 
+	for (size_t i = 0; i < p->n_top; i++)
+		strv_add(&lowers, p->layers.items[i]);
+	if (p->has_stacks) {
+		if (mount_stacks(s, p, cache, &lowers, err) < 0)
+			return err->code;
+	} else if (p->paths.len) {
+		spec.paths = p->paths.items;
+		spec.n_paths = p->paths.len;
+		if (make_mount_dir(meta, err) < 0)
+			return err->code;
+	}
+	spec.layers = (const char *const *)lowers.items;
+	spec.n_layers = lowers.len;
 	if (row->kind == SNAPSHOT_ACTIVE) {
 		spec.upper = upper;
 		spec.work = work;
 	}
-	if (paths->len && make_meta_dir(meta, err) < 0)
-		return err->code;
 	if (view_prepare(&spec, meta, &mounts, err) < 0)
 		return err->code;
 	*ret = (struct snapshot_mount){.type = "overlay", .source = xstrdup("overlay")};
@@ -188,21 +278,15 @@ static int make_overlay(struct snapshotter *s, const struct snapshot *row,
 }
 
 int snapshot_mount_make(struct snapshotter *s, const struct snapshot *row,
-			const struct snapshot_chain *chain, const struct chain_paths *paths,
-			struct snapshot_mount *ret, struct err *err)
+			const struct mount_plan *p, struct snapshot_mount *ret, struct err *err)
 {
-	cleanup_strv struct strv layers = {0};
-
-	for (size_t i = 0; i < chain->len; i++)
-		if (!chain->items[i].is_store)
-			strv_take(&layers, snapshot_fs(s, chain->items[i].id));
-	if (!paths->len && !layers.len) {
+	if (!p->paths.len && !p->layers.len) {
 		make_bind(ret, snapshot_fs(s, row->id), row->kind == SNAPSHOT_ACTIVE);
 		return 0;
 	}
-	if (!paths->len && layers.len == 1 && row->kind == SNAPSHOT_VIEW) {
-		make_bind(ret, xstrdup(layers.items[0]), false);
+	if (!p->paths.len && p->layers.len == 1 && row->kind == SNAPSHOT_VIEW) {
+		make_bind(ret, xstrdup(p->layers.items[0]), false);
 		return 0;
 	}
-	return make_overlay(s, row, &layers, paths, ret, err);
+	return make_overlay(s, row, p, ret, err);
 }

@@ -19,11 +19,11 @@ static const char schema[] =
 	" parent INTEGER REFERENCES snapshots(id), kind INTEGER NOT NULL,"
 	" created_ns INTEGER NOT NULL, updated_ns INTEGER NOT NULL,"
 	" size INTEGER NOT NULL, inodes INTEGER NOT NULL,"
-	" chain TEXT NOT NULL, diff_id BLOB, meta TEXT NOT NULL);"
+	" chain TEXT NOT NULL, diff_id BLOB, uses TEXT NOT NULL);"
 	"CREATE INDEX by_parent ON snapshots(parent);"
 	"CREATE UNIQUE INDEX by_chain ON snapshots(chain, ifnull(parent, 0))"
 	" WHERE diff_id IS NOT NULL;"
-	"CREATE INDEX by_meta ON snapshots(meta) WHERE meta <> '';"
+	"CREATE INDEX by_uses ON snapshots(uses) WHERE uses <> '';"
 	"CREATE TABLE labels("
 	" snapshot INTEGER NOT NULL REFERENCES snapshots(id) ON DELETE CASCADE,"
 	" key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY(snapshot, key)) WITHOUT ROWID;"
@@ -33,7 +33,7 @@ static const char schema[] =
 /* Columns in the order of read_row(). */
 #define SELECT                                                                                 \
 	"SELECT s.id, s.name, ifnull(s.parent, 0), ifnull(p.name, ''), s.kind, s.created_ns, " \
-	"s.updated_ns, s.size, s.inodes, s.chain, s.diff_id, s.meta "                          \
+	"s.updated_ns, s.size, s.inodes, s.chain, s.diff_id, s.uses "                          \
 	"FROM snapshots s LEFT JOIN snapshots p ON p.id = s.parent "
 
 void snapshot_release(struct snapshot *s)
@@ -41,7 +41,7 @@ void snapshot_release(struct snapshot *s)
 	free(s->name);
 	free(s->parent);
 	free(s->chain);
-	free(s->meta);
+	free(s->uses);
 	annotations_release(&s->labels);
 	*s = (struct snapshot){0};
 }
@@ -198,7 +198,7 @@ static int read_row(struct snapshot_state *s, sqlite3_stmt *q, struct snapshot *
 		.inodes = sqlite3_column_int64(q, 8),
 		.chain = column(q, 9),
 		.is_store = sqlite3_column_type(q, 10) != SQLITE_NULL,
-		.meta = column(q, 11),
+		.uses = column(q, 11),
 	};
 
 	if (row.is_store)
@@ -291,7 +291,7 @@ int snapshot_insert(struct snapshot_state *s, struct snapshot *snapshot, struct 
 {
 	cleanup_query sqlite3_stmt *q =
 		query(s, "INSERT INTO snapshots(name, parent, kind, created_ns, updated_ns, size,"
-			 " inodes, chain, diff_id, meta)"
+			 " inodes, chain, diff_id, uses)"
 			 " VALUES(?, nullif(?, 0), ?, ?, ?, 0, 0, ?, ?, ?)");
 
 	if (check_free(s, snapshot->name, err) < 0)
@@ -306,7 +306,7 @@ int snapshot_insert(struct snapshot_state *s, struct snapshot *snapshot, struct 
 	if (snapshot->is_store)
 		sqlite3_bind_blob(q, 7, snapshot->diff_id.bytes, (int)hash_size(HASH_SHA256),
 				  SQLITE_STATIC);
-	bind_text(q, 8, snapshot->meta);
+	bind_text(q, 8, snapshot->uses);
 	if (run(s, q, err) < 0)
 		return err->code;
 	snapshot->id = sqlite3_last_insert_rowid(s->db);
@@ -318,7 +318,7 @@ int snapshot_commit_row(struct snapshot_state *s, struct snapshot *snapshot, con
 {
 	cleanup_query sqlite3_stmt *q =
 		query(s, "UPDATE snapshots SET name = ?, kind = ?, updated_ns = ?, size = ?,"
-			 " inodes = ?, chain = ?, meta = '' WHERE id = ?");
+			 " inodes = ?, chain = ?, uses = '' WHERE id = ?");
 
 	if (check_free(s, name, err) < 0)
 		return err->code;
@@ -385,13 +385,14 @@ int snapshot_each(struct snapshot_state *s,
 	return r == SQLITE_DONE ? 0 : failed(s, err);
 }
 
-int snapshot_meta_is_used(struct snapshot_state *s, const char *meta, bool *ret, struct err *err)
+int snapshot_mount_is_used(struct snapshot_state *s, const char *name, bool *ret, struct err *err)
 {
 	cleanup_query sqlite3_stmt *q =
-		query(s, "SELECT 1 FROM snapshots WHERE meta = ? AND meta <> '' LIMIT 1");
+		query(s, "SELECT 1 FROM snapshots WHERE uses <> ''"
+			 " AND instr(' ' || uses || ' ', ' ' || ? || ' ') LIMIT 1");
 	int r;
 
-	bind_text(q, 1, meta);
+	bind_text(q, 1, name);
 	r = sqlite3_step(q);
 	if (r != SQLITE_ROW && r != SQLITE_DONE)
 		return failed(s, err);

@@ -25,7 +25,7 @@ struct snapshot {
 	char *chain;         /* owned; chainID as "sha256:…" of a committed layer, or "" */
 	bool is_store;       /* a store layer, proven */
 	struct hash diff_id; /* of a store layer */
-	char *meta;          /* owned; the metadata image that it is mounted with, or "" */
+	char *uses;          /* owned; what is mounted in m/ for it: names with spaces between */
 	struct annotations labels;
 };
 void snapshot_release(struct snapshot *s);
@@ -56,7 +56,7 @@ int snapshot_delete(struct snapshot_state *s, const struct snapshot *snapshot, s
 int snapshot_each(struct snapshot_state *s,
 		  int (*take)(void *data, const struct snapshot *snapshot, struct err *err),
 		  void *data, struct err *err);
-int snapshot_meta_is_used(struct snapshot_state *s, const char *meta, bool *ret, struct err *err);
+int snapshot_mount_is_used(struct snapshot_state *s, const char *name, bool *ret, struct err *err);
 
 /* The diffID of a list of store paths (by the sha256 of its text) that was computed before.
  * E_NOTFOUND. */

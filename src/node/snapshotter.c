@@ -189,7 +189,7 @@ static int find_parent(struct snapshotter *s, const char *parent, struct snapsho
 
 /* The row and its directories, or neither. */
 static int create(struct snapshotter *s, struct snapshot *row, const char *parent,
-		  struct snapshot_chain *chain, struct chain_paths *paths, struct err *err)
+		  struct snapshot_chain *chain, struct mount_plan *plan, struct err *err)
 {
 	int r = snapshot_state_begin(s->state, err);
 
@@ -197,10 +197,10 @@ static int create(struct snapshotter *s, struct snapshot *row, const char *paren
 		return r;
 	r = find_parent(s, parent, chain, err);
 	if (r >= 0)
-		r = chain_paths_collect(s, chain, paths, err);
+		r = mount_plan_make(s, chain, plan, err);
 	if (r >= 0) {
 		row->parent_id = chain->len ? chain->items[0].id : 0;
-		row->meta = xstrdup(paths->meta);
+		row->uses = xstrdup(plan->uses.len ? (const char *)plan->uses.data : "");
 		r = snapshot_insert(s->state, row, err);
 	}
 	if (r >= 0 && make_dirs(s, row, chain, err) < 0)
@@ -212,15 +212,15 @@ static int prepare_ordinary(struct snapshotter *s, struct snapshot *row, const c
 			    struct snapshot_mount *ret, struct err *err)
 {
 	cleanup_snapshot_chain struct snapshot_chain chain = {0};
-	cleanup_chain_paths struct chain_paths paths = {0};
+	cleanup_mount_plan struct mount_plan plan = {0};
 	struct err ignored = ERR_INIT;
 	int r;
 
 	pthread_mutex_lock(&s->views);
 	pthread_mutex_lock(&s->lock);
-	r = create(s, row, parent, &chain, &paths, err);
+	r = create(s, row, parent, &chain, &plan, err);
 	pthread_mutex_unlock(&s->lock);
-	if (r >= 0 && snapshot_mount_make(s, row, &chain, &paths, ret, err) < 0) {
+	if (r >= 0 && snapshot_mount_make(s, row, &plan, ret, err) < 0) {
 		r = as_io(err);
 		pthread_mutex_lock(&s->lock);
 		snapshot_delete(s->state, row, &ignored);
@@ -291,7 +291,7 @@ int snapshotter_mounts(struct snapshotter *s, const char *key, struct snapshot_m
 {
 	cleanup_snapshot struct snapshot row = {0};
 	cleanup_snapshot_chain struct snapshot_chain chain = {0};
-	cleanup_chain_paths struct chain_paths paths = {0};
+	cleanup_mount_plan struct mount_plan plan = {0};
 	int r;
 
 	pthread_mutex_lock(&s->views);
@@ -302,9 +302,9 @@ int snapshotter_mounts(struct snapshotter *s, const char *key, struct snapshot_m
 	if (r >= 0)
 		r = snapshot_chain_load(s, row.parent_id, &chain, err);
 	if (r >= 0)
-		r = chain_paths_collect(s, &chain, &paths, err);
+		r = mount_plan_make(s, &chain, &plan, err);
 	pthread_mutex_unlock(&s->lock);
-	if (r >= 0 && snapshot_mount_make(s, &row, &chain, &paths, ret, err) < 0)
+	if (r >= 0 && snapshot_mount_make(s, &row, &plan, ret, err) < 0)
 		r = as_io(err);
 	pthread_mutex_unlock(&s->views);
 	return r;
@@ -566,7 +566,7 @@ static int sweep_trash(void *data, int dirfd, const char *entry, struct err *err
 }
 
 /* What is in use goes with the cleanup after. */
-static int sweep_meta(void *data, int dirfd, const char *entry, struct err *err)
+static int sweep_mount(void *data, int dirfd, const char *entry, struct err *err)
 {
 	struct snapshotter *s = data;
 	cleanup_free char *dir = xasprintf("%s/m/%s", s->dir, entry);
@@ -576,7 +576,7 @@ static int sweep_meta(void *data, int dirfd, const char *entry, struct err *err)
 
 	pthread_mutex_lock(&s->views);
 	pthread_mutex_lock(&s->lock);
-	r = snapshot_meta_is_used(s->state, entry, &is_used, err);
+	r = snapshot_mount_is_used(s->state, entry, &is_used, err);
 	pthread_mutex_unlock(&s->lock);
 	if (r >= 0 && !is_used) {
 		r = view_umount(dir, &local);
@@ -611,7 +611,7 @@ int snapshotter_cleanup(struct snapshotter *s, struct err *err)
 	struct node_store *store = s->o.store;
 
 	if (node_each(store, "snapshots/s", sweep_snapshot, s, err) < 0 ||
-	    node_each(store, "snapshots/m", sweep_meta, s, err) < 0 ||
+	    node_each(store, "snapshots/m", sweep_mount, s, err) < 0 ||
 	    node_each(store, "holds", sweep_hold, s, err) < 0 ||
 	    node_each(store, "snapshots/trash", sweep_trash, s, err) < 0)
 		return as_io(err);
