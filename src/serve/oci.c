@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "serve/oci.h"
-#include "serve/upstream-serve.h"
 
 bool oci_repository(struct request *req, char *ret)
 {
 	if (repository_check(req->route.name) == 0 &&
 	    slice_to_text(ret, REPOSITORY_MAX + 1, req->route.name))
-		return upstream_namespace(req, ret);
+		return true;
 	oci_invalid(req, OCI_NAME, "'%.*s' is no repository name",
 		    (int)(req->route.name.len < 300 ? req->route.name.len : 300),
 		    (const char *)req->route.name.data);

@@ -8,6 +8,7 @@
 #include "serve/oci-error.h"
 #include "serve/policy.h"
 #include "serve/server-internal.h"
+#include "serve/upstream-serve.h"
 
 static enum http_method parse_method(const char *method)
 {
@@ -80,6 +81,7 @@ void request_free(struct request *req)
 	free(req->token);
 	free(req->user);
 	settings_unref(req->settings);
+	free(req->repository);
 	free(req->path);
 	free(req->target);
 	free(req);
@@ -273,7 +275,8 @@ static void begin(struct request *req, const char *method)
 		refuse_method(req);
 		return;
 	}
-	if (!policy_admit(req))
+	/* Whose repository is meant decides what may be done to it. */
+	if (!upstream_namespace(req) || !policy_admit(req))
 		return;
 	if (req->handler->begin)
 		req->handler->begin(req);

@@ -63,6 +63,7 @@ struct request {
 	char *path;                    /* owned; decoded */
 	struct slice query;            /* borrowed from target; without '?' */
 	struct route route;            /* borrowed from path; names are those within the view */
+	char *repository; /* owned; what route.name is borrowed from in place of the path; or NULL */
 	const struct handler *handler; /* NULL: none is responsible */
 	const char *oci_namespace; /* borrowed from settings: whose repository is meant; or NULL */
 	int64_t content_length;        /* bytes, or BODY_UNKNOWN for a chunked body */

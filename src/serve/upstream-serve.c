@@ -251,25 +251,27 @@ bool upstream_answer_blob(struct request *req, const char *repository, const str
 
 /* ---- Whose repository ---- */
 
-bool upstream_namespace(struct request *req, char *repository)
+bool upstream_namespace(struct request *req)
 {
-	char host[300], name[REPOSITORY_MAX + 1];
-	const struct upstream_settings *up;
+	char host[300], asked[REPOSITORY_MAX + 1], name[REPOSITORY_MAX + 1];
+	const struct upstream_settings *up = NULL;
 	int r;
 
-	if ((req->method != HTTP_GET && req->method != HTTP_HEAD) ||
+	if ((req->method != HTTP_GET && req->method != HTTP_HEAD) || !req->route.name.len ||
 	    !upstream_has_registry(req->view))
 		return true;
 	r = query_get(host, sizeof(host), req->query, "ns", 0);
 	if (r == 0)
 		return true;
-	up = r > 0 ? upstream_of_host(req->view, host, repository, name) : NULL;
+	if (r > 0 && slice_to_text(asked, sizeof(asked), req->route.name))
+		up = upstream_of_host(req->view, host, asked, name);
 	if (!up) {
 		oci_respond(req, 404, "NAME_UNKNOWN",
 			    "the registry that the parameter ns names is no upstream here");
 		return false;
 	}
-	snprintf(repository, REPOSITORY_MAX + 1, "%s", name);
+	req->repository = xstrdup(name);
+	req->route.name = slice_str(req->repository);
 	req->oci_namespace = up->where;
 	return true;
 }

@@ -31,8 +31,8 @@ int upstream_blob_stat(struct request *req, const char *repository, const struct
 /* GET of a blob, after a miss. True: answered, without what all blobs have. */
 bool upstream_answer_blob(struct request *req, const char *repository, const struct hash *digest,
 			  const struct content_reply *reply, struct err *err);
-/* SPEC dist-1.1 ns: the repository that is meant, in place of the one in the address. False:
+/* SPEC dist-1.1 ns: puts the repository that is meant in place of the one in the address. False:
  * answered (404), since the host is not one of our upstreams. */
-bool upstream_namespace(struct request *req, char *repository);
+bool upstream_namespace(struct request *req);
 
 #endif

@@ -240,6 +240,7 @@ EOF
     start_nacre "$T/data-registries" --config "$T/registries.yaml"
 }
 registries
+check_eq "a dead end at docker-registry" 404 "$(status "$NACRE_URL/v2/hub/app/hello/manifests/1")"
 hello_image "$T/hello"
 check "an image in docker-registry" skopeo_copy "oci:$T/hello:hello" "docker://$REGISTRY/app/hello:1"
 check "pulled through" skopeo_copy "docker://$NACRE_ADDR/hub/app/hello:1" "oci:$T/through:x"
@@ -321,6 +322,19 @@ D=$(new_store packages)
 check "nix copy from a plain registry" nix copy --from "$NACRE_URL/packages" --to "$D" "$P" --option require-sigs true \
     --option trusted-public-keys "$key"
 check "what arrived is right" nix_store_verify "$D"
+
+# Whose repository is meant decides who may read it.
+python3 - "$T/registries.yaml" "$T/rules.yaml" <<'EOF'
+import sys
+with open(sys.argv[1], encoding="utf-8") as old, open(sys.argv[2], "w", encoding="utf-8") as new:
+    new.write(old.read() + 'access:\n- {repositories: "app/**", who: everyone, allow: pull}\n')
+EOF
+stop_nacre
+start_nacre "$T/data-registries" --config "$T/rules.yaml"
+check_match "what may not be read may not be read by its other name" "^40[13]$" "$(status "$NACRE_URL/v2/app/hello/manifests/1?ns=$REGISTRY")"
+check_match "as by its own" "^40[13]$" "$(status "$NACRE_URL/v2/hub/app/hello/manifests/1")"
+stop_nacre
+start_nacre "$T/data-registries" --config "$T/registries.yaml"
 
 # Without the upstream.
 stop_server "$REGISTRY_PID"
