@@ -826,12 +826,6 @@ int store_cache_info_put(struct store_view *v, struct slice text, struct err *er
 	return 0;
 }
 
-int store_narinfo_exists(struct store_view *v, const char *hash_part, struct err *err)
-{
-	(void)v, (void)hash_part, (void)err;
-	return 0;
-}
-
 int store_narinfo(struct store_view *v, const char *hash_part, struct buf *ret, struct err *err)
 {
 	cleanup_free char *key = xasprintf("narinfo %s", hash_part);
