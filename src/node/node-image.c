@@ -154,9 +154,16 @@ static int fetch_layer(struct pull *p, const struct descriptor *blob, struct nod
 static int pull_layer(struct pull *p, const struct descriptor *blob, struct node_layer *layer,
 		      struct err *err)
 {
+	cleanup_fd int lock = -1;
 	int r;
 
-	if (layer_is_present(p->store, layer)) {
+	if (!layer_is_present(p->store, layer)) {
+		lock = node_store_lock_content(p->store, &layer->diff_id, err);
+		if (lock < 0)
+			return lock;
+	}
+	/* Somebody else may have brought it meanwhile. */
+	if (lock < 0 || layer_is_present(p->store, layer)) {
 		p->stats->layers_present++;
 		return 0;
 	}

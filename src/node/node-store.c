@@ -517,6 +517,24 @@ int node_store_use_alone(struct node_store *s, struct err *err)
 	return lock_store(s, LOCK_EX, err);
 }
 
+/* One byte of a file stands for a hash: locks of open file descriptions are held by threads as well as
+ * by processes, and leave nothing behind. */
+int node_store_lock_content(struct node_store *s, const struct hash *hash, struct err *err)
+{
+	cleanup_free char *path = xasprintf("%s/locks", s->root);
+	cleanup_fd int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+
+	if (fd < 0)
+		return err_errno(err, "open %s", path);
+	memcpy(&lock.l_start, hash->bytes, sizeof(lock.l_start));
+	lock.l_start &= INT64_MAX >> 1;
+	while (fcntl(fd, F_OFD_SETLKW, &lock) < 0)
+		if (errno != EINTR)
+			return err_errno(err, "lock %s", path);
+	return take_fd(&fd);
+}
+
 static bool hold_name_is_valid(const char *name)
 {
 	size_t len = strlen(name);

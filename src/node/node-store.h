@@ -17,11 +17,10 @@
  * 	ROOT/views/				metadata images and listings (view.h)
  * 	ROOT/holds/<NAME>			what others use (node_store_put_hold())
  * 	ROOT/trash/				what a collection is about to delete
- * 	ROOT/lock				see node_store_use()
+ * 	ROOT/lock, ROOT/locks			see node_store_use(), node_store_lock_content()
  *
  * Nothing appears under its name before it is complete and verified: it is built in tmp/ and
- * renamed. Processes may share a root; two that fetch the same thing do it twice and the first
- * rename wins.
+ * renamed. Processes may share a root; where two make the same thing the first rename wins.
  */
 #ifndef NACRE_NODE_STORE_H
 #define NACRE_NODE_STORE_H
@@ -114,6 +113,11 @@ int node_store_get_ref(const struct node_store *s, const char *ref, struct hash 
 int node_store_use(struct node_store *s, struct err *err);
 /* For the collection: waits until nobody uses the store so. */
 int node_store_use_alone(struct node_store *s, struct err *err);
+
+/* Waits until no other thread or process works on the content with this hash (a layer by its diffID), so
+ * that it is fetched once: look again whether it is here afterwards. Returns a descriptor to close.
+ * Take one at a time. */
+int node_store_lock_content(struct node_store *s, const struct hash *hash, struct err *err);
 
 /* Keeps what `text` names until the hold is removed; replaces one of the same name (at most 200
  * characters of [A-Za-z0-9._-], not beginning with a dot). Lines: "image sha256:<hex>" (its manifest),

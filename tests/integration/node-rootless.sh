@@ -79,3 +79,23 @@ check_eq "the same as root" "new no" \
     "$("$NACRE" run --root "$T/node" "oci:$T/image:layers" sh -c 'echo $(ls /data) $(test -e /etc/gone || echo no)' 2>&1)"
 check_eq "--rootless as root" "new no" \
     "$("$NACRE" run --rootless --root "$T/node-2" "oci:$T/image:layers" sh -c 'echo $(ls /data) $(test -e /etc/gone || echo no)' 2>&1)"
+
+# With ranges of its own a user can give files to others, and be others.
+if command -v newuidmap >/dev/null; then
+    { cat /etc/passwd && echo "nacretest:x:$USER_ID:$USER_ID::$T/user:/bin/sh"; } >"$T/passwd"
+    echo "nacretest:300000:65536" >"$T/subids"
+    with_ranges() {
+        unshare --mount sh -c 'mount --bind "$1/passwd" /etc/passwd && touch "$1/mark" && for f in subuid subgid; do
+            [ -e /etc/$f ] || exit 9; mount --bind "$1/subids" /etc/$f || exit 9; done; shift; exec "$@"' ranges "$T" "$@"
+    }
+    if with_ranges true 2>/dev/null; then
+        check_eq "users of the image" "1000 7" "$(with_ranges setpriv --reuid "$USER_ID" --regid "$USER_ID" --clear-groups env -u XDG_DATA_HOME \
+            HOME="$T/user" ASAN_OPTIONS=detect_leaks=0 "$T/nacre" run --root "$T/user/ranges" -u 1000:1000 "oci:$T/image:layers" \
+            sh -c 'echo $(id -u) $(stat -c %u /data/new)' 2>&1)"
+        check_eq "are numbers of the range outside" 300006 "$(find "$T/user/ranges/layers" -path '*/data/new' -exec stat -c %u {} +)"
+    else
+        skip "users of the image" "no /etc/subuid here"
+    fi
+else
+    skip "users of the image" "needs newuidmap"
+fi

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Where a node takes store paths from: this machine's own Nix store, caches, the registry; signatures.
 . "$(dirname "$0")/lib.sh"
-needs nix skopeo python3 sqlite3 curl
+needs nix skopeo python3 sqlite3 curl jq
 needs_root
 
 run() {
@@ -75,6 +75,19 @@ check_match "only what is missing is fetched" "0 layers fetched.* 1 from caches"
 NODE=$T/node-dead
 check_match "a cache that does not answer is said, and the registry is asked" "could not be used.*hello" \
     "$(run --source http://127.0.0.1:1 "oci:$T/image:shell" sh -c 'echo hello' 2>&1 | tr '\n' ' ')"
+
+# ---- at the same time ------------------------------------------------------------------------------
+
+NODE=$T/node-twice
+pids=()
+layers=$("$NACRE" inspect --raw "oci:$T/image:shell" | jq '.layers | length')
+for i in 1 2 3; do
+    "$NACRE" --verbose run --root "$NODE" --host-store none "oci:$T/image:shell" sh -c 'echo hello' >"$T/twice.$i" 2>&1 &
+    pids[i]=$!
+done
+wait "${pids[@]}"
+check_eq "three at once" 3 "$(cat "$T"/twice.? | grep -c '^hello')"
+check_eq "fetch each layer once" "$layers" "$(sed -n 's/.*pull: \([0-9]*\) layers fetched.*/\1/p' "$T"/twice.? | awk '{ n += $1 } END { print n }')"
 
 # ---- signatures ------------------------------------------------------------------------------------
 
