@@ -43,7 +43,7 @@ static void bind_waiting(struct upstreams *u, struct store_view *view, struct st
 			else
 				strv_add(bound, w->hash_part);
 			*at = w->next;
-			u->n_waiting--;
+			u->waiting_bytes -= strlen(w->text);
 			waiting_free(w);
 		}
 	}
@@ -58,14 +58,14 @@ static void wait_for_references(struct upstreams *u, struct store_view *view, co
 		if (w->view == view && strcmp(w->hash_part, hash_part) == 0)
 			break;
 	}
-	if (w || u->n_waiting == WAITING_MAX) {
+	if (w || strlen(text) > WAITING_BYTES_MAX - u->waiting_bytes) {
 		free(text);
 		return;
 	}
 	w = xmalloc(sizeof(*w));
 	*w = (struct waiting){u->waiting, view, xstrdup(hash_part), text};
 	u->waiting = w;
-	u->n_waiting++;
+	u->waiting_bytes += strlen(text);
 }
 
 static void complete_run(void *arg)
@@ -79,10 +79,12 @@ static void complete_run(void *arg)
 
 		pthread_mutex_lock(&u->bind_lock);
 		c = u->completions;
-		if (c)
+		if (c) {
 			u->completions = c->next;
-		else
+			u->n_completions--;
+		} else {
 			u->completing = false;
+		}
 		pthread_mutex_unlock(&u->bind_lock);
 		if (!c)
 			return;
@@ -100,8 +102,15 @@ static void complete_run(void *arg)
 static void complete_later(const struct upstream_ask *ask, const char *hash_part)
 {
 	struct upstreams *u = ask->upstreams;
-	struct completion *c = xmalloc(sizeof(*c));
+	struct completion *c;
 
+	for (c = u->completions; c; c = c->next)
+		if (c->view == ask->view && strcmp(c->hash_part, hash_part) == 0)
+			return;
+	if (u->n_completions == COMPLETIONS_MAX)
+		return;
+	u->n_completions++;
+	c = xmalloc(sizeof(*c));
 	*c = (struct completion){u->completions, settings_ref(ask->settings), ask->view,
 				 xstrdup(hash_part)};
 	u->completions = c;

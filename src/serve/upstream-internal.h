@@ -9,8 +9,10 @@
 #include "serve/upstream.h"
 
 enum {
-	KNOWN_SLOTS = 8192,    /* one answer each; a newer one takes the place of an older */
-	WAITING_MAX = 1 << 16, /* paths */
+	KNOWN_SLOTS = 8192,           /* one answer each; a newer one takes the place of an older */
+	KNOWN_BYTES_MAX = 64 << 20,   /* of all answers */
+	WAITING_BYTES_MAX = 64 << 20, /* of all narinfos that wait */
+	COMPLETIONS_MAX = 4096,
 };
 
 /* What an upstream answered. */
@@ -39,13 +41,16 @@ struct completion {
 struct upstreams {
 	struct flights flights;
 	pthread_mutex_t known_lock;
-	struct known known[KNOWN_SLOTS];
+	struct known known[KNOWN_SLOTS]; /* under known_lock; so the next two */
+	size_t known_bytes;
+	size_t known_next; /* the slot that goes next when there are too many bytes */
 	pthread_mutex_t bind_lock;
 	struct waiting *waiting; /* under bind_lock */
-	size_t n_waiting;
+	size_t waiting_bytes;
 	struct completion *completions; /* under bind_lock */
-	bool completing;                /* a thread is at it */
-	struct incomplete *incomplete;  /* under bind_lock */
+	size_t n_completions;
+	bool completing;               /* a thread is at it */
+	struct incomplete *incomplete; /* under bind_lock */
 };
 
 /* 1: *ret_where and *ret_text (owned by the caller, may be NULL) say what is known; *ret_where NULL:

@@ -17,8 +17,15 @@ struct upstreams *upstreams_new(void)
 	return u;
 }
 
-static void known_clear(struct known *k)
+static size_t known_size(const struct known *k)
 {
+	return (k->key ? strlen(k->key) : 0) + (k->where ? strlen(k->where) : 0) +
+	       (k->text ? strlen(k->text) : 0);
+}
+
+static void known_clear(struct upstreams *u, struct known *k)
+{
+	u->known_bytes -= known_size(k);
 	free(k->key);
 	free(k->where);
 	free(k->text);
@@ -29,7 +36,7 @@ void upstreams_forget(struct upstreams *u)
 {
 	pthread_mutex_lock(&u->known_lock);
 	for (size_t i = 0; i < KNOWN_SLOTS; i++)
-		known_clear(&u->known[i]);
+		known_clear(u, &u->known[i]);
 	pthread_mutex_unlock(&u->known_lock);
 }
 
@@ -98,13 +105,16 @@ void known_set(struct upstreams *u, const char *key, const char *where, const ch
 
 	pthread_mutex_lock(&u->known_lock);
 	k = slot_of(u, key);
-	known_clear(k);
+	known_clear(u, k);
 	*k = (struct known){
 		.key = xstrdup(key),
 		.where = where ? xstrdup(where) : NULL,
 		.text = text ? xstrdup(text) : NULL,
 		.until_ms = upstream_now_ms() + ttl_ms,
 	};
+	u->known_bytes += known_size(k);
+	while (u->known_bytes > KNOWN_BYTES_MAX)
+		known_clear(u, &u->known[u->known_next++ % KNOWN_SLOTS]);
 	pthread_mutex_unlock(&u->known_lock);
 }
 

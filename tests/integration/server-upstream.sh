@@ -343,6 +343,39 @@ check_eq "what is not is a failure of the upstream" 502 "$(status "$NACRE_URL/v2
 check_match "in the registry's language" '"errors"' "$(cat "$T/body")"
 check_eq "a blob, too" 502 "$(status "$NACRE_URL/v2/hub/app/hello/blobs/sha256:$(printf y | sha256sum | cut -d' ' -f1)")"
 
+# ---- containerd by a mirror, which says whose repository it means
+if command -v containerd >/dev/null && [ "$(id -u)" = 0 ]; then
+    mkdir -p "$T/hosts/${REGISTRY/:/_}_"
+    printf '[host."%s"]\n  capabilities = ["pull", "resolve"]\n' "$NACRE_URL" >"$T/hosts/${REGISTRY/:/_}_/hosts.toml"
+    start_containerd
+    check "ctr pulls from the mirror of a registry that is gone" ctr_ images pull --hosts-dir "$T/hosts" --plain-http "$REGISTRY/app/hello:1"
+    check_match "with ns" "GET /v2/app/hello/blobs/.*ns=" "$(cat "$NACRE_LOG")"
+else
+    skip "ctr pulls from the mirror of a registry that is gone" "needs containerd and root"
+fi
+
+# ---- stopped and killed while it fetches
+mode half
+stop_nacre
+start_nacre "$T/data-killed" --config "$T/nacre.yaml" --drain 1
+for signal in TERM KILL; do
+    : >"$T/part"
+    curl -sN -o "$T/part" "$NACRE_URL/half/$big_nar" &
+    client=$!
+    check "$signal: a fetch is under way" wait_for 20 test -s "$T/part"
+    kill -s $signal "$NACRE_PID"
+    check "$signal: the server ends" wait_for 9 process_gone "$NACRE_PID"
+    wait "$client"
+    check "$signal: the client sees that it is not all" [ $? != 0 ]
+    start_nacre "$T/data-killed" --config "$T/nacre.yaml" --drain 1
+done
+check_eq "nothing of it is stored" 404 "$(status -I "$NACRE_URL/half/nar/${big_nar:4:52}.nar")"
+mode ok
+check "and it is fetched again" curl -sf -o "$T/again" "$NACRE_URL/half/$big_nar"
+check_same "as it is" "$T/big.nar" "$T/again"
+stop_nacre
+check "the store is clean" "$NACRE" fsck --data "$T/data-killed"
+
 # ---- bad configurations
 bad() {
     check_fails "$1" "$2" "$NACRE" serve --check --data "$T/d" "${@:3}"
