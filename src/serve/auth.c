@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "serve/auth.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <strings.h>
 #include <sys/random.h>
@@ -81,6 +82,7 @@ struct auth {
 	struct known known[KNOWN_SLOTS]; /* under lock */
 	struct strv revoked;             /* under lock; sorted */
 	struct timespec revoked_mtime;   /* under lock */
+	off_t revoked_size;              /* under lock */
 };
 
 static int64_t wall_s(void)
@@ -93,6 +95,7 @@ static int64_t wall_s(void)
 
 static int key_make(struct secret_key *ret, const char *path, struct err *err)
 {
+	cleanup_free char *fresh = xasprintf("%s.%d", path, (int)getpid());
 	cleanup_buf struct buf text = {0};
 	cleanup_fd int fd = -1;
 	int r = secret_key_generate(ret, "token", err);
@@ -101,13 +104,16 @@ static int key_make(struct secret_key *ret, const char *path, struct err *err)
 		return r;
 	secret_key_format(&text, ret);
 	buf_add_str(&text, "\n");
-	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	unlink(fresh);
+	fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
-		return err_errno(err, "create %s", path);
-	if (write_full(fd, text.data, text.len) < 0 || fsync(fd) < 0)
-		return err_errno(err, "write %s", path);
+		return err_errno(err, "create %s", fresh);
+	/* Whole or not at all, and the first one wins. */
+	if (write_full(fd, text.data, text.len) < 0 || fsync(fd) < 0 || link(fresh, path) < 0)
+		r = err_errno(err, "write %s", path);
+	unlink(fresh);
 	explicit_bzero(text.data, text.len);
-	return 0;
+	return r;
 }
 
 int token_key_load(struct secret_key *ret, const char *data, struct err *err)
@@ -118,7 +124,11 @@ int token_key_load(struct secret_key *ret, const char *data, struct err *err)
 
 	if (r == E_NOTFOUND) {
 		*err = ERR_INIT;
-		return key_make(ret, path, err);
+		r = key_make(ret, path, err);
+		if (r != E_EXISTS)
+			return r;
+		*err = ERR_INIT;
+		r = read_file_at(AT_FDCWD, path, KEY_FILE_MAX, &text, err);
 	}
 	if (r >= 0 && secret_key_parse(ret, buf_slice(&text)) < 0)
 		r = err_set(err, E_INVALID, "%s holds no key: remove it, and all tokens are void",
@@ -142,6 +152,42 @@ int token_revoke(const char *data, const char *id, struct err *err)
 	return 0;
 }
 
+/* ---- Revoked tokens ---- */
+
+/* Under the lock: reads the list again if it changed. Without it nobody knows which tokens are good. */
+static int revoked_refresh(struct auth *a, struct err *err)
+{
+	cleanup_free char *path = a->data ? xasprintf("%s/" REVOKED_FILE, a->data) : NULL;
+	cleanup_buf struct buf text = BUF_INIT(REVOKED_FILE_MAX);
+	struct slice rest;
+	struct stat st;
+	int r;
+
+	if (!path)
+		return 0;
+	if (stat(path, &st) < 0)
+		return errno == ENOENT && !a->revoked_size ? 0 : err_errno(err, "read %s", path);
+	if (memcmp(&st.st_mtim, &a->revoked_mtime, sizeof(st.st_mtim)) == 0 &&
+	    st.st_size == a->revoked_size)
+		return 0;
+	r = read_file_at(AT_FDCWD, path, REVOKED_FILE_MAX, &text, err);
+	if (r < 0)
+		return r;
+	strv_release(&a->revoked);
+	a->revoked_mtime = st.st_mtim;
+	a->revoked_size = st.st_size;
+	rest = buf_slice(&text);
+	while (rest.len) {
+		const uint8_t *end = memchr(rest.data, '\n', rest.len);
+		size_t n = end ? (size_t)(end - rest.data) : rest.len;
+
+		strv_add_slice(&a->revoked, slice_make(rest.data, n));
+		slice_advance(&rest, n + (end ? 1 : 0));
+	}
+	strv_sort_unique(&a->revoked);
+	return 0;
+}
+
 int auth_open(struct auth **ret, const char *data, struct err *err)
 {
 	struct auth *a = xcalloc(1, sizeof(*a));
@@ -152,6 +198,8 @@ int auth_open(struct auth **ret, const char *data, struct err *err)
 	a->data = data ? xstrdup(data) : NULL;
 	if (r >= 0 && getrandom(a->salt, sizeof(a->salt), 0) != (ssize_t)sizeof(a->salt))
 		r = err_errno(err, "random numbers");
+	if (r >= 0)
+		r = revoked_refresh(a, err);
 	if (r < 0) {
 		auth_free(a);
 		return r;
@@ -177,45 +225,16 @@ const struct secret_key *auth_key(const struct auth *a)
 	return &a->key;
 }
 
-/* ---- Revoked tokens ---- */
-
-/* Under the lock: reads the list again if it changed. A list that cannot be read stays as it was. */
-static void revoked_refresh(struct auth *a)
-{
-	cleanup_free char *path = a->data ? xasprintf("%s/" REVOKED_FILE, a->data) : NULL;
-	cleanup_buf struct buf text = BUF_INIT(REVOKED_FILE_MAX);
-	struct err err = ERR_INIT;
-	struct slice rest;
-	struct stat st;
-
-	if (!path || stat(path, &st) < 0 ||
-	    memcmp(&st.st_mtim, &a->revoked_mtime, sizeof(st.st_mtim)) == 0)
-		return;
-	if (read_file_at(AT_FDCWD, path, REVOKED_FILE_MAX, &text, &err) < 0) {
-		log_error("%s", err.text);
-		return;
-	}
-	strv_release(&a->revoked);
-	a->revoked_mtime = st.st_mtim;
-	rest = buf_slice(&text);
-	while (rest.len) {
-		const uint8_t *end = memchr(rest.data, '\n', rest.len);
-		size_t n = end ? (size_t)(end - rest.data) : rest.len;
-
-		strv_add_slice(&a->revoked, slice_make(rest.data, n));
-		slice_advance(&rest, n + (end ? 1 : 0));
-	}
-	strv_sort_unique(&a->revoked);
-}
-
 static bool is_revoked(struct auth *a, const char *id)
 {
+	struct err err = ERR_INIT;
 	bool found;
 
 	pthread_mutex_lock(&a->lock);
-	revoked_refresh(a);
-	found = a->revoked.len &&
-		bsearch(&id, a->revoked.items, a->revoked.len, sizeof(id), strv_compare_items);
+	if (revoked_refresh(a, &err) < 0)
+		log_error("all tokens are refused: %s", err.text);
+	found = err.code || (a->revoked.len && bsearch(&id, a->revoked.items, a->revoked.len,
+						       sizeof(id), strv_compare_items));
 	pthread_mutex_unlock(&a->lock);
 	return found;
 }
@@ -340,9 +359,7 @@ bool auth_identify(struct request *req)
 	struct err err = ERR_INIT;
 	int r;
 
-	if (!req->settings->auth.configured)
-		return true;
-	if (!header.len) {
+	if (!header.len || !req->settings->auth.configured) {
 		if (req->connection->certificate_name[0])
 			req->user = xasprintf("cert:%s", req->connection->certificate_name);
 		return true;

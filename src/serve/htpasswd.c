@@ -3,6 +3,7 @@
 
 #include <crypt.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <nacre/buf.h>
@@ -19,8 +20,8 @@ enum {
 	COST_MAX = 16,
 };
 
-/* Of nobody: for users that do not exist. */
-#define DUMMY "$2b$10$abcdefghijklmnopqrstuuhVw5lZBiB3HTYbBzBqnL0UEfXdPxzGy"
+/* Of nobody: for users that do not exist. It has the cost of the dearest that there are. */
+#define DUMMY_FORMAT "$2b$%02u$abcdefghijklmnopqrstuuhVw5lZBiB3HTYbBzBqnL0UEfXdPxzGy"
 
 struct user {
 	char *name, *hash; /* owned */
@@ -29,6 +30,7 @@ struct user {
 struct htpasswd {
 	struct user *items; /* owned; sorted */
 	size_t len, cap;
+	char dummy[BCRYPT_LEN + 1];
 };
 
 static int compare_users(const void *a, const void *b)
@@ -110,6 +112,20 @@ static int parse_lines(struct htpasswd *h, struct slice text, const char *name, 
 	return 0;
 }
 
+static void dummy_make(struct htpasswd *h)
+{
+	unsigned cost = 10;
+
+	for (size_t i = 0; i < h->len; i++) {
+		const char *hash = h->items[i].hash;
+		unsigned own = (unsigned)(hash[4] - '0') * 10 + (unsigned)(hash[5] - '0');
+
+		if (i == 0 || own > cost)
+			cost = own;
+	}
+	snprintf(h->dummy, sizeof(h->dummy), DUMMY_FORMAT, cost);
+}
+
 int htpasswd_parse(struct htpasswd **ret, struct slice text, const char *name, struct err *err)
 {
 	struct htpasswd *h = xcalloc(1, sizeof(*h));
@@ -125,6 +141,7 @@ int htpasswd_parse(struct htpasswd **ret, struct slice text, const char *name, s
 		htpasswd_free(h);
 		return r;
 	}
+	dummy_make(h);
 	*ret = h;
 	return 0;
 }
@@ -146,11 +163,15 @@ bool htpasswd_verify(const struct htpasswd *h, const char *user, const char *pas
 	const struct user *found =
 		h && h->len ? bsearch(&wanted, h->items, h->len, sizeof(wanted), compare_users)
 			    : NULL;
-	const char *hash = found ? found->hash : DUMMY;
+	const char *hash = found ? found->hash : h ? h->dummy : NULL;
 	struct crypt_data *data = xcalloc(1, sizeof(*data));
 	const char *got;
 	unsigned different = 0;
 
+	if (!hash) {
+		free(data);
+		return false;
+	}
 	pthread_mutex_lock(&one_at_a_time);
 	got = crypt_rn(password, hash, data, (int)sizeof(*data));
 	pthread_mutex_unlock(&one_at_a_time);

@@ -9,6 +9,8 @@
 
 enum { SIGNATURE_TEXT = 86 }; /* 64 bytes in base64url */
 
+#define TIME_MAX (INT64_C(1) << 48) /* seconds: some million years */
+
 void jwt_claims_release(struct claims *c)
 {
 	free(c->subject);
@@ -178,6 +180,9 @@ static const char *claims_read(struct claims *ret, const json_t *body, const cha
 		return "it is malformed";
 	ret->expires_s = json_integer_value(expires);
 	ret->issued_s = json_integer_value(from);
+	if (ret->expires_s < 0 || ret->expires_s > TIME_MAX || ret->issued_s < 0 ||
+	    ret->issued_s > TIME_MAX)
+		return "it is malformed";
 	if (now_s > ret->expires_s + CLOCK_SKEW_S)
 		return "it has expired";
 	if (now_s < ret->issued_s - CLOCK_SKEW_S)

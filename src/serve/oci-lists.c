@@ -6,8 +6,8 @@
 #include <nacre/encode.h>
 
 #include "serve/oci.h"
-#include "serve/upstream-serve.h"
 #include "serve/policy.h"
+#include "serve/upstream-serve.h"
 
 enum {
 	/* Also what a request without `n` gets; what is left is behind the Link. */
@@ -167,7 +167,7 @@ static void catalog_end(struct request *req)
 	struct err err = ERR_INIT;
 	int r = 0;
 
-	if (!read_page(req, &page))
+	if (!policy_admit_catalog(req) || !read_page(req, &page))
 		return;
 	/* One more than is shown tells whether there are more. */
 	wanted = (struct store_page){page.n + 1, page.has_last ? page.last : NULL};

@@ -171,7 +171,7 @@ static bool may_mount(const struct request *req, char *name)
 {
 	size_t skip = strlen(req->view->prefix);
 
-	if (repository_check(slice_str(name)) < 0 || !policy_may_pull(req, name) ||
+	if (repository_check(slice_str(name)) < 0 || !policy_may_pull_now(req, name) ||
 	    settings_view(req->settings, slice_str(name)) != req->view)
 		return false;
 	memmove(name, name + skip, strlen(name + skip) + 1);

@@ -136,6 +136,13 @@ static bool admit_user(struct request *req)
 	char name[NAME_MAX_FULL];
 	enum resource resource;
 
+	/* A browser sends a certificate by itself, and anybody's page may ask it to. */
+	if (req->handler->access != ACCESS_READ && request_header(req, "Origin").data &&
+	    !request_header(req, "Authorization").data) {
+		refuse(req, "this server takes no writes from web pages");
+		return false;
+	}
+
 	/* SPEC distribution token: clients look here for how to get a token. */
 	if (req->route.endpoint == ENDPOINT_OCI_BASE && req->settings->auth.configured &&
 	    !req->user && !req->token) {
@@ -179,6 +186,21 @@ bool policy_admit(struct request *req)
 bool policy_all_may_pull(const struct request *req)
 {
 	return !req->settings->access.configured;
+}
+
+bool policy_may_pull_now(const struct request *req, const char *repository)
+{
+	return policy_all_may_pull(req) ||
+	       (auth_rights(req, RESOURCE_REPOSITORY, repository) & RIGHT_PULL);
+}
+
+bool policy_admit_catalog(struct request *req)
+{
+	if (!req->token || req->token->login ||
+	    grants_rights(&req->token->grants, RESOURCE_REGISTRY, "catalog"))
+		return true;
+	policy_unauthorized(req, "the token is not for the catalog");
+	return false;
 }
 
 bool policy_may_pull(const struct request *req, const char *repository)

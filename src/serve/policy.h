@@ -11,8 +11,12 @@ struct request;
 bool policy_admit(struct request *req);
 /* 401 with the challenge that the endpoint's clients understand. */
 void policy_unauthorized(struct request *req, const char *text);
-/* May the request's user read this repository (full name)? For lists and mounts. */
+/* May the request's user read this repository (full name)? For lists. */
 bool policy_may_pull(const struct request *req, const char *repository);
+/* The same, as far as the request's token goes. For mounts. */
+bool policy_may_pull_now(const struct request *req, const char *repository);
+/* False: answered; a token that is not made out for the catalog. */
+bool policy_admit_catalog(struct request *req);
 /* Are there no rules about that at all? */
 bool policy_all_may_pull(const struct request *req);
 

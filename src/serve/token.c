@@ -82,7 +82,7 @@ static bool read_scopes(struct request *req, struct slice query, struct grants *
 
 		if (r == 0)
 			return true;
-		/* A form has '+' for a blank. */
+		/* A query has '+' for a blank, too; no scope has one of its own. */
 		for (char *p = text; r > 0 && *p; p++)
 			if (*p == '+')
 				*p = ' ';
@@ -106,7 +106,12 @@ static void token_get_end(struct request *req)
 {
 	struct grants wanted = {0};
 
-	if (is_on(req) && auth_identify(req) && read_scopes(req, req->query, &wanted))
+	if (!is_on(req) || !auth_identify(req))
+		return;
+	/* A token is for what it is made out for, and neither grows nor lasts longer. */
+	if (req->token && !req->token->login)
+		policy_unauthorized(req, "a token gets no other token");
+	else if (read_scopes(req, req->query, &wanted))
 		send_token(req, &wanted);
 	grants_release(&wanted);
 }
@@ -133,13 +138,6 @@ static void oauth_error(struct request *req, unsigned status, const char *code)
 	respond_text(req, status, "application/json", slice_str(text));
 }
 
-static void form_decode_plus(char *s)
-{
-	for (; *s; s++)
-		if (*s == '+')
-			*s = ' ';
-}
-
 static void token_post_end(struct request *req)
 {
 	struct slice form = buf_slice(&req->body);
@@ -148,6 +146,10 @@ static void token_post_end(struct request *req)
 
 	if (!is_on(req))
 		return;
+	/* SPEC application/x-www-form-urlencoded: before the escapes, for one of them may be a '+'. */
+	for (size_t i = 0; i < req->body.len; i++)
+		if (req->body.data[i] == '+')
+			req->body.data[i] = ' ';
 	if (query_get(grant, sizeof(grant), form, "grant_type", 0) != 1 ||
 	    strcmp(grant, "password") != 0) {
 		oauth_error(req, 400, "unsupported_grant_type");
@@ -158,7 +160,6 @@ static void token_post_end(struct request *req)
 		oauth_error(req, 400, "invalid_request");
 		return;
 	}
-	form_decode_plus(user);
 	if (!auth_login(req, user, password))
 		oauth_error(req, 401, "invalid_grant");
 	else if (read_scopes(req, form, &wanted))

@@ -102,6 +102,14 @@ wait_for 10 test -e "$other/token.key"
 check_eq "its key is nobody's business" 600 "$(stat -c %a "$other/token.key")"
 cp "$other/token.key" "$T/other.key"
 
+narrow=$(token alice repository:team/app:pull)
+check_eq "a token gets no other one" 401 "$(bearer "$narrow" "$NACRE_URL/token?scope=repository:team/app:push")"
+check_eq "nor shows it the catalog" 401 "$(bearer "$narrow" "$NACRE_URL/v2/_catalog")"
+check_eq "a page in a browser writes nothing" 403 "$(status -H 'Origin: http://evil' -X POST "$NACRE_URL/v2/open/app/blobs/uploads/")"
+printf 'me+ci:%s\n' "$(bcrypt 'two words+%')" >>"$T/htpasswd"
+kill -HUP "$NACRE_PID"
+check "a form with a plus and a blank" wait_for 10 sh -c "[ \$(curl -s -o $T/body -w '%{http_code}' --data 'grant_type=password&username=me%2Bci&password=two+words%2B%25' $NACRE_URL/token) = 200 ]"
+
 # ---- tokens to log in with
 login=$("$NACRE" admin token create --data "$T/data" --user carol 2>"$T/token.id") || die "no token"
 id=$(cat "$T/token.id")
@@ -113,6 +121,9 @@ check_eq "a bearer token is no password" 401 "$(status -u "carol:$good" "$NACRE_
 check_eq "another server's is none" 401 "$(status -u "carol:$("$NACRE" admin token create --data "$T/other-data" --user carol 2>"$T/x.id")" "$NACRE_URL/nix-cache-info")"
 check "it is revoked" "$NACRE" admin token revoke --data "$T/data" "$id"
 check_eq "at once" 401 "$(status -u "anything:$login" "$NACRE_URL/private/nix-cache-info")"
+mv "$T/data/tokens.revoked" "$T/data/tokens.saved"
+check_eq "also when the list of revoked ones is lost" 401 "$(status -u "anything:$login" "$NACRE_URL/private/nix-cache-info")"
+mv "$T/data/tokens.saved" "$T/data/tokens.revoked"
 check_fails "what is no id" "no id of a token" "$NACRE" admin token revoke --data "$T/data" x
 check_fails "a token of nobody" "for whom" "$NACRE" admin token create --data "$T/data"
 check_fails "a token for ever" "number of days" "$NACRE" admin token create --data "$T/data" --user a --expires 100000
@@ -130,6 +141,8 @@ check_eq "the catalog is what one may read" '{"repositories":["open/app","team/a
 check_eq "no more" '{"repositories":["open/app"]}' "$(curl -s -H "Authorization: Bearer $(token "" registry:catalog:*)" "$NACRE_URL/v2/_catalog")"
 layer=$(curl -s -u "$(as bob)" "$NACRE_URL/v2/team/app/manifests/1" | python3 -c 'import json, sys; print(json.load(sys.stdin)["layers"][0]["digest"])')
 check_eq "a blob is mounted from where one may read" 201 "$(status -u "$(as carol)" -X POST "$NACRE_URL/v2/team/copy/blobs/uploads/?mount=$layer&from=team/app")"
+narrow=$(token carol repository:team/copy:pull,push)
+check_eq "a token that is not made out for it mounts nothing" 202 "$(bearer "$narrow" -X POST "$NACRE_URL/v2/team/copy/blobs/uploads/?mount=$layer&from=team/app")"
 printf 'machine 127.0.0.1\nlogin bob\npassword secret-bob\n' >"$T/netrc"
 chmod 600 "$T/netrc"
 check_fails "nix without a password" "401|403|not appear to be a binary cache" nix copy --from "$FIXTURES" --no-check-sigs --to "$NACRE_URL/private" "$P"
