@@ -285,19 +285,42 @@ static int pull_image(struct node_image *ret, struct node_store *store, const ch
 	return result;
 }
 
+/* The image as it was pulled before; it may have been pulled under another policy. */
+static int load_image(struct node_image *ret, struct node_store *store, const char *ref,
+		      const struct node_args *a, struct err *err)
+{
+	cleanup_node_image struct node_image image = {0};
+	struct node_sources *sources;
+	struct hash digest;
+	int r;
+
+	if (node_store_get_ref(store, ref, &digest, err) < 0 ||
+	    node_image_load(&image, store, &digest, err) < 0)
+		return err->code;
+	sources = make_sources(a);
+	r = node_image_check(&image, sources, err);
+	node_sources_free(sources);
+	if (r < 0)
+		return r;
+	*ret = image;
+	image = (struct node_image){0};
+	return 0;
+}
+
 int node_args_find_image(struct node_image *ret, struct node_store *store, const char *ref,
 			 const struct node_args *a, struct err *err)
 {
 	struct err local = ERR_INIT;
-	struct hash digest;
 
 	if (a->pull == PULL_ALWAYS)
 		return pull_image(ret, store, ref, a, err);
-	if (node_store_get_ref(store, ref, &digest, &local) >= 0 &&
-	    node_image_load(ret, store, &digest, &local) >= 0)
+	if (load_image(ret, store, ref, a, &local) >= 0)
 		return 0;
-	if (a->pull == PULL_NEVER)
+	if (a->pull == PULL_MISSING)
+		return pull_image(ret, store, ref, a, err);
+	if (local.code == E_NOTFOUND)
 		return err_set(err, E_NOTFOUND,
 			       "%s is not on this node, and --pull never forbids to fetch it", ref);
-	return pull_image(ret, store, ref, a, err);
+	*err = local;
+	return err->code;
 }

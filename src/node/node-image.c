@@ -483,6 +483,15 @@ static int check_signatures(struct pull *p, const struct node_image *image, stru
 	return r;
 }
 
+int node_image_check(const struct node_image *image, struct node_sources *sources, struct err *err)
+{
+	for (size_t i = 0; i < image->n_layers; i++)
+		if (image->layers[i].is_store &&
+		    node_sources_check(sources, &image->layers[i].record, NULL, 0, err) < 0)
+			return err->code;
+	return 0;
+}
+
 int node_image_pull(struct node_image *ret, struct node_store *store, struct image_source *source,
 		    const struct pull_options *options, struct pull_stats *stats, struct err *err)
 {
