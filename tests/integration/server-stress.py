@@ -10,6 +10,7 @@ import lzma
 import os
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -232,6 +233,8 @@ def test_kills():
     check("killed %d times under load: no other error" % KILLS, not errors, "\n".join(errors[:5]))
     check("nothing acknowledged was lost, nothing is torn", not lost, "\n".join(lost[:10]))
     check_eq("no temporary file is left", [], left[:5])
+    fsck = subprocess.run([w.NACRE, "fsck", "--data", DATA], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    check("fsck finds nothing", fsck.returncode == 0, fsck.stdout[-2000:])
     print("# %d blobs, %d paths" % (sum(len(c.blobs) for c in clients), sum(len(c.paths) for c in clients)))
 
 
