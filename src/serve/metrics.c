@@ -202,6 +202,26 @@ static void format_store(struct server *server, struct buf *b)
 			    (double)(s.framed_bytes + s.glue_bytes));
 }
 
+static void format_gc(struct server *server, struct buf *b)
+{
+	struct store_gc_result gc;
+
+	store_gc_total(server->store, &gc);
+	head(b, "nacre_gc_collected_total", "counter", "What garbage collection took away.");
+	buf_addf(b,
+		 "nacre_gc_collected_total{kind=\"tag\"} %llu\n"
+		 "nacre_gc_collected_total{kind=\"manifest\"} %llu\n"
+		 "nacre_gc_collected_total{kind=\"blob\"} %llu\n"
+		 "nacre_gc_collected_total{kind=\"path\"} %llu\n"
+		 "nacre_gc_collected_total{kind=\"object\"} %llu\n",
+		 (unsigned long long)gc.tags, (unsigned long long)gc.manifests,
+		 (unsigned long long)gc.blobs, (unsigned long long)gc.paths,
+		 (unsigned long long)gc.objects);
+	one(b, "nacre_gc_freed_bytes_total", "counter", "On the disk.", (double)gc.bytes);
+	one(b, "nacre_gc_candidates_total", "counter", "Rows that were looked at.",
+	    (double)gc.looked_at);
+}
+
 static void format_process(const struct metrics *m, struct buf *b)
 {
 	struct timespec cpu;
@@ -243,6 +263,7 @@ void metrics_format(struct server *server, struct buf *b)
 		one(b, count_names[i].name, "counter", count_names[i].help,
 		    (double)value(&m->counts[i]));
 	format_store(server, b);
+	format_gc(server, b);
 	format_process(m, b);
 }
 

@@ -114,6 +114,8 @@ check_match "too much" 'larger than|closed' "$(ask x)"
 ask hangup
 check_match "and it goes on" '"result"' "$(ask $'{"command":"pins"}\n')"
 
+check_match "metrics count what was collected" 'nacre_gc_collected_total\{kind="tag"\} 3' "$(curl -s "$NACRE_URL/metrics")"
+
 # ---- Statistics, backup, restore -------------------------------------------------------------------
 
 check_match "statistics" 'repository prod/app: .* 2 tags' "$(admin stats --repositories)"
