@@ -295,6 +295,27 @@ const struct cache_info *cache_info_of(const struct cache *c)
 	return &c->info;
 }
 
+int cache_get_file(struct cache *c, const char *name, size_t max, struct buf *ret, struct err *err)
+{
+	cleanup_buf struct buf encoded = BUF_INIT(URL_MAX);
+	bool inside = true;
+
+	for (const char *part = name; inside && part; part = strchr(part, '/')) {
+		size_t len;
+
+		part += *part == '/';
+		len = strcspn(part, "/");
+		inside = len && !(part[0] == '.' && (len == 1 || (len == 2 && part[1] == '.')));
+	}
+	if (!inside)
+		return err_set(err, E_USAGE, "%s is no name of a file in a cache", name);
+	if (!c->http)
+		return cache_file_get(c, name, max, ret, err);
+	if (url_encode(&encoded, slice_str(name), "/:!=+") < 0 || buf_add(&encoded, "", 1) < 0)
+		return err_set(err, E_LIMIT, "the name of a file in %s is too long", c->name);
+	return cache_http_get(c, (const char *)encoded.data, max, ret, err);
+}
+
 int cache_check_narinfo(const struct cache *c, struct slice text, const char *base,
 			struct narinfo *ret, struct err *err)
 {

@@ -66,6 +66,10 @@ const struct cache_info *cache_info_of(const struct cache *c);
 int cache_get_narinfo(struct cache *c, struct slice hash_part, struct narinfo *ret,
 		      struct err *err);
 
+/* A file by its name below the cache ("log/…"), which must not lead out of it; nothing is proven.
+ * E_NOTFOUND, E_LIMIT. */
+int cache_get_file(struct cache *c, const char *name, size_t max, struct buf *ret, struct err *err);
+
 /* Owned, sorted by store path. All-zero is empty. */
 struct narinfos {
 	struct narinfo *items;

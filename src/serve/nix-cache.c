@@ -203,7 +203,8 @@ static void document_end(struct request *req)
 
 	if (!nix_name(req, name))
 		return;
-	if (store_document_open(request_cache(req), trees[tree].tree, name, &content, &err) < 0) {
+	if (store_document_open(request_cache(req), trees[tree].tree, name, &content, &err) < 0 &&
+	    upstream_get_document(req, trees[tree].tree, name, &content, &err) < 0) {
 		nix_fail_get(req, &err);
 		return;
 	}

@@ -132,6 +132,7 @@ static int learn(const struct upstream_ask *ask, const char *key, const char *ha
 {
 	const struct upstream_list *l = &ask->view->upstreams;
 	const struct upstream_settings *from;
+	cleanup_buf struct buf b = BUF_INIT(2 * NARINFO_MAX);
 	cleanup_narinfo struct narinfo n = {0};
 	cleanup_free char *text = NULL;
 	int r = ask_all(ask, hash_part, &n, &from, err);
@@ -141,14 +142,9 @@ static int learn(const struct upstream_ask *ask, const char *key, const char *ha
 	if (r < 0)
 		return r;
 	/* With the upstream's own URL and compression. */
-	{
-		cleanup_buf struct buf b = BUF_INIT(2 * NARINFO_MAX);
-
-		r = narinfo_format(&b, &n);
-		if (r < 0)
-			return err_set(err, E_LIMIT, "the narinfo of %s is too large", hash_part);
-		text = buf_take_str(&b);
-	}
+	if (narinfo_format(&b, &n) < 0)
+		return err_set(err, E_LIMIT, "the narinfo of %s is too large", hash_part);
+	text = buf_take_str(&b);
 	known_set(ask->upstreams, key, from->name, text, l->narinfo_ttl_ms);
 	return 0;
 }

@@ -156,6 +156,16 @@ bool upstream_answer_nar(struct request *req, const char *name, struct err *err)
 	return r == 0;
 }
 
+int upstream_get_document(struct request *req, enum store_tree tree, const char *name,
+			  struct content **ret, struct err *err)
+{
+	struct upstream_ask ask = upstream_ask_for(req);
+
+	if (err->code != E_NOTFOUND || upstream_document(&ask, tree, name, err) < 0)
+		return err->code;
+	return store_document_open(ask.view->view, tree, name, ret, err);
+}
+
 /* ---- Manifests ---- */
 
 static bool is_made(const char *repository)

@@ -15,6 +15,9 @@ int upstream_get_narinfo(struct request *req, const char *hash_part, struct buf 
 			 struct err *err);
 /* GET and HEAD of nar/<name>. True: answered. */
 bool upstream_answer_nar(struct request *req, const char *name, struct err *err);
+/* A document, after a miss. */
+int upstream_get_document(struct request *req, enum store_tree tree, const char *name,
+			  struct content **ret, struct err *err);
 /* Before a tag of a registry upstream is looked up: sees to it that it is not out of date. */
 void upstream_refresh_tag(struct request *req, const char *repository, const char *reference);
 /* After a miss of a manifest: fetches it, or the store paths that it is made of. True: it may be

@@ -57,6 +57,10 @@ int upstream_nar_size(const struct upstream_ask *ask, const char *hash_part,
  * upstream has. */
 int upstream_closure(const struct upstream_ask *ask, const char *hash_part, struct err *err);
 
+/* Fetches a log, debug info, realisation or build trace into the store. E_NOTFOUND; E_NET. */
+int upstream_document(const struct upstream_ask *ask, enum store_tree tree, const char *name,
+		      struct err *err);
+
 /* ---- Registries (upstream-registry.c) ---- */
 
 /* Has the view a registry upstream for this repository? For any? */

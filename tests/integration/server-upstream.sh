@@ -127,6 +127,24 @@ check_fails "the image of a path that nobody has" "manifest unknown|not found|40
     skopeo_inspect "docker://$NACRE_ADDR/image/nix:00000000000000000000000000000000"
 check "and the package of one" skopeo_inspect --raw "docker://$NACRE_ADDR/image/nix/package:$hash"
 
+# ---- documents
+mkdir -p "$T/files/log" "$T/files/realisations" "$T/files/build-trace-v2/a.drv"
+echo "it was built" >"$T/files/log/$hash-shell.drv"
+echo '{"id":"x"}' >"$T/files/realisations/sha256:00!out.doi"
+echo '{"outPath":"x"}' >"$T/files/build-trace-v2/a.drv/out.doi"
+: >"$T/up.requests"
+for _ in 1 2; do
+    check_eq "a log" "it was built" "$(curl -s "$NACRE_URL/log/$hash-shell.drv")"
+    check_eq "a realisation" '{"id":"x"}' "$(curl -s "$NACRE_URL/realisations/sha256:00!out.doi")"
+    check_eq "a build trace" '{"outPath":"x"}' "$(curl -s "$NACRE_URL/build-trace-v2/a.drv/out.doi")"
+    check_eq "a log that nobody has" 404 "$(status "$NACRE_URL/log/$hash-none.drv")"
+done
+check_eq "each is asked for once" 4 "$(grep -vc cache-info "$T/up.requests")"
+for name in .. ../nix-cache-info %2e%2e/nix-cache-info a%2f..%2f..%2fnix-cache-info ..%2fnix-cache-info; do
+    check_eq "nothing leads out of it: $name" 404 "$(status --path-as-is "$NACRE_URL/log/$name")"
+done
+check_eq "and nothing was asked for" 4 "$(grep -vc cache-info "$T/up.requests")"
+
 # ---- trust
 check_eq "a path that no trusted key signed" 404 "$(status "$NACRE_URL/distrust/$hash.narinfo")"
 check_match "and why" "not signed by a trusted key" "$(cat "$T/body")"
