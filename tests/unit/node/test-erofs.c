@@ -212,7 +212,7 @@ static void compare_mounted(const char *image_path, const struct model *models,
 		err = ERR_INIT;
 		mnt = view_image_mount(&image, VIEW_EROFS_LOOP, &err);
 	}
-	if (mnt < 0) {
+	if (mnt < 0) { /* a kernel without EROFS, or root that may not mount */
 		print_message("not mounted: %s\n", err.text);
 		return;
 	}
