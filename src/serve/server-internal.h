@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "serve/audit.h"
 #include "serve/auth.h"
 #include "serve/conn.h"
 #include "serve/http-syntax.h"
@@ -24,6 +25,7 @@ struct listener {
 struct server {
 	struct store *store; /* borrowed */
 	struct auth *auth;   /* owned */
+	struct audit *audit; /* owned */
 	pthread_rwlock_t settings_lock;
 	struct settings *settings; /* a reference; under settings_lock */
 	struct connection_set connections;

@@ -3,6 +3,7 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 
+#include "serve/audit.h"
 #include "serve/listen.h"
 #include "serve/server-internal.h"
 #include "serve/upstream.h"
@@ -54,6 +55,7 @@ static enum MHD_Result send_response(struct request *req)
 		respond_header(req, "OCI-Namespace", "%s", req->oci_namespace);
 	if (req->close || atomic_load(&req->server->draining))
 		respond_header(req, "Connection", "close");
+	audit_request(req->server->audit, req);
 	connection_phase(req->connection, PHASE_SENDING);
 	r = MHD_queue_response(req->mhd, req->status, req->response);
 	/* The library has a reference of its own. */
@@ -264,6 +266,8 @@ int server_reload(struct server *server, struct settings *settings, struct err *
 		r = auth_open(&server->auth, settings->data, err);
 	if (r >= 0)
 		r = settings_open_views(settings, server->store, err);
+	if (r >= 0)
+		r = audit_open(server->audit, &settings->audit, err);
 	if (r < 0)
 		return r;
 	connection_set_limits(&server->connections, &settings->limits);
@@ -297,6 +301,8 @@ static int start(struct server *server, const struct settings *settings, struct 
 		return err_set(err, E_NOMEM, "start a thread");
 	if (settings->auth.configured)
 		r = auth_open(&server->auth, settings->data, err);
+	if (r >= 0)
+		r = audit_open(server->audit, &settings->audit, err);
 	server->listeners = xcalloc(settings->n_listen + inherited + 1, sizeof(*server->listeners));
 	for (unsigned i = 0; i < inherited && r >= 0; i++, server->n_listeners++) {
 		server->listeners[i].fd = -1;
@@ -329,6 +335,7 @@ int server_start(struct server **ret, struct store *store, struct settings *sett
 	server->ready_checked_us = INT64_MIN / 2;
 	server->metrics = metrics_new();
 	server->rates = rate_table_new();
+	server->audit = audit_new();
 	if (getrandom(&server->id_salt, sizeof(server->id_salt), 0) < 0)
 		server->id_salt = (uint32_t)getpid();
 	server->upstreams = upstreams_new();
@@ -393,6 +400,7 @@ void server_stop(struct server *server, unsigned drain_ms)
 	pthread_mutex_destroy(&server->conditional_put);
 	pthread_rwlock_destroy(&server->settings_lock);
 	auth_free(server->auth);
+	audit_free(server->audit);
 	metrics_free(server->metrics);
 	rate_table_free(server->rates);
 	pthread_mutex_destroy(&server->ready_lock);

@@ -175,6 +175,8 @@ static int read_all(struct settings *s, struct err *err)
 		r = auth_settings_read(&s->auth, s->tree, err);
 	if (r == 0)
 		r = access_settings_read(&s->access, s->tree, err);
+	if (r == 0)
+		r = audit_settings_read(&s->audit, s->tree, err);
 	return r < 0 ? r : config_check_used(s->tree, err);
 }
 

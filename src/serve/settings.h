@@ -15,9 +15,10 @@
 #include <nacre/pathinfo.h>
 
 #include "config/config.h"
-#include "serve/upstream-settings.h"
+#include "serve/audit.h"
 #include "serve/auth.h"
 #include "serve/tls.h"
+#include "serve/upstream-settings.h"
 #include "store/store.h"
 #include "store/upkeep.h"
 
@@ -74,6 +75,7 @@ struct settings {
 	struct tls_settings tls;
 	struct auth_settings auth;
 	struct access_settings access;
+	struct audit_settings audit;
 	/* Sections of other modules: `struct X_settings x;`, read by X_settings_read(). */
 };
 

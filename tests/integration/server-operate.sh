@@ -91,6 +91,89 @@ if [ "$(id -u)" = 0 ]; then
     umount "$T/small"
 fi
 
+# ---- the audit log
+cat >"$T/htpasswd" <<'EOF'
+alice:$2y$05$8i0Q2qkjYJBfJsQ6X2ZQ8uQh0qzq1sH6sHqVQk8pWkqk0uYw7y9bW
+EOF
+audit() {
+    python3 -c '
+import json, sys
+lines = [json.loads(line) for line in open(sys.argv[1])]
+want = eval("dict(%s)" % sys.argv[2])
+good = [l for l in lines if all(l.get(k) == v for k, v in want.items())]
+assert good and all(l["time"].endswith("Z") and l["id"] and l["peer"] for l in good), lines' "$T/audit" "$1"
+}
+blob() { # REPOSITORY TEXT
+    status -X POST --data-binary "$2" "$NACRE_URL/v2/$1/blobs/uploads/?digest=sha256:$(printf %s "$2" | sha256sum | cut -d' ' -f1)"
+}
+manifest() { # REPOSITORY TAG
+    status -X PUT -H 'Content-Type: application/vnd.oci.image.index.v1+json' --data-binary \
+        '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}' "$NACRE_URL/v2/$1/manifests/$2"
+}
+start_nacre "$T/data-audit" --set "audit.file=$T/audit"
+blob team/a hello >"$T/out"
+check_eq "a manifest is pushed" 201 "$(manifest team/a 1)"
+check_eq "and deleted" 202 "$(status -X DELETE "$NACRE_URL/v2/team/a/manifests/1")"
+manifest team/a 'bad%0a%22tag' >"$T/out"
+manifest team/a 'bad%ff' >"$T/out"
+curl -s "$NACRE_URL/v2/team/a/tags/list" -o "$T/body"
+curl -s -X POST "$NACRE_URL/v2/team/a/blobs/uploads/" -o "$T/body"
+status -H 'X-Forwarded-For: 10.0.0.1' -X DELETE "$NACRE_URL/v2/team/a/manifests/1" >"$T/out"
+check "audit: a blob" audit 'action="blob.put", result="done", status=201, repository="team/a"'
+check "audit: a push" audit 'action="manifest.put", result="done", repository="team/a", object="1", digest="sha256:'"$(printf %s '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}' | sha256sum | cut -d' ' -f1)"'"'
+check "audit: a delete" audit 'action="manifest.delete", result="done", status=202, object="1"'
+check "audit: a refusal" audit 'action="manifest.delete", result="refused", status=403'
+check "audit: names that are none" audit 'action="manifest.put", result="refused", object="bad\n\"tag"'
+check_eq "audit: a line for each, and none for what changed nothing" 6 "$(wc -l <"$T/audit")"
+check_eq "audit: its owner's alone" 600 "$(stat -c %a "$T/audit")"
+mv "$T/audit" "$T/audit.1"
+kill -HUP "$NACRE_PID"
+check "audit: SIGHUP makes a new file" wait_for 10 test -e "$T/audit"
+manifest team/a 2 >"$T/out"
+check "audit: and lines go there" audit 'action="manifest.put", object="2"'
+stop_nacre TERM
+check_fails "audit: a file that cannot be is an error" "audit log" "$NACRE" serve --listen 127.0.0.1:0 --data "$T/data-audit" --set audit.file=/nowhere/x
+check_fails "audit: without a file" "file" "$NACRE" serve --check --set 'audit={sync: true}'
+check_fails "audit: a relative path" "must begin" "$NACRE" serve --check --set 'audit.file=x'
+
+# Lines that cannot be written.
+start_nacre "$T/data-audit" --set audit.file=/dev/full
+check_eq "audit: a full disk stops nobody" "201 201" "$(manifest team/a 3) $(manifest team/a 4)"
+check_eq "audit: and is told once" 1 "$(grep -c 'audit log cannot be written' "$NACRE_LOG")"
+stop_nacre TERM
+if [ "$(id -u)" = 0 ]; then
+    mkdir "$T/full" && mount -t tmpfs -o size=64k tmpfs "$T/full"
+    start_nacre "$T/data-audit" --set "audit={file: $T/full/audit, required: true, sync: true}"
+    manifest team/a 5 >"$T/out"
+    head -c 100000 /dev/zero >"$T/full/fill" 2>"$T/err"
+    for _ in $(seq 40); do manifest team/a 6 >"$T/out"; done
+    check_eq "audit: required, and full" "503 413" "$(manifest team/a 7) $(status -X PUT --data-binary x "$NACRE_URL/log/00000000000000000000000000000000-x.drv")"
+    check_match "audit: it says why" "audit log" "$(cat "$T/body")"
+    check_eq "audit: nothing was changed" 404 "$(status "$NACRE_URL/v2/team/a/manifests/7")"
+    check_eq "audit: reads go on" 200 "$(status "$NACRE_URL/v2/team/a/manifests/5")"
+    rm "$T/full/fill"
+    check_eq "audit: and all does when there is room" 201 "$(manifest team/a 7)"
+    cp "$T/full/audit" "$T/audit.torn"
+    grep -v '^$' "$T/audit.torn" | python3 -c '
+import json, sys
+bad = 0
+for line in sys.stdin:
+    try:
+        last = json.loads(line)
+    except ValueError:
+        bad += 1
+sys.exit(bad > 1 or last["object"] != "7")' && ok "audit: half a line spoils no other" || not_ok "audit: half a line spoils no other" "$(tail -n 5 "$T/audit.torn")"
+    stop_nacre TERM
+    umount "$T/full"
+fi
+# The password is no good: what counts is that it was tried.
+printf 'auth: {htpasswd: %s}\naudit: {file: %s}\n' "$T/htpasswd" "$T/audit" >"$T/auth.yaml"
+start_nacre "$T/data-audit" --config "$T/auth.yaml"
+curl -s -u alice:wrong "$NACRE_URL/v2/" -o "$T/body"
+check "audit: a login that failed" audit 'action="auth.failure", status=401, result="refused"'
+check_eq "audit: without the password" "" "$(grep wrong "$T/audit")"
+stop_nacre TERM
+
 # ---- systemd: sockets, notifications, the watchdog, reloading, draining
 cat >"$T/systemd.py" <<'PY'
 import os, signal, socket, subprocess, sys, time, urllib.request
