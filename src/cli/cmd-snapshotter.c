@@ -25,6 +25,7 @@ static const char help[] =
 	"\n"
 	"Options:\n"
 	"      --address SOCKET       the unix socket to serve (" SOCKET_DEFAULT ")\n"
+	"      --config FILE          the node's configuration (" NODE_CONFIG_DEFAULT ")\n"
 	"      --root DIR             where this node keeps paths and layers (" NODE_ROOT_DEFAULT
 	")\n"
 	"      --source URL           ask this Nix cache or nacre server for store paths\n"
@@ -40,6 +41,7 @@ enum { OPT_ADDRESS = NODE_OPT_OTHER, OPT_PRINT_CONFIG };
 
 static const struct option long_options[] = {
 	{"address", required_argument, NULL, OPT_ADDRESS},
+	{"config", required_argument, NULL, NODE_OPT_CONFIG},
 	{"root", required_argument, NULL, NODE_OPT_ROOT},
 	{"source", required_argument, NULL, NODE_OPT_SOURCE},
 	{"host-store", required_argument, NULL, NODE_OPT_HOST_STORE},
@@ -97,7 +99,8 @@ static int serve(struct snapshotter *s, const char *address, int stop_fd, struct
 	const struct grpc_server_options options = {.methods = snapshot_methods, .data = s};
 	struct snapshotter_stats stats;
 	struct grpc_server *server;
-	cleanup_fd int listen_fd = grpc_listen(address, err);
+	int inherited = grpc_inherited_socket();
+	cleanup_fd int listen_fd = inherited >= 0 ? inherited : grpc_listen(address, err);
 	int r;
 
 	if (listen_fd < 0 || grpc_server_new(&server, listen_fd, &options, err) < 0)
@@ -105,7 +108,8 @@ static int serve(struct snapshotter *s, const char *address, int stop_fd, struct
 	log_info("serving containerd's snapshots at %s", address);
 	r = grpc_server_run(server, stop_fd, err);
 	grpc_server_free(server);
-	unlink(address);
+	if (inherited < 0)
+		unlink(address);
 	snapshotter_stats(s, &stats);
 	log_info("stopped: %llu store layers answered, %llu left to containerd",
 		 (unsigned long long)stats.layers_answered,
@@ -115,14 +119,6 @@ static int serve(struct snapshotter *s, const char *address, int stop_fd, struct
 
 static int run(const struct node_args *a, const char *address, struct err *err)
 {
-	const struct node_sources_options wanted = {
-		.host = strcmp(a->host_store, "none") == 0 ? NULL : a->host_store,
-		.caches = (const char *const *)a->sources.items,
-		.n_caches = a->sources.len,
-		.trusted = a->keys,
-		.n_trusted = a->n_keys,
-		.require_signatures = a->require_signatures,
-	};
 	struct snapshotter_options options = {.kind = a->container.view};
 	struct snapshotter *s;
 	cleanup_fd int stop_fd = stop_signals(err);
@@ -130,11 +126,11 @@ static int run(const struct node_args *a, const char *address, struct err *err)
 
 	if (stop_fd < 0)
 		return stop_fd;
-	if (a->require_signatures && !a->n_keys)
+	if (a->require_signatures && !a->n_keys && !a->settings.n_trusted)
 		return err_set(err, E_USAGE, "--require-signatures needs a --trusted-key");
 	if (node_store_open(&options.store, a->root, err) < 0)
 		return err->code;
-	options.sources = node_sources_new(&wanted);
+	options.sources = node_args_sources(a);
 	r = snapshotter_new(&s, &options, err);
 	if (r >= 0) {
 		r = serve(s, address, stop_fd, err);
@@ -163,8 +159,13 @@ int cmd_snapshotter(int argc, char **argv)
 	}
 	if (code == 0) {
 		cli_operands(argc, argv, 0, 0, help);
-		if (only_config)
-			print_config(address, a.root);
+		if (node_args_load(&a, &err) < 0)
+			code = cli_fail(&err);
+		else if (only_config)
+			print_config(address, a.root ? a.root : NODE_ROOT_DEFAULT);
+		else if (geteuid() != 0)
+			code = cli_fail(
+				(err_set(&err, E_DENIED, "the snapshotter needs root"), &err));
 		else if (run(&a, address, &err) < 0)
 			code = cli_fail(&err);
 	}

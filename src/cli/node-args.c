@@ -200,7 +200,7 @@ static void show_progress(void *data, uint64_t bytes)
 	progress_add(data, bytes);
 }
 
-static struct node_sources *make_sources(const struct node_args *a)
+struct node_sources *node_args_sources(const struct node_args *a)
 {
 	struct node_sources_options options;
 
@@ -274,7 +274,7 @@ static int pull_image(struct node_image *ret, struct node_store *store, const ch
 			       a->platform);
 	if (transport_open_source(&source, ref, &a->transport, err) < 0)
 		return err->code;
-	options.sources = make_sources(a);
+	options.sources = node_args_sources(a);
 	progress_begin(&progress, "pull", 0);
 	result = node_image_pull(ret, store, source, &options, &stats, err);
 	progress_end(&progress);
@@ -297,7 +297,7 @@ static int load_image(struct node_image *ret, struct node_store *store, const ch
 	if (node_store_get_ref(store, ref, &digest, err) < 0 ||
 	    node_image_load(&image, store, &digest, err) < 0)
 		return err->code;
-	sources = make_sources(a);
+	sources = node_args_sources(a);
 	r = node_image_check(&image, sources, err);
 	node_sources_free(sources);
 	if (r < 0)

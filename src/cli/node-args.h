@@ -132,6 +132,9 @@ int node_args_load(struct node_args *a, struct err *err);
  * in the user's home. After node_args_load(), before any thread is started. */
 int node_args_enter(struct node_args *a, struct err *err);
 
+/* What the configuration and the options name as sources. After node_args_load(). */
+struct node_sources *node_args_sources(const struct node_args *a);
+
 /* The image that `ref` names, pulled as the policy says. */
 int node_args_find_image(struct node_image *ret, struct node_store *store, const char *ref,
 			 const struct node_args *a, struct err *err);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -101,6 +102,22 @@ static int remove_stale(const struct sockaddr_un *address, struct err *err)
 	if (unlink(address->sun_path) < 0 && errno != ENOENT)
 		return err_errno(err, "remove %s", address->sun_path);
 	return 0;
+}
+
+int grpc_inherited_socket(void)
+{
+	enum { FIRST_FD = 3 };
+	const char *pid = getenv("LISTEN_PID"), *n = getenv("LISTEN_FDS");
+	int is_listening = 0;
+	socklen_t len = sizeof(is_listening);
+
+	if (!pid || !n || strtol(pid, NULL, 10) != getpid() || strtol(n, NULL, 10) != 1)
+		return -1;
+	if (getsockopt(FIRST_FD, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &len) < 0 ||
+	    !is_listening || fcntl(FIRST_FD, F_SETFD, FD_CLOEXEC) < 0 ||
+	    fcntl(FIRST_FD, F_SETFL, O_NONBLOCK) < 0)
+		return -1;
+	return FIRST_FD;
 }
 
 int grpc_listen(const char *path, struct err *err)

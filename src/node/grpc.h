@@ -69,6 +69,9 @@ struct grpc_server_options {
 	void *data;                        /* borrowed; of the handlers */
 	unsigned n_workers;                /* 0: 8 */
 };
+/* The socket that systemd has opened (SPEC systemd sd_listen_fds), or -1: it outlives this process, so
+ * that nobody is refused in between. */
+int grpc_inherited_socket(void);
 /* Listens on a unix socket that only its owner may use. A socket that nobody serves is replaced;
  * E_EXISTS when somebody does. Returns a descriptor. */
 int grpc_listen(const char *path, struct err *err);

@@ -30,18 +30,24 @@ void snapshot_chain_release(struct snapshot_chain *c)
 	*c = (struct snapshot_chain){0};
 }
 
+static int add_to_chain(void *data, struct snapshot *row)
+{
+	struct snapshot_chain *chain = data;
+
+	array_grow(chain->items, chain->cap, chain->len + 1);
+	chain->items[chain->len++] = *row;
+	*row = (struct snapshot){0};
+	return 0;
+}
+
 int snapshot_chain_load(struct snapshotter *s, int64_t id, struct snapshot_chain *ret,
 			struct err *err)
 {
 	struct snapshot_chain chain = {0};
 
-	while (id) {
-		array_grow(chain.items, chain.cap, chain.len + 1);
-		if (snapshot_get_id(s->state, id, &chain.items[chain.len], err) < 0) {
-			snapshot_chain_release(&chain);
-			return err_set(err, E_IO, "the snapshotter's database lacks a parent");
-		}
-		id = chain.items[chain.len++].parent_id;
+	if (snapshot_ancestors(s->state, id, add_to_chain, &chain, err) < 0) {
+		snapshot_chain_release(&chain);
+		return err->code;
 	}
 	*ret = chain;
 	return 0;
@@ -96,6 +102,8 @@ static void sort_unique(struct chain_paths *p)
 {
 	size_t n = 0;
 
+	if (!p->len)
+		return;
 	qsort(p->items, p->len, sizeof(*p->items), compare_paths);
 	for (size_t i = 0; i < p->len; i++)
 		if (!n || strcmp(p->items[n - 1].path, p->items[i].path) != 0)

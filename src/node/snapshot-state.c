@@ -183,10 +183,9 @@ static int read_labels(struct snapshot_state *s, struct snapshot *ret, struct er
 	return r == SQLITE_DONE ? 0 : failed(s, err);
 }
 
-static int read_row(struct snapshot_state *s, sqlite3_stmt *q, struct snapshot *ret,
-		    struct err *err)
+static void read_columns(sqlite3_stmt *q, struct snapshot *ret)
 {
-	struct snapshot row = {
+	*ret = (struct snapshot){
 		.id = sqlite3_column_int64(q, 0),
 		.name = column(q, 1),
 		.parent_id = sqlite3_column_int64(q, 2),
@@ -201,8 +200,16 @@ static int read_row(struct snapshot_state *s, sqlite3_stmt *q, struct snapshot *
 		.uses = column(q, 11),
 	};
 
-	if (row.is_store)
-		read_diff_id(q, 10, &row.diff_id);
+	if (ret->is_store)
+		read_diff_id(q, 10, &ret->diff_id);
+}
+
+static int read_row(struct snapshot_state *s, sqlite3_stmt *q, struct snapshot *ret,
+		    struct err *err)
+{
+	struct snapshot row;
+
+	read_columns(q, &row);
 	if (read_labels(s, &row, err) < 0) {
 		snapshot_release(&row);
 		return err->code;
@@ -379,6 +386,30 @@ int snapshot_each(struct snapshot_state *s,
 		result = read_row(s, q, &row, err);
 		if (result >= 0)
 			result = take(data, &row, err);
+	}
+	if (result < 0)
+		return result;
+	return r == SQLITE_DONE ? 0 : failed(s, err);
+}
+
+int snapshot_ancestors(struct snapshot_state *s, int64_t id,
+		       int (*take)(void *data, struct snapshot *row), void *data, struct err *err)
+{
+	cleanup_query sqlite3_stmt *q =
+		query(s, "WITH RECURSIVE c(id, depth) AS (VALUES(?, 0) UNION ALL"
+			 " SELECT s.parent, depth + 1 FROM c JOIN snapshots s ON s.id = c.id"
+			 " WHERE s.parent IS NOT NULL) "
+			 "SELECT s.id, s.name, ifnull(s.parent, 0), '', s.kind, s.created_ns,"
+			 " s.updated_ns, s.size, s.inodes, s.chain, s.diff_id, s.uses "
+			 "FROM c JOIN snapshots s ON s.id = c.id ORDER BY c.depth");
+	int r, result = 0;
+
+	sqlite3_bind_int64(q, 1, id);
+	while (result >= 0 && (r = sqlite3_step(q)) == SQLITE_ROW) {
+		cleanup_snapshot struct snapshot row = {0};
+
+		read_columns(q, &row);
+		result = take(data, &row);
 	}
 	if (result < 0)
 		return result;

@@ -56,6 +56,11 @@ int snapshot_delete(struct snapshot_state *s, const struct snapshot *snapshot, s
 int snapshot_each(struct snapshot_state *s,
 		  int (*take)(void *data, const struct snapshot *snapshot, struct err *err),
 		  void *data, struct err *err);
+/* The snapshot of that id (0: none) and those it stands on, nearest first, without their labels.
+ * `take` takes over the row. */
+int snapshot_ancestors(struct snapshot_state *s, int64_t id,
+		       int (*take)(void *data, struct snapshot *row), void *data, struct err *err);
+/* Is anything of this name in m/ needed? */
 int snapshot_mount_is_used(struct snapshot_state *s, const char *name, bool *ret, struct err *err);
 
 /* The diffID of a list of store paths (by the sha256 of its text) that was computed before.

@@ -1,0 +1,174 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# nacre snapshotter under containerd: ordinary images, store layers, lies, crashes.
+. "$(dirname "$0")/lib.sh"
+
+needs containerd ctr nix skopeo docker-registry
+needs_root
+# Debian's Python: it is the one that has Debian's grpc.
+/usr/bin/python3 -c 'import grpc' 2>/dev/null || {
+    skip snapshotter "needs python3-grpcio"
+    exit 0
+}
+
+SOCKET=$T/snapshotter.sock
+NODE=$T/node
+export SNAPSHOTS=$NODE/snapshots
+
+client() {
+    /usr/bin/python3 "$SRC/tests/integration/lib/grpc_client.py" "$@"
+}
+
+suite() {
+    local out
+    out=$(timeout 500 /usr/bin/python3 "$SRC/tests/integration/lib/snapshot_suite.py" "$SOCKET" "$T" "$@" 2>&1) || tap_failed=1
+    printf '%s\n' "$out" | sed '/^\(ok\|not ok\|#\)/!s/^/not ok - snapshot_suite: /'
+}
+
+is_serving() {
+    [ -S "$SOCKET" ] && client "$SOCKET" list
+}
+
+start_snapshotter() {
+    start_server snapshotter "$NACRE" snapshotter --address "$SOCKET" --root "$NODE" --host-store none "$@"
+    SNAPSHOTTER=$SERVER_PID
+    wait_for 20 is_serving || die "nacre snapshotter does not start: $(tail -n 5 "$T/snapshotter.log")"
+}
+
+# The CRI is on: in containerd 1.6 it is what asks for remote snapshots, ctr does not.
+start_containerd_with_snapshotter() {
+    local dir=$T/containerd
+    CONTAINERD=$dir/containerd.sock
+    mkdir -p "$dir"
+    {
+        echo "root = \"$dir/root\""
+        echo "state = \"$dir/state\""
+        "$NACRE" snapshotter --print-config --address "$SOCKET" --root "$NODE"
+        cat <<TOML
+[grpc]
+  address = "$CONTAINERD"
+[ttrpc]
+  address = "$CONTAINERD.ttrpc"
+[plugins."io.containerd.grpc.v1.cri".containerd]
+  snapshotter = "nacre"
+TOML
+    } >"$dir/config.toml"
+    start_server containerd containerd -c "$dir/config.toml"
+    wait_for 20 ctr_ version || die "containerd does not start: $(tail -n 5 "$T/containerd.log")"
+}
+
+cri_pull() {
+    client "$CONTAINERD" pull "$1"
+}
+
+# containerd dials a snapshotter that was away again after up to three seconds, and fails until then; under
+# systemd the socket stays and nobody is refused.
+probe() {
+    ctr_ snapshots --snapshotter nacre prepare probe && ctr_ snapshots --snapshotter nacre rm probe
+}
+
+redialled() {
+    wait_for 20 probe || die "containerd does not find the snapshotter again"
+}
+
+run() {
+    local ref=$1
+    shift
+    ctr_ -n k8s.io run --rm --snapshotter nacre "$ref" "test-$RANDOM$RANDOM" "$@"
+}
+
+# ---- the calls themselves -----------------------------------------------------------------------------
+
+start_snapshotter
+check_fails "a second one on the same root" "another nacre snapshotter" "$NACRE" snapshotter --address "$T/other.sock" --root "$NODE" --host-store none
+check_eq "the socket is its owner's alone" 600 "$(stat -c %a "$SOCKET")"
+suite suite
+check_eq "nothing is left mounted" "" "$(mounts_below "$T")"
+stop_server "$SNAPSHOTTER"
+
+# ---- an ordinary image, with ctr ------------------------------------------------------------------------
+
+start_snapshotter
+start_containerd_with_snapshotter
+start_registry
+hello_image "$T/hello"
+skopeo_copy "oci:$T/hello:hello" "docker://$REGISTRY/hello:1"
+check "ctr pull of an ordinary image" ctr_ images pull --plain-http --snapshotter nacre "$REGISTRY/hello:1"
+check_eq "ctr run of an ordinary image" works "$(ctr_ run --rm --snapshotter nacre "$REGISTRY/hello:1" t1 /bin/sh -c 'echo works >/tmp/x && cat /tmp/x' 2>&1)"
+ctr_ images rm --sync "$REGISTRY/hello:1" >/dev/null
+
+# ---- store layers, as a kubelet pulls ---------------------------------------------------------------------
+
+start_nacre
+P=$(fixture python3) || die "no fixture python3"
+H=$(basename "$P")
+H=${H%%-*}
+nix copy --from "$FIXTURES" --no-check-sigs --to "$NACRE_URL" "$P" 2>"$T/copy.log" || die "$(tail -n 3 "$T/copy.log")"
+"$NACRE" build --from "$FIXTURES" "$P" -o "oci:$T/layout:py" >/dev/null 2>&1 || die "nacre build fails"
+stop_server "$SNAPSHOTTER"
+start_snapshotter --source "$NACRE_URL"
+suite hostile "$T/layout"
+
+REF=$NACRE_ADDR/nix:$H
+WANT=$(closure "$P" | sed 's|.*/||' | sort | tr '\n' ' ')
+PROGRAM='import os; print(*sorted(os.listdir("/nix/store")), "")'
+check "pull through the CRI" cri_pull "$REF"
+fetched=$(grep -c 'GET /v2/nix/blobs/' "$NACRE_LOG")
+check_eq "containerd fetched the config and the root layer, no store layer" 2 "$fetched"
+check_eq "the container has its closure and nothing else" "$WANT" "$(run "$REF" /bin/python3 -c "$PROGRAM" 2>&1)"
+check_eq "its root is one overlay" 1 "$(run "$REF" /bin/python3 -c 'print(sum(l.split()[1] == "/" or "/nix" in l.split()[1] for l in open("/proc/mounts")))' 2>&1)"
+check_eq "and one metadata image" 1 "$(mounts_below "$SNAPSHOTS" | wc -l)"
+check_eq "what it writes is its own" "1" "$(run "$REF" /bin/python3 -c 'import os; p = "/nix/store/" + os.listdir("/nix/store")[0]; open("/tmp/x", "w").write("1"); print(open("/tmp/x").read())' 2>&1)"
+check "nacre node gc while it is pulled" "$NACRE" node gc --root "$NODE"
+check_eq "it still runs" "$WANT" "$(run "$REF" /bin/python3 -c "$PROGRAM" 2>&1)"
+
+# ---- the registry gone, the snapshotter killed, a container that runs ---------------------------------------
+
+stop_nacre
+ctr_ -n k8s.io run -d --snapshotter nacre "$REF" lasting /bin/python3 -c 'import time; time.sleep(600)' >/dev/null 2>&1
+stop_server "$SNAPSHOTTER" KILL
+start_snapshotter
+redialled
+check_eq "a container that ran goes on" 2 "$(ctr_ -n k8s.io tasks exec --exec-id e1 lasting /bin/python3 -c 'print(1 + 1)' 2>&1)"
+check_eq "another starts without the registry" 42 "$(run "$REF" /bin/python3 -c 'print(42)' 2>&1)"
+umount "$(mounts_below "$SNAPSHOTS" | head -n 1)" 2>/dev/null
+check_eq "and as after a reboot, with nothing mounted" 42 "$(run "$REF" /bin/python3 -c 'print(42)' 2>&1)"
+ctr_ -n k8s.io tasks kill -s KILL lasting >/dev/null 2>&1
+wait_for 10 ctr_ -n k8s.io tasks rm -f lasting
+ctr_ -n k8s.io containers rm lasting >/dev/null 2>&1
+
+# ---- kill -9 at random -----------------------------------------------------------------------------------------
+
+remove_image() {
+    local name
+    for name in $(ctr_ -n k8s.io images ls -q); do
+        ctr_ -n k8s.io images rm --sync "$name" >/dev/null 2>&1
+    done
+}
+
+start_nacre "$NACRE_DATA"
+REF=$NACRE_ADDR/nix:$H
+rounds=$([ "$LONG" = 1 ] && echo 100 || echo 8)
+bad=
+for ((round = 0; round < rounds; round++)); do
+    remove_image
+    { cri_pull "$REF" && run "$REF" /bin/python3 -c 'print(42)'; } >"$T/crash.log" 2>&1 &
+    work=$!
+    sleep "$(printf '0.%03d' $((RANDOM % 1000)))"
+    stop_server "$SNAPSHOTTER" KILL
+    start_snapshotter --source "$NACRE_URL"
+    wait $work
+    redialled
+    cri_pull "$REF" >"$T/crash.log" 2>&1 || bad+=" pull:$round"
+    [ "$(run "$REF" /bin/python3 -c 'print(42)' 2>>"$T/crash.log")" = 42 ] || bad+=" run:$round"
+done
+check_eq "killed at random $rounds times: pulls and runs go on" "" "$bad" || note "$(tail -n 5 "$T/crash.log")"
+check "nacre node verify is clean" "$NACRE" node verify --root "$NODE"
+remove_image
+redialled
+check_eq "without images, no snapshot" "" "$(ctr_ -n k8s.io snapshots --snapshotter nacre ls | tail -n +2)"
+stop_server "$SNAPSHOTTER"
+start_snapshotter
+check_eq "no mount is leaked" "" "$(mounts_below "$SNAPSHOTS")"
+check_eq "no directory is leaked" "" "$(ls "$SNAPSHOTS/s" "$SNAPSHOTS/trash" | grep -v : | xargs)"
+check_eq "no hold is leaked" "" "$(ls "$NODE/holds")"
