@@ -304,7 +304,8 @@ def test_manifests(registry):
     for reference in ("-a", ".a", "a" * 129, "a%20b", "%c3%a4"):
         r, _ = registry.put_manifest("man/a", reference, body)
         check_error("PUT by tag %.10s" % reference, r, 400, "MANIFEST_INVALID")
-        check_eq("GET as well", 400, registry("GET", "man/a/manifests/" + reference).status)
+        # SPEC dist-1.1 end-3: what cannot be there is not there.
+        check_error("GET of it", registry("GET", "man/a/manifests/" + reference), 404, "MANIFEST_UNKNOWN")
     missing = dict(document, layers=[descriptor(b"never pushed", LAYER)])
     r, _ = registry.put_manifest("man/a", "missing", missing)
     check_error("a layer that is not there", r, 404, "MANIFEST_BLOB_UNKNOWN")
