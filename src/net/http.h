@@ -48,8 +48,9 @@ struct http_options {
 	unsigned connect_timeout_ms; /* 0: 15 000 */
 	unsigned
 		stall_timeout_s; /* less than 1 byte/s for so long; 0: 60, or 300 while an uploaded body is worked on */
-	unsigned min_speed;    /* bytes a second, instead of that 1; 0: 1 */
-	_Atomic bool *cancel;  /* E_CANCELLED within a second once it is true; borrowed; may be NULL */
+	unsigned min_speed; /* bytes a second, instead of that 1; 0: 1 */
+	_Atomic bool
+		*cancel; /* E_CANCELLED within a second once it is true; borrowed; may be NULL */
 };
 
 int http_new(struct http **ret, const struct http_options *options, struct err *err);

@@ -31,10 +31,10 @@ struct bundle {
 	struct bundle_mount *mounts; /* owned; in this order, after /proc, /dev and the like */
 	size_t n_mounts, cap_mounts;
 	bool terminal;
-	bool is_rootless; /* in a user name space where not all groups are mapped */
-	bool read_only;                         /* the root file system */
-	bool host_network;                      /* else a network name space with nothing but lo */
-	uint64_t cap_add, cap_drop;             /* to and from the default; bit n is capability n */
+	bool is_rootless;           /* in a user name space where not all groups are mapped */
+	bool read_only;             /* the root file system */
+	bool host_network;          /* else a network name space with nothing but lo */
+	uint64_t cap_add, cap_drop; /* to and from the default; bit n is capability n */
 	const struct container_rlimit *rlimits; /* borrowed */
 	size_t n_rlimits;
 	uint64_t memory_bytes, cpu_millis, pids; /* 0: no limit */

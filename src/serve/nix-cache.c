@@ -14,9 +14,15 @@ struct status_row {
 
 /* A name that breaks the grammar names nothing. */
 static const struct status_row get_rows[] = {
-	{E_NOTFOUND, 404}, {E_INVALID, 404}, {E_UNSUPPORTED, 404}, {E_LIMIT, 404}, {E_DENIED, 403},
+	{E_NOTFOUND, 404},
+	{E_INVALID, 404},
+	{E_UNSUPPORTED, 404},
+	{E_LIMIT, 404},
+	{E_DENIED, 403},
 	/* Of an upstream. */
-	{E_NET, 502},      {E_MISMATCH, 502}, {E_TRUNCATED, 502},
+	{E_NET, 502},
+	{E_MISMATCH, 502},
+	{E_TRUNCATED, 502},
 };
 
 static const struct status_row put_rows[] = {

@@ -276,8 +276,7 @@ static void begin(struct request *req, const char *method)
 		return;
 	}
 	/* Whose repository is meant decides what may be done to it. */
-	if (!upstream_namespace(req) || !policy_admit(req) ||
-	    !audit_admit(req->server->audit, req))
+	if (!upstream_namespace(req) || !policy_admit(req) || !audit_admit(req->server->audit, req))
 		return;
 	if (req->handler->begin)
 		req->handler->begin(req);

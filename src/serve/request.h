@@ -59,15 +59,15 @@ struct request {
 	struct MHD_Connection *mhd;       /* borrowed */
 	char method_name[16];             /* for the log */
 	enum http_method method;
-	char *target;                  /* owned; as it came */
-	char *path;                    /* owned; decoded */
-	struct slice query;            /* borrowed from target; without '?' */
-	struct route route;            /* borrowed from path; names are those within the view */
+	char *target;       /* owned; as it came */
+	char *path;         /* owned; decoded */
+	struct slice query; /* borrowed from target; without '?' */
+	struct route route; /* borrowed from path; names are those within the view */
 	char *repository; /* owned; what route.name is borrowed from in place of the path; or NULL */
 	const struct handler *handler; /* NULL: none is responsible */
 	const char *oci_namespace; /* borrowed from settings: whose repository is meant; or NULL */
-	int64_t content_length;        /* bytes, or BODY_UNKNOWN for a chunked body */
-	uint64_t body_bytes;           /* received so far */
+	int64_t content_length;    /* bytes, or BODY_UNKNOWN for a chunked body */
+	uint64_t body_bytes;       /* received so far */
 	int64_t started_us;
 	bool begun;
 	char id[REQUEST_ID_MAX + 1]; /* the client's, or one of ours */

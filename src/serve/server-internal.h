@@ -39,7 +39,7 @@ struct server {
 	pthread_mutex_t ready_lock;
 	int64_t ready_checked_us;        /* under ready_lock */
 	char ready_why[ERR_TEXT_MAX];    /* under ready_lock; empty: the store can be written */
-	struct upstreams *upstreams; /* owned */
+	struct upstreams *upstreams;     /* owned */
 	pthread_mutex_t conditional_put; /* around condition and PUT of a manifest */
 };
 

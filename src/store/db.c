@@ -18,8 +18,8 @@ static const char recount[] =
 static const char *const upgrades[DB_VERSION] = {
 #include "schema.inc"
 	,
-#include "upgrade-2.inc"
 #include "recount.inc"
+#include "upgrade-2.inc"
 	,
 };
 

@@ -46,7 +46,8 @@ static void test_bytes_of_a_repository(void **state)
 	quota_add(&rules, "team/*", "")->bytes = 1000;
 	rules_set(&f, &rules);
 	assert_ok(put_blob(&f, "team/a", slice_make(half, 500), &kept), f.err);
-	assert_ok(put_blob(&f, "team/a", slice_make(half, 500), &kept), f.err); /* is there already */
+	assert_ok(put_blob(&f, "team/a", slice_make(half, 500), &kept),
+		  f.err); /* is there already */
 	assert_quota(put_blob(&f, "team/a", slice_make(other, 600), &h), &f);
 	assert_ok(put_blob(&f, "team/b", slice_make(other, 600), &h), f.err);
 	assert_ok(put_blob(&f, "other", slice_make(other, 600), &h), f.err);
