@@ -164,8 +164,8 @@ for ((round = 0; round < rounds; round++)); do
 done
 check_eq "killed at random $rounds times: pulls and runs go on" "" "$bad" || note "$(tail -n 5 "$T/crash.log")"
 check "nacre node verify is clean" "$NACRE" node verify --root "$NODE"
-remove_image
 redialled
+remove_image
 check_eq "without images, no snapshot" "" "$(ctr_ -n k8s.io snapshots --snapshotter nacre ls | tail -n +2)"
 stop_server "$SNAPSHOTTER"
 start_snapshotter

@@ -373,6 +373,7 @@ def run_hostile(client, directory, layout):
     check_eq("the next layer on its parent", "ALREADY_EXISTS", prepare(chain, b_labels, found[0]["name"]))
     other = "/nix/store/" + os.path.basename(path)
     refused("a path that a layer below holds with other content", "sha256:" + "1" * 64, {PATH + "0": f"{other} {b_hash} {size}"}, found[0]["name"])
+    client.cleanup()
 
 
 if __name__ == "__main__":
