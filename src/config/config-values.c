@@ -14,9 +14,10 @@ static int typed(struct config *map, const char *key, enum config_kind kind, str
 
 	if (!c)
 		return 0;
-	if (c->kind != kind)
-		return config_fail(c, err, "this is %s; it must be %s", names[c->kind],
-				   names[kind]);
+	if (c->kind != kind) {
+		config_fail(c, err, "this is %s; it must be %s", names[c->kind], names[kind]);
+		return E_INVALID;
+	}
 	*ret = c;
 	return 1;
 }

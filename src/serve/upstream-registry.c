@@ -34,14 +34,15 @@ const struct upstream_settings *upstream_of_host(const struct view_settings *vie
 		const struct upstream_settings *up = &l->items[i];
 		size_t n = strlen(up->remote_prefix);
 		char remote[REPOSITORY_MAX + 1];
+		const char *own = ret; /* what it is called here */
 		int len;
 
 		if (up->kind != UPSTREAM_REGISTRY || strcmp(up->where, host) != 0 ||
 		    strncmp(repository, up->remote_prefix, n) != 0)
 			continue;
 		len = snprintf(ret, REPOSITORY_MAX + 1, "%s%s", up->prefix, repository + n);
-		if (len > 0 && len <= REPOSITORY_MAX && repository_check(slice_str(ret)) == 0 &&
-		    remote_name(up, ret, remote))
+		if (len > 0 && len <= REPOSITORY_MAX && repository_check(slice_str(own)) == 0 &&
+		    remote_name(up, own, remote))
 			return up;
 	}
 	return NULL;

@@ -72,7 +72,8 @@ static int where_read(struct upstream_settings *u, struct config *map, struct er
 		return r;
 	if (!url)
 		return config_fail(map, err, "an upstream has a url");
-	while (i < ARRAY_LEN(schemes) && strncmp(url, schemes[i].prefix, strlen(schemes[i].prefix)))
+	while (i < ARRAY_LEN(schemes) &&
+	       strncmp(url, schemes[i].prefix, strlen(schemes[i].prefix)) != 0)
 		i++;
 	if (i == ARRAY_LEN(schemes))
 		return config_fail(config_child(map, "url"), err,
