@@ -18,8 +18,11 @@ static const char recount[] =
 static const char *const upgrades[DB_VERSION] = {
 #include "schema.inc"
 	,
-#include "recount.inc"
+/* What is recounted has to be there first. */
+/* clang-format off */
 #include "upgrade-2.inc"
+#include "recount.inc"
+	/* clang-format on */
 	,
 };
 
