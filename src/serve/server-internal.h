@@ -23,9 +23,10 @@ struct listener {
 };
 
 struct server {
-	struct store *store; /* borrowed */
-	struct auth *auth;   /* owned */
-	struct audit *audit; /* owned */
+	struct store *store;       /* borrowed */
+	struct auth *auth;         /* owned */
+	struct audit *audit;       /* owned */
+	struct webhooks *webhooks; /* owned */
 	pthread_rwlock_t settings_lock;
 	struct settings *settings; /* a reference; under settings_lock */
 	struct connection_set connections;

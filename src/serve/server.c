@@ -56,6 +56,7 @@ static enum MHD_Result send_response(struct request *req)
 	if (req->close || atomic_load(&req->server->draining))
 		respond_header(req, "Connection", "close");
 	audit_request(req->server->audit, req);
+	webhooks_request(req->server->webhooks, req);
 	connection_phase(req->connection, PHASE_SENDING);
 	r = MHD_queue_response(req->mhd, req->status, req->response);
 	/* The library has a reference of its own. */
@@ -202,7 +203,7 @@ static int start_listener(struct server *server, struct listener *l, const char 
 			  struct err *err)
 {
 	struct listen_address address;
-	bool tls;
+	bool tls = false;
 	int r = listen_parse(&address, slice_str(text), err);
 
 	if (r == 0)
@@ -303,6 +304,8 @@ static int start(struct server *server, const struct settings *settings, struct 
 		r = auth_open(&server->auth, settings->data, err);
 	if (r >= 0)
 		r = audit_open(server->audit, &settings->audit, err);
+	if (r >= 0)
+		r = webhooks_start(&server->webhooks, err);
 	server->listeners = xcalloc(settings->n_listen + inherited + 1, sizeof(*server->listeners));
 	for (unsigned i = 0; i < inherited && r >= 0; i++, server->n_listeners++) {
 		server->listeners[i].fd = -1;
@@ -401,6 +404,7 @@ void server_stop(struct server *server, unsigned drain_ms)
 	pthread_rwlock_destroy(&server->settings_lock);
 	auth_free(server->auth);
 	audit_free(server->audit);
+	webhooks_stop(server->webhooks);
 	metrics_free(server->metrics);
 	rate_table_free(server->rates);
 	pthread_mutex_destroy(&server->ready_lock);

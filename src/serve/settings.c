@@ -177,6 +177,8 @@ static int read_all(struct settings *s, struct err *err)
 		r = access_settings_read(&s->access, s->tree, err);
 	if (r == 0)
 		r = audit_settings_read(&s->audit, s->tree, err);
+	if (r == 0)
+		r = webhook_settings_read(&s->webhooks, s->tree, err);
 	return r < 0 ? r : config_check_used(s->tree, err);
 }
 
@@ -217,6 +219,7 @@ void settings_unref(struct settings *s)
 	tls_settings_release(&s->tls);
 	auth_settings_release(&s->auth);
 	access_settings_release(&s->access);
+	webhook_settings_release(&s->webhooks);
 	free(s->listen);
 	config_free(s->tree);
 	free(s);

@@ -19,6 +19,7 @@
 #include "serve/auth.h"
 #include "serve/tls.h"
 #include "serve/upstream-settings.h"
+#include "serve/webhook.h"
 #include "store/store.h"
 #include "store/upkeep.h"
 
@@ -76,6 +77,7 @@ struct settings {
 	struct auth_settings auth;
 	struct access_settings access;
 	struct audit_settings audit;
+	struct webhook_settings webhooks;
 	/* Sections of other modules: `struct X_settings x;`, read by X_settings_read(). */
 };
 

@@ -174,6 +174,67 @@ check "audit: a login that failed" audit 'action="auth.failure", status=401, res
 check_eq "audit: without the password" "" "$(grep wrong "$T/audit")"
 stop_nacre TERM
 
+# ---- webhooks
+cat >"$T/receiver.py" <<'PY'
+import hashlib, hmac, http.server, json, sys, threading
+out, secret, seen = open(sys.argv[1], "w", buffering=1), sys.argv[2].encode(), set()
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        event = json.loads(body)
+        # The first attempt of each fails.
+        first = event["id"] not in seen
+        seen.add(event["id"])
+        self.send_response(503 if first else 204)
+        self.end_headers()
+        if not first:
+            mac = "sha256=" + hmac.new(secret, body, hashlib.sha256).hexdigest()
+            event["signed"] = self.headers.get("X-Nacre-Signature-256") == mac
+            event["contentType"] = self.headers["Content-Type"]
+            print(json.dumps(event), file=out)
+    def log_message(self, *args):
+        pass
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[3])), Handler).serve_forever()
+PY
+printf 'the secret\n' >"$T/secret"
+port=$(free_port)
+start_server receiver python3 "$T/receiver.py" "$T/events" "the secret" "$port"
+wait_for 10 test -e "$T/events"
+printf 'webhooks:\n- {url: "http://127.0.0.1:%s/x", secret-file: %s, repositories: "team/**", caches: /}\n- {url: "http://127.0.0.1:1/", repositories: other}\n' "$port" "$T/secret" >"$T/webhooks.yaml"
+start_nacre "$T/data-hooks" --config "$T/webhooks.yaml"
+manifest team/a 1 >"$T/out"
+manifest elsewhere 1 >"$T/out"
+check_eq "a receiver that is gone is nobody's business" 201 "$(manifest other 1)"
+manifest team/a 'bad%0atag' >"$T/out"
+status -X DELETE "$NACRE_URL/v2/team/a/manifests/1" >"$T/out"
+if command -v nix >/dev/null; then
+    echo content >"$T/some-file"
+    path=$(nix-store --store "$T/nix-store" --add "$T/some-file")
+    check "webhooks: a path is put" nix copy --from "$T/nix-store" --no-check-sigs --to "$NACRE_URL" "$path"
+    check "webhooks: a path" wait_for 20 grep -q "nacre.path.bound.*$(basename "$path" | cut -c1-32)" "$T/events"
+fi
+check "webhooks: events come, at the second attempt" wait_for 20 grep -q manifest.delete "$T/events"
+wait_for 20 grep -q manifest.push "$T/events"
+check "webhooks: they say what happened, and are signed" python3 -c '
+import json, re, sys
+events = [json.loads(line) for line in open(sys.argv[1])]
+kinds = [(e["type"], e["source"], e["data"].get("reference")) for e in events]
+assert kinds.count(("nacre.manifest.push", "/v2/team/a", "1")) == 1, kinds
+assert kinds.count(("nacre.manifest.delete", "/v2/team/a", "1")) == 1, kinds
+assert not any("elsewhere" in k[1] or "other" in k[1] for k in kinds), kinds
+for e in events:
+    assert e["specversion"] == "1.0" and e["signed"] and e["datacontenttype"] == "application/json", e
+    assert e["contentType"].startswith("application/cloudevents+json"), e
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", e["time"]), e
+assert len({e["id"] for e in events}) == len(events)
+push = [e for e in events if e["type"] == "nacre.manifest.push"][0]
+assert re.fullmatch("sha256:[0-9a-f]{64}", push["data"]["digest"]) and push["subject"] == "1", push' "$T/events"
+stop_nacre TERM
+check_match "webhooks: what is given up is in the log" "webhooks: given up: .*nacre.manifest.push" "$(cat "$NACRE_LOG")"
+for bad in '[{repositories: a}]' '[{url: "ftp://x", repositories: a}]' '[{url: "http://x"}]' '[{url: "http://x", caches: a, secret-file: /nowhere}]' '[{url: "http://x", caches: a, secrets: x}]'; do
+    check_fails "webhooks: $bad" "webhooks" "$NACRE" serve --check --set "webhooks=$bad"
+done
+
 # ---- systemd: sockets, notifications, the watchdog, reloading, draining
 cat >"$T/systemd.py" <<'PY'
 import os, signal, socket, subprocess, sys, time, urllib.request
