@@ -84,22 +84,22 @@ struct command_line {
 	const char *config; /* borrowed from argv */
 	bool check;
 	struct override *overrides; /* owned */
-	size_t n, cap;
+	size_t n;
 };
 
 static void read_options(struct command_line *line, int argc, char **argv)
 {
 	int c;
 
+	/* More than there can be. */
+	line->overrides = xcalloc((size_t)argc, sizeof(*line->overrides));
 	while ((c = cli_getopt(argc, argv, "", options, help)) != -1) {
-		if (c == OPT_CONFIG) {
+		if (c == OPT_CONFIG)
 			line->config = optarg;
-		} else if (c == OPT_CHECK) {
+		else if (c == OPT_CHECK)
 			line->check = true;
-		} else {
-			array_grow(line->overrides, line->cap, line->n + 1);
+		else
 			line->overrides[line->n++] = (struct override){c, optarg};
-		}
 	}
 	cli_operands(argc, argv, 0, 0, help);
 }

@@ -147,7 +147,7 @@ int cmd_snapshotter(int argc, char **argv)
 	const char *address = SOCKET_DEFAULT;
 	struct err err = ERR_INIT;
 	bool only_config = false;
-	int option, code = 0;
+	int option, r, code = 0;
 
 	while (code == 0 && (option = cli_getopt(argc, argv, "", long_options, help)) != -1) {
 		if (option == OPT_ADDRESS)
@@ -159,14 +159,14 @@ int cmd_snapshotter(int argc, char **argv)
 	}
 	if (code == 0) {
 		cli_operands(argc, argv, 0, 0, help);
-		if (node_args_load(&a, &err) < 0)
-			code = cli_fail(&err);
-		else if (only_config)
+		r = node_args_load(&a, &err);
+		if (r >= 0 && only_config)
 			print_config(address, a.root ? a.root : NODE_ROOT_DEFAULT);
-		else if (geteuid() != 0)
-			code = cli_fail(
-				(err_set(&err, E_DENIED, "the snapshotter needs root"), &err));
-		else if (run(&a, address, &err) < 0)
+		else if (r >= 0 && geteuid() != 0)
+			r = err_set(&err, E_DENIED, "the snapshotter needs root");
+		else if (r >= 0)
+			r = run(&a, address, &err);
+		if (r < 0)
 			code = cli_fail(&err);
 	}
 	node_args_release(&a);

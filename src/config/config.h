@@ -49,13 +49,13 @@ int config_make_map(struct config *map, const char *key, struct config **ret, st
  * first of a list). */
 void config_put(struct config *map, const char *key, const char *text);
 void config_add(struct config *map, const char *key, const char *text);
-void config_free(struct config *root); /* NULL is nothing; the root alone may be freed */
+void config_free(struct config *c); /* NULL is nothing; the root alone may be freed */
 
 /* Owned by the tree; NULL if the key is missing. The type is checked by the caller's getters. */
 struct config *config_child(struct config *map, const char *key);
 /* Lists. A missing key is an empty list; a single value is a list of one. */
-size_t config_len(const struct config *list);
-struct config *config_item(struct config *list, size_t i);
+size_t config_len(const struct config *c);
+struct config *config_item(struct config *c, size_t i);
 /* Maps whose keys are names that the operator chose. Borrowed from the tree. */
 const char *config_key(const struct config *map, size_t i);
 struct config *config_value(struct config *map, size_t i);
@@ -89,6 +89,6 @@ int config_choice(struct config *map, const char *key, const char *const *names,
 int config_fail(const struct config *value, struct err *err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* E_INVALID for the first key that nobody asked for, with the nearest known one. */
-int config_check_used(const struct config *root, struct err *err);
+int config_check_used(const struct config *c, struct err *err);
 
 #endif

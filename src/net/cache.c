@@ -300,12 +300,13 @@ int cache_get_file(struct cache *c, const char *name, size_t max, struct buf *re
 	cleanup_buf struct buf encoded = BUF_INIT(URL_MAX);
 	bool inside = true;
 
-	for (const char *part = name; inside && part; part = strchr(part, '/')) {
-		size_t len;
+	for (const char *part = name; inside;) {
+		size_t len = strcspn(part, "/");
 
-		part += *part == '/';
-		len = strcspn(part, "/");
 		inside = len && !(part[0] == '.' && (len == 1 || (len == 2 && part[1] == '.')));
+		if (!part[len])
+			break;
+		part += len + 1;
 	}
 	if (!inside)
 		return err_set(err, E_USAGE, "%s is no name of a file in a cache", name);

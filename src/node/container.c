@@ -298,10 +298,11 @@ static int mount_rootfs(struct container *c, const struct node_store *store,
 			struct err *err)
 {
 	/* What is written goes with the container. */
-	struct rootfs_options options = {.kind = o->view, .is_volatile = true};
+	struct rootfs_options options = {
+		.dir = c->dir, .dirfd = c->dirfd, .kind = o->view, .is_volatile = true};
 	cleanup_view_mounts struct view_mounts mounts = {0};
 
-	if (rootfs_mount(store, image, &options, c->dirfd, c->dir, &mounts, err) < 0)
+	if (rootfs_mount(store, image, &options, &mounts, err) < 0)
 		return err->code;
 	if (o->report)
 		o->report(&mounts);

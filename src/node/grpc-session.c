@@ -69,6 +69,7 @@ static size_t status_headers(const struct grpc_stream *t, nghttp2_nv *ret, char 
 	return 2;
 }
 
+/* nghttp2's signature. NOLINTNEXTLINE(readability-function-size) */
 static ssize_t read_reply(nghttp2_session *http, int32_t id, uint8_t *data, size_t len,
 			  uint32_t *flags, nghttp2_data_source *source, void *user)
 {
@@ -167,6 +168,7 @@ static void take_header(struct grpc_stream *t, struct slice name, struct slice v
 	}
 }
 
+/* nghttp2's signature. NOLINTNEXTLINE(readability-function-size) */
 static int on_header(nghttp2_session *http, const nghttp2_frame *frame, const uint8_t *name,
 		     size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
 		     void *user)
@@ -301,11 +303,15 @@ struct grpc_session *grpc_session_new(const struct grpc_session_events *events)
 
 void grpc_session_free(struct grpc_session *s)
 {
+	struct grpc_stream *next;
+
 	if (!s)
 		return;
 	nghttp2_session_del(s->http);
-	while (s->streams)
-		stream_free(s->streams);
+	for (struct grpc_stream *t = s->streams; t; t = next) {
+		next = t->next;
+		stream_free(t);
+	}
 	free(s);
 }
 

@@ -49,7 +49,7 @@ ssize_t grpc_session_output(struct grpc_session *s, const uint8_t **ret);
 /* Neither reads nor writes any more. */
 bool grpc_session_is_over(const struct grpc_session *s);
 /* Answers; the stream may be gone afterwards. */
-void grpc_session_finish(struct grpc_session *s, struct grpc_stream *stream);
+void grpc_session_finish(struct grpc_session *s, struct grpc_stream *t);
 /* No new calls. */
 void grpc_session_goaway(struct grpc_session *s);
 /* The peer is gone: all calls are cancelled, none starts. */

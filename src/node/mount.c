@@ -131,8 +131,10 @@ int node_mount(struct node_store *store, const struct node_image *image,
 	if (!target)
 		target = xasprintf("%s/rootfs", r.path);
 	rootfs.target = target;
+	rootfs.dir = r.path;
+	rootfs.dirfd = r.dir;
 	if (record_write(&r, target, &image->digest, err) < 0 ||
-	    rootfs_mount(store, image, &rootfs, r.dir, r.path, ret, err) < 0) {
+	    rootfs_mount(store, image, &rootfs, ret, err) < 0) {
 		record_remove(&r);
 		return err->code;
 	}

@@ -37,6 +37,8 @@ static void fill_paths(struct image_view *v, const struct node_image *image)
 	struct view_path *path = v->paths;
 	char **string = v->strings.items;
 
+	if (!string)
+		return; /* no store layers */
 	for (size_t i = image->n_layers; i-- > 0;) {
 		const struct layer_record *record = &image->layers[i].record;
 
@@ -94,18 +96,19 @@ static int make_dir(int dirfd, const char *name, struct err *err)
 }
 
 int rootfs_mount(const struct node_store *store, const struct node_image *image,
-		 const struct rootfs_options *options, int dirfd, const char *dir,
-		 struct view_mounts *ret, struct err *err)
+		 const struct rootfs_options *options, struct view_mounts *ret, struct err *err)
 {
-	cleanup_free char *upper = xasprintf("%s/upper", dir);
-	cleanup_free char *work = xasprintf("%s/work", dir);
-	cleanup_free char *target = xasprintf("%s/rootfs", dir);
+	cleanup_free char *upper = xasprintf("%s/upper", options->dir);
+	cleanup_free char *work = xasprintf("%s/work", options->dir);
+	cleanup_free char *target = xasprintf("%s/rootfs", options->dir);
 	cleanup_image_view struct image_view v = {0};
 
-	if (image_view_init(&v, store, image, err) < 0 || make_dir(dirfd, "rootfs", err) < 0)
+	if (image_view_init(&v, store, image, err) < 0 ||
+	    make_dir(options->dirfd, "rootfs", err) < 0)
 		return err->code;
 	if (!options->read_only) {
-		if (make_dir(dirfd, "upper", err) < 0 || make_dir(dirfd, "work", err) < 0)
+		if (make_dir(options->dirfd, "upper", err) < 0 ||
+		    make_dir(options->dirfd, "work", err) < 0)
 			return err->code;
 		v.spec.upper = upper;
 		v.spec.work = work;

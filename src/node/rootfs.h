@@ -24,15 +24,16 @@ void image_view_release(struct image_view *v);
 #define cleanup_image_view __attribute__((cleanup(image_view_release)))
 
 struct rootfs_options {
+	const char *dir; /* borrowed; the container's or mount's own, and the same open */
+	int dirfd;
 	enum view_kind kind;
 	bool read_only;     /* no upper directory */
 	bool is_volatile;   /* what is written need not survive a crash of the machine */
 	const char *target; /* borrowed; NULL: DIR/rootfs */
 };
 
-/* Creates DIR/upper, DIR/work, DIR/rootfs (`dirfd` is DIR) and mounts the view. */
+/* Creates DIR/upper, DIR/work, DIR/rootfs and mounts the view. */
 int rootfs_mount(const struct node_store *store, const struct node_image *image,
-		 const struct rootfs_options *options, int dirfd, const char *dir,
-		 struct view_mounts *ret, struct err *err);
+		 const struct rootfs_options *options, struct view_mounts *ret, struct err *err);
 
 #endif

@@ -210,6 +210,7 @@ static void reply_mount(struct grpc_call *call, const struct snapshot_mount *mou
 static void prepare_or_view(struct snapshotter *s, struct grpc_call *call, enum snapshot_kind kind)
 {
 	cleanup_snapshot_mount struct snapshot_mount mount = {0};
+	struct snapshot_request what;
 	struct annotations labels = {0};
 	struct err err = ERR_INIT;
 	struct arena arena;
@@ -217,8 +218,9 @@ static void prepare_or_view(struct snapshotter *s, struct grpc_call *call, enum 
 
 	if (!request)
 		return;
+	what = (struct snapshot_request){kind, request->key, request->parent, &labels};
 	if (take_labels(&labels, request->labels, request->n_labels, &err) < 0 ||
-	    snapshotter_prepare(s, kind, request->key, request->parent, &labels, &mount, &err) < 0)
+	    snapshotter_prepare(s, &what, &mount, &err) < 0)
 		fail(call, "prepare", &err);
 	else
 		reply_mount(call, &mount);

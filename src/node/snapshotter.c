@@ -271,19 +271,19 @@ static int answer_layer(struct snapshotter *s, const char *parent, const struct 
 	return r;
 }
 
-int snapshotter_prepare(struct snapshotter *s, enum snapshot_kind kind, const char *key,
-			const char *parent, const struct annotations *labels,
+int snapshotter_prepare(struct snapshotter *s, const struct snapshot_request *request,
 			struct snapshot_mount *ret, struct err *err)
 {
-	cleanup_snapshot struct snapshot row = {.kind = kind};
+	cleanup_snapshot struct snapshot row = {.kind = request->kind};
 
-	if (check_name(s, key, err) < 0)
+	if (check_name(s, request->key, err) < 0)
 		return err->code;
-	if (kind == SNAPSHOT_ACTIVE && answer_layer(s, parent, labels, err) < 0)
+	if (request->kind == SNAPSHOT_ACTIVE &&
+	    answer_layer(s, request->parent, request->labels, err) < 0)
 		return err->code;
-	row.name = xstrdup(key);
-	annotations_copy(&row.labels, labels);
-	return prepare_ordinary(s, &row, parent, ret, err);
+	row.name = xstrdup(request->key);
+	annotations_copy(&row.labels, request->labels);
+	return prepare_ordinary(s, &row, request->parent, ret, err);
 }
 
 int snapshotter_mounts(struct snapshotter *s, const char *key, struct snapshot_mount *ret,

@@ -45,11 +45,16 @@ int snapshotter_new(struct snapshotter **ret, const struct snapshotter_options *
 		    struct err *err);
 void snapshotter_free(struct snapshotter *s);
 
-/* SNAPSHOT_ACTIVE: Prepare; SNAPSHOT_VIEW: View. `parent` "": none. E_EXISTS also when the labels ask
- * for a store layer that is there now: then a committed snapshot has the label
+/* Of Prepare and View; all borrowed. */
+struct snapshot_request {
+	enum snapshot_kind kind; /* SNAPSHOT_ACTIVE: Prepare; SNAPSHOT_VIEW: View */
+	const char *key;
+	const char *parent; /* "": none */
+	const struct annotations *labels;
+};
+/* E_EXISTS also when the labels ask for a store layer that is there now: then a committed snapshot has the label
  * "containerd.io/snapshot.ref". */
-int snapshotter_prepare(struct snapshotter *s, enum snapshot_kind kind, const char *key,
-			const char *parent, const struct annotations *labels,
+int snapshotter_prepare(struct snapshotter *s, const struct snapshot_request *request,
 			struct snapshot_mount *ret, struct err *err);
 int snapshotter_mounts(struct snapshotter *s, const char *key, struct snapshot_mount *ret,
 		       struct err *err);

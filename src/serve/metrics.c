@@ -3,6 +3,8 @@
 
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "serve/server-internal.h"
@@ -222,20 +224,28 @@ static void format_gc(struct server *server, struct buf *b)
 	    (double)gc.looked_at);
 }
 
+static long resident_pages(void)
+{
+	FILE *f = fopen("/proc/self/statm", "re");
+	char line[128] = "", *at;
+	long pages = 0;
+
+	if (!f)
+		return 0;
+	/* size resident shared … */
+	if (fgets(line, sizeof(line), f) && (at = strchr(line, ' ')))
+		pages = strtol(at, NULL, 10);
+	fclose(f);
+	return pages;
+}
+
 static void format_process(const struct metrics *m, struct buf *b)
 {
 	struct timespec cpu;
-	long pages = 0;
-	FILE *f = fopen("/proc/self/statm", "re");
 
-	if (f) {
-		if (fscanf(f, "%*s %ld", &pages) != 1)
-			pages = 0;
-		fclose(f);
-	}
 	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
 	one(b, "process_resident_memory_bytes", "gauge", "Resident memory.",
-	    (double)pages * (double)sysconf(_SC_PAGESIZE));
+	    (double)resident_pages() * (double)sysconf(_SC_PAGESIZE));
 	one(b, "process_cpu_seconds_total", "counter", "Processor time.",
 	    (double)cpu.tv_sec + (double)cpu.tv_nsec / 1e9);
 	one(b, "process_start_time_seconds", "gauge", "When the server started.",

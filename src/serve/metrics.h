@@ -29,7 +29,7 @@ enum metric {
 void metrics_count(struct metrics *m, enum metric metric);
 
 /* Appends all of it, and what the store and the process say of themselves. */
-void metrics_format(struct server *server, struct buf *ret);
+void metrics_format(struct server *server, struct buf *b);
 /* "manifest", "narinfo", …: what an endpoint is called in metrics and logs. */
 const char *endpoint_name(unsigned endpoint);
 

@@ -21,6 +21,7 @@ struct known {
 	char *where; /* owned; the upstream; NULL: none has it */
 	char *text;  /* owned; the answer */
 	uint64_t until_ms;
+	size_t bytes; /* of the texts */
 };
 
 /* A path whose NAR is stored and whose references are not all bound. */

@@ -17,15 +17,9 @@ struct upstreams *upstreams_new(void)
 	return u;
 }
 
-static size_t known_size(const struct known *k)
-{
-	return (k->key ? strlen(k->key) : 0) + (k->where ? strlen(k->where) : 0) +
-	       (k->text ? strlen(k->text) : 0);
-}
-
 static void known_clear(struct upstreams *u, struct known *k)
 {
-	u->known_bytes -= known_size(k);
+	u->known_bytes -= k->bytes;
 	free(k->key);
 	free(k->where);
 	free(k->text);
@@ -111,8 +105,9 @@ void known_set(struct upstreams *u, const char *key, const char *where, const ch
 		.where = where ? xstrdup(where) : NULL,
 		.text = text ? xstrdup(text) : NULL,
 		.until_ms = upstream_now_ms() + ttl_ms,
+		.bytes = strlen(key) + (where ? strlen(where) : 0) + (text ? strlen(text) : 0),
 	};
-	u->known_bytes += known_size(k);
+	u->known_bytes += k->bytes;
 	while (u->known_bytes > KNOWN_BYTES_MAX)
 		known_clear(u, &u->known[u->known_next++ % KNOWN_SLOTS]);
 	pthread_mutex_unlock(&u->known_lock);

@@ -153,7 +153,7 @@ static void send_event(struct webhooks *w, struct http *http, struct event *e)
 		return;
 	}
 	if (++e->attempts < ATTEMPTS && !atomic_load(&w->stopping)) {
-		e->due_us = clock_us() + (1000000ll << (e->attempts - 1));
+		e->due_us = clock_us() + (1000000LL << (e->attempts - 1));
 		pthread_mutex_lock(&w->lock);
 		insert(w, e);
 		pthread_mutex_unlock(&w->lock);

@@ -264,7 +264,7 @@ static int referrers_of(struct store_view *v, const char *repository, const stru
 static int referrers_apply(struct store_view *v, const char *repository, const struct hash *subject,
 			   struct err *err)
 {
-	struct referrer_ids ids;
+	struct referrer_ids ids = {.len = 0};
 	int r = referrers_of(v, repository, subject, &ids, err);
 
 	for (size_t i = 0; r >= 0 && i < ids.len; i++)

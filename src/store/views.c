@@ -161,6 +161,12 @@ static int view_change(struct store_view *v, const struct store_view_options *o,
 	return 0;
 }
 
+static void add_locked(struct store *s, struct store_view *v)
+{
+	array_grow(s->views, s->views_cap, s->n_views + 1);
+	s->views[s->n_views++] = v;
+}
+
 int store_view_open(struct store_view **ret, struct store *s, const char *name,
 		    const struct store_view_options *o, struct err *err)
 {
@@ -175,10 +181,8 @@ int store_view_open(struct store_view **ret, struct store *s, const char *name,
 		r = view_change(v, o, err);
 	} else {
 		r = view_new(&v, s, name, o, err);
-		if (r >= 0) {
-			array_grow(s->views, s->views_cap, s->n_views + 1);
-			s->views[s->n_views++] = v;
-		}
+		if (r >= 0)
+			add_locked(s, v);
 	}
 	pthread_mutex_unlock(&s->views_lock);
 	if (r < 0)

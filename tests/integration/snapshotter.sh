@@ -170,5 +170,5 @@ check_eq "without images, no snapshot" "" "$(ctr_ -n k8s.io snapshots --snapshot
 stop_server "$SNAPSHOTTER"
 start_snapshotter
 check_eq "no mount is leaked" "" "$(mounts_below "$SNAPSHOTS")"
-check_eq "no directory is leaked" "" "$(ls "$SNAPSHOTS/s" "$SNAPSHOTS/trash" | grep -v : | xargs)"
+check_eq "no directory is leaked" "" "$(find "$SNAPSHOTS/s" "$SNAPSHOTS/trash" -mindepth 1 -maxdepth 1)"
 check_eq "no hold is leaked" "" "$(ls "$NODE/holds")"
