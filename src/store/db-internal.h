@@ -8,7 +8,7 @@
 #include "store/db.h"
 
 enum {
-	DB_VERSION = 2,
+	DB_VERSION = 3,
 	READERS_MAX = 16,
 	STATEMENTS_MAX =
 		512, /* slots per connection; a power of two, well above the number of texts */

@@ -24,6 +24,8 @@ static const char *const upgrades[DB_VERSION] = {
 #include "recount.inc"
 	/* clang-format on */
 	,
+#include "upgrade-3.inc"
+	,
 };
 
 int db_error(struct err *err, sqlite3 *handle, int rc, const char *what)

@@ -83,17 +83,27 @@ int store_catalog(struct store_view *v, const struct store_page *page, struct st
 static void referrers_query(struct query *q, struct conn *c, const struct store_view *v,
 			    const char *repository, const struct referrers_query *what)
 {
-	query_init(q, c,
-		   "SELECT manifest, descriptor FROM repository JOIN referrer"
-		   " ON referrer.repository = repository.id AND subject = ?3 AND manifest > ?4"
-		   " WHERE view = ?1 AND name = ?2 AND (?5 IS NULL OR artifact_type = ?5)"
-		   " ORDER BY manifest LIMIT ?6");
+	/* Two texts: one that serves both would read the referrers of every type. */
+	if (what->artifact_type)
+		query_init(q, c,
+			   "SELECT manifest, descriptor FROM repository JOIN referrer"
+			   " INDEXED BY referrer_type"
+			   " ON referrer.repository = repository.id AND subject = ?3"
+			   " AND manifest > ?4 AND artifact_type = ?6"
+			   " WHERE view = ?1 AND name = ?2 ORDER BY manifest LIMIT ?5");
+	else
+		query_init(q, c,
+			   "SELECT manifest, descriptor FROM repository JOIN referrer"
+			   " ON referrer.repository = repository.id AND subject = ?3"
+			   " AND manifest > ?4"
+			   " WHERE view = ?1 AND name = ?2 ORDER BY manifest LIMIT ?5");
 	query_bind_int(q, 1, v->id);
 	query_bind_str(q, 2, repository);
 	query_bind_hash(q, 3, &what->subject);
 	query_bind_int(q, 4, (int64_t)what->after);
-	query_bind_str(q, 5, what->artifact_type);
-	query_bind_int(q, 6, (int64_t)(what->n < LIST_MAX ? what->n : LIST_MAX) + 1);
+	query_bind_int(q, 5, (int64_t)(what->n < LIST_MAX ? what->n : LIST_MAX) + 1);
+	if (what->artifact_type)
+		query_bind_str(q, 6, what->artifact_type);
 }
 
 /* One page of descriptors; a page that would grow too large ends before its n-th. */

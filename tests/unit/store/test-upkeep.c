@@ -10,13 +10,13 @@
 
 /* ---- Upgrade ---- */
 
-/* What makes of a database of version 2 one of version 1. */
+/* What makes of a database of version 3 one of version 1. */
 static const char downgrade[] =
 	"PRAGMA foreign_keys=OFF;"
 	"DROP TABLE candidate; DROP TABLE pin; DROP TABLE setting; DROP TABLE path_use;"
 	"DROP TABLE manifest_use; DROP TABLE total; DROP TABLE manifest_wanted;"
 	"DROP INDEX object_damaged; DROP INDEX manifest_blob_blob; DROP INDEX tag_pushed;"
-	"DROP INDEX manifest_member_digest;"
+	"DROP INDEX manifest_member_digest; DROP INDEX referrer_type;"
 	"CREATE INDEX manifest_blob_blob ON manifest_blob (blob);"
 	"ALTER TABLE object DROP COLUMN damaged;"
 	"ALTER TABLE view DROP COLUMN paths; ALTER TABLE view DROP COLUMN nar_bytes;"
@@ -69,7 +69,7 @@ static void test_upgrade(void **state)
 	drop_triggers(&f);
 	fixture_sql(&f, downgrade);
 	fixture_reopen(&f);
-	assert_int_equal(db_int(&f, "PRAGMA user_version", NULL, NULL), 2);
+	assert_int_equal(db_int(&f, "PRAGMA user_version", NULL, NULL), 3);
 	assert_ok(store_statistics(f.store, &after, &f.err), f.err);
 	before.physical_bytes -= before.database_bytes;
 	after.physical_bytes -= after.database_bytes;
@@ -129,7 +129,7 @@ static void test_newer_version(void **state)
 	fixture_sql(&f, "PRAGMA user_version=99");
 	assert_fails(store_open(&f.store, f.dir, &f.options, &f.err), E_UNSUPPORTED, f.err, "99");
 	f.store = NULL;
-	fixture_sql(&f, "PRAGMA user_version=2");
+	fixture_sql(&f, "PRAGMA user_version=3");
 	fixture_reopen(&f);
 	fixture_close(&f);
 }
