@@ -183,6 +183,10 @@ static int referrer_descriptor(struct buf *ret, const struct new_manifest *n, st
 	return 0;
 }
 
+/* SPEC dist-1.1 enabling the referrers API: whatever has a subject is recorded when it comes, of
+ * whatever type and in whatever order. So a list that a client keeps under the tag of the referrers
+ * tag schema names nothing with that subject that would be missing; what else it names is no
+ * referrer. */
 static int referrer_record(struct conn *c, int64_t repository, int64_t manifest,
 			   const struct new_manifest *n, struct err *err)
 {
