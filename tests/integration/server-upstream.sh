@@ -31,7 +31,7 @@ mode() {
 start_upstream() {
     mode ok
     : >"$T/up.requests"
-    start_server upstream python3 "$SRC/tests/integration/upstream_server.py" "$UP_PORT" "$T/files" "$T/up.requests" "$T/mode"
+    start_server upstream python3 "$SRC/tests/integration/lib/upstream_server.py" "$UP_PORT" "$T/files" "$T/up.requests" "$T/mode"
     UP_PID=$SERVER_PID
     wait_http "$UP/nix-cache-info"
     : >"$T/up.requests"

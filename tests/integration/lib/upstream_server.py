@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """A static HTTP server over a directory that counts and, told so, lies.
 
