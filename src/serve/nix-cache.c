@@ -49,7 +49,7 @@ void nix_fail_get(struct request *req, const struct err *err)
 		return;
 	}
 	request_log_failure(req, err);
-	respond_plain(req, 500, "the server failed; its log says why");
+	respond_plain(req, err_own_status(err), "%s", err_own_text(err));
 }
 
 void nix_fail_put(struct request *req, const struct err *err)
@@ -61,9 +61,7 @@ void nix_fail_put(struct request *req, const struct err *err)
 		return;
 	}
 	request_log_failure(req, err);
-	respond_plain(req, 413,
-		      err_is_full(err) ? "the server has no space left"
-				       : "the server failed to store this; its log says why");
+	respond_plain(req, 413, "%s", err_own_text(err));
 }
 
 bool nix_name(struct request *req, char *ret)

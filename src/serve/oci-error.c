@@ -70,9 +70,40 @@ void oci_respond(struct request *req, unsigned status, const char *code, const c
 	json_decref(body);
 }
 
-bool err_is_full(const struct err *err)
+/* What the operating system says that passes without a repair of ours. */
+static const struct cause {
+	int sys_errno;
+	unsigned status, retry_s;
+	const char *oci, *text;
+} causes[] = {
+	{ENOSPC, 507, 0, "DENIED", "the server has no space left"},
+	{EDQUOT, 507, 0, "DENIED", "the server has no space left"},
+	{EFBIG, 507, 0, "DENIED", "the server has no space left"},
+	{EROFS, 503, 60, NULL, "the server's disk cannot be written"},
+	{EPERM, 503, 60, NULL, "the server's disk cannot be written"},
+	{EACCES, 503, 60, NULL, "the server's disk cannot be written"},
+	{EIO, 500, 0, NULL, "the server's disk fails"},
+	{EBUSY, 503, 5, NULL, "something else holds the server's database: try again"},
+};
+
+static const struct cause *cause_find(const struct err *err)
 {
-	return err->sys_errno == ENOSPC || err->sys_errno == EDQUOT || err->sys_errno == EFBIG;
+	static const struct cause other = {0, 500, 0, NULL, "the server failed; its log says why"};
+
+	for (size_t i = 0; i < ARRAY_LEN(causes); i++)
+		if (causes[i].sys_errno == err->sys_errno)
+			return &causes[i];
+	return &other;
+}
+
+unsigned err_own_status(const struct err *err)
+{
+	return cause_find(err)->status;
+}
+
+const char *err_own_text(const struct err *err)
+{
+	return cause_find(err)->text;
 }
 
 bool err_is_quota(const struct err *err)
@@ -82,6 +113,8 @@ bool err_is_quota(const struct err *err)
 
 void oci_fail(struct request *req, enum oci_subject subject, const struct err *err)
 {
+	const struct cause *cause;
+
 	/* A quota: the client may do nothing about it but delete, and need not try again. */
 	if (err_is_quota(err)) {
 		oci_respond(req, 403, "DENIED", err->text);
@@ -96,10 +129,10 @@ void oci_fail(struct request *req, enum oci_subject subject, const struct err *e
 		}
 	}
 	request_log_failure(req, err);
-	if (err_is_full(err))
-		oci_respond(req, 507, "DENIED", "the server has no space left");
-	else
-		oci_respond(req, 500, NULL, "the server failed; its log says why");
+	cause = cause_find(err);
+	oci_respond(req, cause->status, cause->oci, cause->text);
+	if (cause->retry_s)
+		respond_header(req, "Retry-After", "%u", cause->retry_s);
 }
 
 void oci_invalid(struct request *req, enum oci_subject subject, const char *fmt, ...)

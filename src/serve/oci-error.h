@@ -18,8 +18,9 @@ void oci_fail(struct request *req, enum oci_subject subject, const struct err *e
 void oci_invalid(struct request *req, enum oci_subject subject, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
-/* Is the device full? */
-bool err_is_full(const struct err *err);
+/* Of a failure of our own (I/O, bugs): its status, and what clients may know of it. */
+unsigned err_own_status(const struct err *err);
+const char *err_own_text(const struct err *err);
 /* Is the quota that the operator gives used up? The text is for the client. */
 bool err_is_quota(const struct err *err);
 

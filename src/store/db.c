@@ -34,13 +34,21 @@ int db_error(struct err *err, sqlite3 *handle, int rc, const char *what)
 
 	if (rc == SQLITE_FULL)
 		sys = ENOSPC;
+	else if ((rc & 0xff) == SQLITE_BUSY)
+		sys = EBUSY;
+	else if ((rc & 0xff) == SQLITE_READONLY)
+		sys = EROFS;
 	else if ((rc & 0xff) == SQLITE_IOERR || (rc & 0xff) == SQLITE_CANTOPEN)
 		sys = handle ? sqlite3_system_errno(handle) : 0;
+	if (!sys && (rc & 0xff) == SQLITE_IOERR)
+		sys = EIO; /* of a commit SQLite does not keep more */
 	r = err_set(err,
 		    (rc & 0xff) == SQLITE_NOMEM                                        ? E_NOMEM
 		    : (rc & 0xff) == SQLITE_CONSTRAINT || (rc & 0xff) == SQLITE_MISUSE ? E_INTERNAL
 										       : E_IO,
-		    "database: %s: %s", what, handle ? sqlite3_errmsg(handle) : sqlite3_errstr(rc));
+		    "database: %s: %s%s%s", what,
+		    handle ? sqlite3_errmsg(handle) : sqlite3_errstr(rc), sys ? ": " : "",
+		    sys ? strerror(sys) : "");
 	err->sys_errno = sys;
 	return r;
 }
