@@ -42,6 +42,9 @@ struct image_source {
 	 * referrers API is asked for the fallback tag. May be NULL: has none. */
 	int (*get_referrers)(struct image_source *self, const struct hash *subject,
 			     const char *artifact_type, struct descriptors *ret, struct err *err);
+	/* The digest of what the source was opened for, without its bytes, and unproven: what it is
+	 * now. May be NULL: only get_manifest says. */
+	int (*resolve)(struct image_source *self, struct hash *ret, struct err *err);
 	void (*free)(struct image_source *self);
 };
 

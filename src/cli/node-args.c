@@ -255,6 +255,8 @@ static int pull_image(struct node_image *ret, struct node_store *store, const ch
 	struct pull_stats stats = {0};
 	struct progress progress;
 	struct reopen reopen = {ref, &a->transport};
+	struct err ignored = ERR_INIT;
+	struct hash known;
 	struct pull_options options = {
 		.platform = &platform,
 		.progress = show_progress,
@@ -275,6 +277,8 @@ static int pull_image(struct node_image *ret, struct node_store *store, const ch
 	if (transport_open_source(&source, ref, &a->transport, err) < 0)
 		return err->code;
 	options.sources = node_args_sources(a);
+	if (node_store_get_ref(store, ref, &known, &ignored) >= 0)
+		options.known = &known;
 	progress_begin(&progress, "pull", 0);
 	result = node_image_pull(ret, store, source, &options, &stats, err);
 	progress_end(&progress);

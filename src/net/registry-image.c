@@ -63,6 +63,20 @@ static int source_get_manifest(struct image_source *self, const char *ref,
 	return registry_get_manifest(p->registry, p->repository, ref ? ref : p->ref, ret, err);
 }
 
+/* A digest says it itself. */
+static int source_resolve(struct image_source *self, struct hash *ret, struct err *err)
+{
+	struct registry_place *p = of_source(self);
+	cleanup_descriptor struct descriptor d = {0};
+
+	if (p->ref_is_digest && digest_parse(ret, slice_str(p->ref)) == 0)
+		return 0;
+	if (registry_head_manifest(p->registry, p->repository, p->ref, &d, err) < 0)
+		return err->code;
+	*ret = d.digest;
+	return 0;
+}
+
 static int source_get_blob(struct image_source *self, const struct descriptor *blob,
 			   struct sink *out, struct err *err)
 {
@@ -97,6 +111,7 @@ int registry_image_source(struct image_source **ret, struct registry *r,
 					  .get_manifest = source_get_manifest,
 					  .get_blob = source_get_blob,
 					  .get_referrers = source_get_referrers,
+					  .resolve = source_resolve,
 					  .free = source_free};
 	*ret = &p->source;
 	return 0;

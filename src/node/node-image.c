@@ -492,38 +492,6 @@ int node_image_check(const struct node_image *image, struct node_sources *source
 	return 0;
 }
 
-int node_image_pull(struct node_image *ret, struct node_store *store, struct image_source *source,
-		    const struct pull_options *options, struct pull_stats *stats, struct err *err)
-{
-	struct pull p = {store, source, options, stats, NULL};
-	cleanup_manifest_bytes struct manifest_bytes bytes = {0};
-	cleanup_manifest struct manifest manifest = {0};
-	struct node_image image = {0};
-	int r = pull_manifest(&p, &manifest, &bytes, err);
-
-	if (r >= 0) {
-		image.digest = bytes.digest;
-		r = pull_config(&p, &manifest, &image, err);
-	}
-	if (r >= 0)
-		r = pull_layers(&p, &manifest, &image, err);
-	if (r >= 0)
-		r = unmix_layers(store, &p, &image, &manifest, err);
-	if (r >= 0)
-		r = check_signatures(&p, &image, err);
-	/* Last: a manifest that is there says that all it names was there. */
-	if (r >= 0)
-		r = node_store_put_blob(store, &bytes.digest, buf_slice(&bytes.bytes), err);
-	if (r >= 0)
-		r = node_store_put_config_of(store, &bytes.digest, &manifest.config.digest, err);
-	if (r < 0) {
-		node_image_release(&image);
-		return err_wrap(err, "pull %s", source->name);
-	}
-	*ret = image;
-	return 0;
-}
-
 static int load_layers(struct node_image *image, struct node_store *store, struct err *err)
 {
 	if (init_layers(image, err) < 0)
@@ -568,6 +536,64 @@ int node_image_load(struct node_image *ret, struct node_store *store, const stru
 	    unmix_layers(store, NULL, &image, NULL, err) < 0) {
 		node_image_release(&image);
 		return err->code;
+	}
+	*ret = image;
+	return 0;
+}
+
+/* 1: the image is still the one that was pulled before, and all of it is here. Signatures are
+ * looked for where the image is, so where they are wanted all is asked anew. */
+static int pull_known(struct pull *p, struct node_image *ret, struct err *err)
+{
+	const struct pull_options *o = p->options;
+	struct err why = ERR_INIT;
+	struct hash digest;
+
+	if (!o->known || !p->source->resolve ||
+	    (o->sources && node_sources_require_signatures(o->sources)))
+		return 0;
+	if (p->source->resolve(p->source, &digest, &why) < 0) {
+		/* What else is wrong, the manifest itself will show. */
+		if (why.code == E_NET)
+			*err = why;
+		return why.code == E_NET ? E_NET : 0;
+	}
+	if (!hash_equal(&digest, o->known) || node_image_load(ret, p->store, &digest, &why) < 0)
+		return 0;
+	p->stats->layers_present += ret->n_layers;
+	return 1;
+}
+
+int node_image_pull(struct node_image *ret, struct node_store *store, struct image_source *source,
+		    const struct pull_options *options, struct pull_stats *stats, struct err *err)
+{
+	struct pull p = {store, source, options, stats, NULL};
+	cleanup_manifest_bytes struct manifest_bytes bytes = {0};
+	cleanup_manifest struct manifest manifest = {0};
+	struct node_image image = {0};
+	int r = pull_known(&p, ret, err);
+
+	if (r != 0)
+		return r < 0 ? err_wrap(err, "pull %s", source->name) : 0;
+	r = pull_manifest(&p, &manifest, &bytes, err);
+	if (r >= 0) {
+		image.digest = bytes.digest;
+		r = pull_config(&p, &manifest, &image, err);
+	}
+	if (r >= 0)
+		r = pull_layers(&p, &manifest, &image, err);
+	if (r >= 0)
+		r = unmix_layers(store, &p, &image, &manifest, err);
+	if (r >= 0)
+		r = check_signatures(&p, &image, err);
+	/* Last: a manifest that is there says that all it names was there. */
+	if (r >= 0)
+		r = node_store_put_blob(store, &bytes.digest, buf_slice(&bytes.bytes), err);
+	if (r >= 0)
+		r = node_store_put_config_of(store, &bytes.digest, &manifest.config.digest, err);
+	if (r < 0) {
+		node_image_release(&image);
+		return err_wrap(err, "pull %s", source->name);
 	}
 	*ret = image;
 	return 0;

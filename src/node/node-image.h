@@ -40,6 +40,9 @@ struct pull_stats {
 
 struct pull_options {
 	const struct platform *platform;              /* borrowed; which member of an index */
+	/* Borrowed, or NULL: the image that the source had when it was last pulled. If it still has
+	 * it, nothing is fetched. */
+	const struct hash *known;
 	void (*progress)(void *data, uint64_t bytes); /* may be NULL */
 	void *progress_data;
 	struct node_sources *sources; /* borrowed; asked before whole layers are; NULL: none */

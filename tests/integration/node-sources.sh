@@ -72,6 +72,20 @@ check_eq "all of them" "$n" "$(count paths)"
 rm -r "$NODE/paths/$(ls "$NODE/paths" | head -n 1)"
 check_match "only what is missing is fetched" "0 layers fetched.* 1 from caches" \
     "$("$NACRE" --verbose run --root "$NODE" --host-store none --source "$NACRE_URL" "oci:$T/bare:shell" true 2>&1)"
+NODE=$T/node-known
+I=docker://$NACRE_ADDR/nix:$(basename "$P" | cut -c1-32)
+check_eq "an image of the server" hello "$(run "$I" sh -c 'echo hello' 2>&1)"
+before=$(wc -l <"$NACRE_LOG")
+check_eq "that is still the same" hello "$(run "$I" sh -c 'echo hello' 2>&1)"
+check_eq "costs one HEAD" "HEAD /v2/nix/manifests/$(basename "$P" | cut -c1-32)" \
+    "$(tail -n "+$((before + 1))" "$NACRE_LOG" | sed -n 's/^.* \(HEAD\|GET\) \([^ ]*\).*/\1 \2/p')"
+D=docker://$NACRE_ADDR/nix@$("$NACRE" inspect --json "$I" | jq -r .digest)
+check_eq "by digest" hello "$(run "$D" sh -c 'echo hello' 2>&1)"
+before=$(wc -l <"$NACRE_LOG")
+check_eq "once more" hello "$(run "$D" sh -c 'echo hello' 2>&1)"
+check_eq "asks nobody" "$before" "$(wc -l <"$NACRE_LOG")"
+rm -r "$NODE/paths/$(ls "$NODE/paths" | head -n 1)"
+check_eq "what is gone is fetched again" hello "$(run "$I" sh -c 'echo hello' 2>&1)"
 NODE=$T/node-dead
 check_match "a cache that does not answer is said, and the registry is asked" "could not be used.*hello" \
     "$(run --source http://127.0.0.1:1 "oci:$T/image:shell" sh -c 'echo hello' 2>&1 | tr '\n' ' ')"

@@ -129,7 +129,7 @@ check_fails "a token of nobody" "for whom" "$NACRE" admin token create --data "$
 check_fails "a token for ever" "number of days" "$NACRE" admin token create --data "$T/data" --user a --expires 100000
 
 # ---- clients
-check_fails "skopeo without a password" "unauthorized|authentication required" skopeo_copy "docker://$NACRE_ADDR/team/app:1" "dir:$T/x"
+check_fails "skopeo without a password" "unauthorized|authentication required|access to the resource is denied" skopeo_copy "docker://$NACRE_ADDR/team/app:1" "dir:$T/x"
 hello_image "$T/hello"
 check "skopeo pushes with one" skopeo_copy "oci:$T/hello:hello" "docker://$NACRE_ADDR/team/app:1" --dest-creds "$(as alice)"
 check "and pulls" skopeo_copy "docker://$NACRE_ADDR/team/app:1" "dir:$T/pulled" --src-creds "$(as bob)"
