@@ -87,7 +87,7 @@ int closure_read(struct store_view *v, const char *hash_part, bool whole, struct
 	cleanup_closure struct closure k = {.whole = whole};
 	char dir[STORE_DIR_MAX + 1];
 	struct conn *c;
-	int64_t root;
+	int64_t root = 0;
 	int r;
 
 	if (!view_store_dir(v, dir))
