@@ -70,7 +70,7 @@ void auth_settings_release(struct auth_settings *s)
 struct known {
 	uint64_t serial; /* of the settings they were right in */
 	struct hash hash;
-	int64_t until_s;
+	int64_t until_us; /* a clock that nobody sets */
 };
 
 struct auth {
@@ -264,7 +264,7 @@ static bool password_is_right(const struct request *req, const char *user, const
 	known_hash(a, &hash, user, password);
 	slot = &a->known[hash.bytes[0]];
 	pthread_mutex_lock(&a->lock);
-	right = slot->serial == req->settings->serial && slot->until_s > wall_s() &&
+	right = slot->serial == req->settings->serial && slot->until_us > clock_us() &&
 		hash_equal(&slot->hash, &hash);
 	pthread_mutex_unlock(&a->lock);
 	if (right)
@@ -272,7 +272,8 @@ static bool password_is_right(const struct request *req, const char *user, const
 	right = htpasswd_verify(req->settings->auth.htpasswd, user, password);
 	if (right) {
 		pthread_mutex_lock(&a->lock);
-		*slot = (struct known){req->settings->serial, hash, wall_s() + KNOWN_S};
+		*slot = (struct known){req->settings->serial, hash,
+				       clock_us() + (int64_t)KNOWN_S * 1000000};
 		pthread_mutex_unlock(&a->lock);
 	}
 	return right;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <time.h>
 
+#include "store/clock.h"
 #include "store/collect.h"
 #include "store/garbage.h"
 
@@ -362,45 +363,13 @@ static int run_dry(struct run *run, struct store_gc_result *ret, struct err *err
 	return 0;
 }
 
-/* A clock that stepped back would keep the queue waiting until it is back where it was: what is
- * due after that much is due so much earlier. */
-static int clock_job(struct conn *c, void *arg, struct err *err)
-{
-	const int64_t *now = arg;
-	int64_t last = 0;
-	struct query q;
-	int r;
-
-	query_init(&q, c, "SELECT CAST(value AS INTEGER) FROM setting WHERE name = 'collected'");
-	r = query_step(&q, err);
-	if (r > 0)
-		last = query_int(&q, 0);
-	query_end(&q);
-	if (r < 0 || (last <= *now && *now - last <= USE_GRAIN_S))
-		return r < 0 ? r : 0;
-	if (last - *now > USE_GRAIN_S) {
-		query_init(&q, c,
-			   "UPDATE candidate SET due = max(0, due - ?1), since = since - ?1"
-			   " WHERE due > 0 AND due < ?2");
-		query_bind_int(&q, 1, last - *now);
-		query_bind_int(&q, 2, DUE_NEVER);
-		r = query_run(&q, err);
-		if (r < 0)
-			return r;
-	}
-	query_init(&q, c,
-		   "INSERT INTO setting (name, value) VALUES ('collected', ?1)"
-		   " ON CONFLICT DO UPDATE SET value = ?1");
-	query_bind_int(&q, 1, *now);
-	return query_run(&q, err);
-}
-
 int store_gc(struct store *s, const struct store_gc_options *o, struct store_gc_result *ret,
 	     struct err *err)
 {
 	struct collector k = {
 		.store = s, .rules = store_rules(s), .dry = o->dry_run, .now = now_seconds()};
 	struct run run = {&k, o, 0, false};
+	struct clock_job noted = {.now = k.now};
 	struct store_gc_result sum = {0};
 	uint64_t began_ms = monotonic_ms();
 	int r;
@@ -410,7 +379,9 @@ int store_gc(struct store *s, const struct store_gc_options *o, struct store_gc_
 	if (r >= 0 && o->dry_run) {
 		r = run_dry(&run, &sum, err);
 	} else if (r >= 0) {
-		r = db_write(s->db, clock_job, &k.now, err);
+		r = clock_hold(s, k.rules->upload_grace_s, &noted.was_ahead, err);
+		if (r >= 0)
+			r = db_write(s->db, clock_job, &noted, err);
 		if (r >= 0)
 			r = run_all(&run, began_ms, &sum, err);
 		if (r >= 0)

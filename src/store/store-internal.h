@@ -57,7 +57,12 @@ struct store {
 
 	struct rules *_Atomic rules;  /* owned */
 	struct uses *uses;            /* owned */
-	pthread_mutex_t collect_lock; /* one thread collects */
+	pthread_mutex_t collect_lock; /* one thread collects; so below */
+	/* By how much the wall's clock was ahead of the steady one while nothing was strange, and
+	 * when it was found too far ahead; steady seconds, 0: it is not. clock.h */
+	int64_t clock_offset_s, held_offset_s, held_until_s;
+	bool hold_told; /* store_maintain() said so */
+
 	pthread_mutex_t collected_lock;
 	struct store_gc_result collected; /* under collected_lock */
 

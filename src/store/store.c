@@ -3,9 +3,9 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/file.h>
-#include <time.h>
 
 #include "base/fs.h"
+#include "store/clock.h"
 #include "store/garbage.h"
 #include "store/objects.h"
 #include "store/quarantine.h"
@@ -17,14 +17,6 @@
 enum { MAINTAIN_MS = 3000 };
 
 #define VERSION_TEXT "nacre store 1\n"
-
-int64_t now_seconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return now.tv_sec;
-}
 
 int io_errno(struct err *err, const char *what)
 {
@@ -123,6 +115,7 @@ static struct store *store_alloc(const struct store_options *options)
 	pthread_mutex_init(&s->garbage_lock, NULL);
 	pthread_mutex_init(&s->collect_lock, NULL);
 	pthread_mutex_init(&s->collected_lock, NULL);
+	clock_begin(s);
 	rules_init(s);
 	s->uses = uses_new();
 	pthread_mutex_init(&s->making_lock, NULL);
@@ -229,9 +222,17 @@ int store_maintain(struct store *s, struct err *err)
 {
 	struct store_gc_options options = {.budget_ms = MAINTAIN_MS};
 	struct store_gc_result result;
+	bool told;
 	int r;
 
-	sessions_expire(s, now_seconds() - s->options.upload_idle_s);
+	sessions_expire(s, steady_seconds() - s->options.upload_idle_s);
 	r = store_gc(s, &options, &result, err);
-	return r < 0 ? r : result.more;
+	if (r >= 0)
+		return result.more;
+	/* That nothing is collected is said once. */
+	pthread_mutex_lock(&s->collect_lock);
+	told = s->held_until_s && s->hold_told;
+	s->hold_told = s->held_until_s != 0;
+	pthread_mutex_unlock(&s->collect_lock);
+	return r == E_CONFLICT && told ? 0 : r;
 }

@@ -14,7 +14,8 @@
  *
  * Collecting takes time in proportion to what lost a use or reached its time (collect.h), never
  * reads whole tables, and never holds the database for longer than a small batch. Clocks that
- * step back make things stay longer, never shorter.
+ * step back make things stay longer, never shorter; while one that was put forward could be put
+ * back again, nothing goes.
  *
  * "Name" of a repository or cache in a pattern is the name in URLs: "team/app" is repository `app`
  * of view `team`, or repository `team/app` of the root. The cache of a view has its name; that of
@@ -107,7 +108,8 @@ struct store_gc_result {
 	bool more; /* the budget was spent, or (dry run) the list is long enough */
 };
 /* A dry run says what would go now; what goes in consequence of that, some hours later, is not in
- * it. It lists 4096 items at the most. */
+ * it. It lists 4096 items at the most. E_CONFLICT: nothing is collected for a while, because the
+ * clock was put forward; the text says for how long. */
 int store_gc(struct store *s, const struct store_gc_options *options, struct store_gc_result *ret,
 	     struct err *err);
 /* Everything that was collected since the store is open. */

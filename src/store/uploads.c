@@ -9,6 +9,7 @@
 #include <nacre/encode.h>
 
 #include "base/fs.h"
+#include "store/clock.h"
 #include "store/quarantine.h"
 #include "store/quotas.h"
 #include "store/repositories.h"
@@ -20,7 +21,7 @@ struct session {
 	struct store_view *view;   /* borrowed */
 	char *repository;          /* owned */
 	bool held;                 /* by a request; under sessions_lock */
-	int64_t touched;           /* seconds; under sessions_lock */
+	int64_t touched;           /* steady seconds; under sessions_lock */
 	_Atomic uint64_t received; /* bytes */
 	uint64_t room;             /* bytes that the quota leaves, when it began */
 	struct incoming incoming;
@@ -49,7 +50,7 @@ static struct session *session_new(struct store_view *v, const char *repository,
 
 	s->view = v;
 	s->repository = xstrdup(repository);
-	s->touched = now_seconds();
+	s->touched = steady_seconds();
 	incoming_init(&s->incoming, v->store);
 	if (algo == HASH_SHA512) {
 		s->algo = algo;
@@ -375,7 +376,7 @@ void upload_close(struct upload *u)
 	if (u->named) {
 		pthread_mutex_lock(&s->view->store->sessions_lock);
 		s->held = false;
-		s->touched = now_seconds();
+		s->touched = steady_seconds();
 		pthread_mutex_unlock(&s->view->store->sessions_lock);
 	} else {
 		session_free(s);

@@ -12,8 +12,9 @@
 
 enum { HOUR = 3600, DAY = 24 * HOUR };
 
-/* Seconds by which the clock is ahead: our own code and SQLite's see these two functions. */
-static int64_t clock_ahead_s;
+/* Seconds by which the clock is ahead, and by how much of it somebody set it: our own code and
+ * SQLite's see these two functions. */
+static int64_t clock_ahead_s, clock_set_s;
 
 __attribute__((visibility("default"))) int clock_gettime(clockid_t id, struct timespec *ret)
 {
@@ -21,6 +22,8 @@ __attribute__((visibility("default"))) int clock_gettime(clockid_t id, struct ti
 
 	if (r == 0 && id == CLOCK_REALTIME)
 		ret->tv_sec += clock_ahead_s;
+	else if (r == 0 && id == CLOCK_BOOTTIME)
+		ret->tv_sec += clock_ahead_s - clock_set_s;
 	return r;
 }
 
@@ -37,6 +40,13 @@ __attribute__((visibility("default"))) int gettimeofday(struct timeval *restrict
 UNUSED_OK static void later(int64_t seconds)
 {
 	clock_ahead_s += seconds;
+}
+
+/* Only the clock of the wall. */
+UNUSED_OK static void clock_step(int64_t seconds)
+{
+	clock_ahead_s += seconds;
+	clock_set_s += seconds;
 }
 
 UNUSED_OK static void rules_set(struct fixture *f, const struct store_rules *rules)

@@ -626,7 +626,7 @@ static void test_clock_steps_back(void **state)
 	put_small_path(&f, "one", NULL);
 	assert_ok(put_blob(&f, "r", slice_str("orphan"), &h), f.err);
 	gc(&f);
-	later(-1000 * DAY);
+	clock_step(-1000 * DAY);
 	/* Pushed last is pushed last, whatever the clock says. */
 	put_image(&f, "r", "c", "c");
 	assert_int_equal(gc(&f).tags, 1);
@@ -639,6 +639,61 @@ static void test_clock_steps_back(void **state)
 	assert_int_equal(gc(&f).blobs, 1);
 	later(1020 * DAY);
 	assert_int_equal(gc(&f).paths, 1);
+	store_rules_release(&rules);
+	fixture_close(&f);
+}
+
+/* What had some hours left has them still when the clock was wrong for a moment. */
+static void test_clock_is_wrong_for_a_while(void **state)
+{
+	struct fixture f = {0};
+	struct store_gc_options options = {0};
+	struct store_gc_result result;
+	struct store_rules rules = STORE_RULES_INIT;
+	struct hash h;
+
+	(void)state;
+	fixture_open(&f);
+	tag_rule_add(&rules, "**")->keep_for_s = 30 * DAY;
+	rules_set(&f, &rules);
+	put_image(&f, "r", "a", "a");
+	assert_ok(put_blob(&f, "r", slice_str("orphan"), &h), f.err);
+	gc(&f);
+	clock_step(300 * DAY);
+	assert_fails(store_gc(f.store, &options, &result, &f.err), E_CONFLICT, f.err,
+		     "put forward by 25920");
+	/* Said once. */
+	assert_int_equal(store_maintain(f.store, &f.err), E_CONFLICT);
+	assert_int_equal(store_maintain(f.store, &f.err), 0);
+	assert_ok(put_blob(&f, "r", slice_str("of the future"), &h), f.err);
+	clock_step(-300 * DAY);
+	assert_int_equal(gc(&f).tags, 0);
+	assert_true(has(&f, "r", "a"));
+	assert_true(has_blob(&f, "r", "orphan"));
+	later(25 * HOUR);
+	assert_int_equal(gc(&f).blobs, 2);
+	assert_ok(put_blob(&f, "r", slice_str("orphan"), &h), f.err);
+	/* If it stays, it is right. */
+	clock_step(300 * DAY);
+	assert_int_equal(store_maintain(f.store, &f.err), E_CONFLICT);
+	later(23 * HOUR);
+	assert_fails(store_gc(f.store, &options, &result, &f.err), E_CONFLICT, f.err, NULL);
+	assert_true(has_blob(&f, "r", "orphan"));
+	later(2 * HOUR);
+	assert_int_equal(gc(&f).tags, 1);
+	assert_false(has_blob(&f, "r", "orphan"));
+	/* Now the clock of before is the one that steps, and nothing waits for the other to come. */
+	put_image(&f, "r", "b", "b");
+	assert_ok(put_blob(&f, "r", slice_str("orphan"), &h), f.err);
+	gc(&f);
+	later(23 * HOUR);
+	clock_step(-12 * HOUR);
+	gc(&f);
+	assert_true(has_blob(&f, "r", "orphan"));
+	later(25 * HOUR);
+	gc(&f);
+	assert_false(has_blob(&f, "r", "orphan"));
+	assert_true(has(&f, "r", "b"));
 	store_rules_release(&rules);
 	fixture_close(&f);
 }
@@ -757,6 +812,7 @@ int main(void)
 		cmocka_unit_test(test_made_images),
 		cmocka_unit_test(test_views),
 		cmocka_unit_test(test_clock_steps_back),
+		cmocka_unit_test(test_clock_is_wrong_for_a_while),
 		cmocka_unit_test(test_dry_run_changes_nothing),
 		cmocka_unit_test(test_work_is_proportional_to_garbage),
 		cmocka_unit_test(test_budget),
