@@ -16,7 +16,7 @@ sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 import measure  # noqa: E402
 import report  # noqa: E402
 
-GROUPS = ("archive", "images", "serving", "pushing", "growth")
+GROUPS = ("archive", "images", "serving", "pushing", "growth", "node")
 
 
 def machine():
