@@ -4,6 +4,7 @@
 clear answer in the protocol's words, what is stored is served, nothing is left behind, and without a restart all works
 when the condition has gone. Names of tests as arguments: only these. Prints `ok - …`, `not ok - …`, `skip - … # reason`."""
 
+import base64
 import contextlib
 import hashlib
 import json
@@ -132,10 +133,11 @@ def disk_or_skip(what, *args, **kwargs):
 class Scene:
     """A server, what it has acknowledged, and what it looked like before anything went wrong."""
 
-    def __init__(self, name, data, *options, env=None):
+    def __init__(self, name, data, *options, env=None, headers=None):
         self.name, self.data = name, data
         self.options = options
         self.env = env or {}
+        self.headers = headers or {}
         self.blobs, self.paths, self.tags = {}, [], {}
         self.n = 0
         self.start()
@@ -155,10 +157,10 @@ class Scene:
     def check(self, name, good, detail=""):
         return check("%s: %s" % (self.name, name), good, detail)
 
-    def request(self, *args):
+    def request(self, method, target, headers=(), body=b""):
         wire = self.server.connect(60)
         try:
-            return wire.request(*args)
+            return wire.request(method, target, dict(self.headers, **dict(headers)), body)
         finally:
             wire.close()
 
@@ -508,6 +510,90 @@ def test_locked():
     r = scene.put_path(fresh)
     scene.check("the same is taken then", r.status == 201, r)
     scene.works()
+    scene.sound()
+
+
+# ---- A clock that jumps --------------------------------------------------------------------------
+
+
+def faketime():
+    """The environment of a program whose clock stands as a file says; None: not here."""
+    library = [os.path.join("/usr/lib", d, "faketime/libfaketimeMT.so.1") for d in os.listdir("/usr/lib")]
+    library = [name for name in library if os.path.exists(name)]
+    if not library:
+        return None
+    linked = [line.split() for line in run("ldd", w.NACRE).stdout.splitlines()]
+    # A sanitizer wants to be the first.
+    first = [words[2] for words in linked if len(words) > 2 and "libasan" in words[0]]
+    return {"LD_PRELOAD": ":".join(first + library[:1]), "FAKETIME_TIMESTAMP_FILE": os.path.join(w.T, "clock"),
+            "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}
+
+
+def set_clock(days):
+    with open(os.path.join(w.T, "clock.new"), "w") as file:
+        file.write("%+d" % (days * 86400))
+    os.rename(os.path.join(w.T, "clock.new"), os.path.join(w.T, "clock"))
+
+
+def test_clock():
+    env = faketime()
+    if not env:
+        skip("a clock that jumps", "needs libfaketime")
+        return
+    set_clock(0)
+    with open(os.path.join(w.T, "htpasswd"), "w") as file:
+        file.write("me:$2b$04$qiDH1v2qTw.vHaczehK3EeeBrsO08WEt55lYWxhFIyJYf874h1NE2\n")
+    basic = {"Authorization": "Basic " + base64.b64encode(b"me:pw").decode()}
+    scene = Scene("clock", os.path.join(w.T, "clocks"), "--set", "auth={htpasswd: %s/htpasswd, token-lifetime: 5m}" % w.T,
+                  "--set", "retention=[{repositories: 'ci/**', keep-for: 30d}]", env=env, headers=basic)
+
+    def ask(bearer, target="/v2/app/tags/list"):
+        return scene.request("GET", target, {"Authorization": "Bearer " + bearer}).status
+
+    def bearer():
+        return json.loads(scene.request("GET", "/token?service=nacre&scope=repository:app:pull,push").body)["token"]
+
+    def patch(location, first, data):
+        return scene.request("PATCH", location, {"Content-Range": "%d-%d" % (first, first + len(data) - 1)}, data)
+
+    scene.must(scene.put_manifest("old", "ci/app"))
+    orphan = RNG.randbytes(70000)
+    scene.must(scene.post_blob(orphan, "ci/app"))
+    token, data = bearer(), RNG.randbytes(300000)
+    scene.check("a token works", ask(token) == 200)
+    location = scene.request("POST", "/v2/app/blobs/uploads/")["Location"]
+    scene.must(patch(location, 0, data[:100000]))
+    scene.check("gc", scene.gc().returncode == 0)
+
+    scene.name = "clock forward by 40 days"
+    set_clock(40)
+    scene.check("an old token is refused", ask(token) == 401)
+    scene.check("a new one works", ask(bearer()) == 200)
+    os.kill(scene.server.process.pid, signal.SIGHUP)  # looks after things
+    scene.check("it is in the log", until(10, lambda: "the clock was put forward" in scene.server.log()), scene.server.log()[-2000:])
+    r = scene.gc()
+    scene.check("gc says that it takes nothing, and why", r.returncode != 0 and "the clock was put forward" in r.stdout, r.stdout)
+    scene.serves()
+    scene.must(patch(location, 100000, data[100000:200000]))
+    scene.must(scene.put_path(Path(100000)))
+    scene.must(scene.put_manifest("future", "ci/app"))
+
+    scene.name = "clock back again"
+    set_clock(0)
+    r = scene.gc()
+    scene.check("gc takes nothing that has days left", r.returncode == 0 and "gone: 0 tags, 0 manifests, 0 blobs" in r.stdout, r.stdout)
+
+    scene.name = "clock back by two days more"
+    set_clock(-2)
+    seen = scene.request("GET", "/v2/")["Date"]
+    scene.check("it is that of the server", "%02d" % time.gmtime(time.time() - 2 * 86400).tm_mday == seen.split()[1], seen)
+    scene.check("a token of the future is refused", ask(token) == 401)
+    scene.check("a new one works", ask(bearer()) == 200)
+    r = scene.request("PUT", location + "?digest=" + digest(data), (), data[200000:])
+    scene.check("an upload that began before all this comes to its end", r.status == 201, r)
+    scene.serves()
+    scene.works()
+    os.kill(scene.server.process.pid, signal.SIGHUP)
     scene.sound()
 
 
