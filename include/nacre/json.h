@@ -27,6 +27,9 @@ NACRE_API int json_parse(json_t **ret, struct slice text, size_t max_bytes, stru
  * JSON_DEPTH_MAX is E_LIMIT, as is the buffer's maximum. */
 NACRE_API int json_canonical(struct buf *ret, const json_t *value);
 
+/* Appends one text, in quotes, escaped as json_canonical() does; it is UTF-8. E_LIMIT. */
+NACRE_API int json_write_text(struct buf *out, struct slice text);
+
 /* Members of an object by type. Absent and null are 0 with *ret untouched, or E_INVALID if
  * `required`; present is 1; another type is E_INVALID. `where` names the object in messages:
  * "layers[3]". Results are borrowed from `obj`. */

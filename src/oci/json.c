@@ -91,7 +91,7 @@ static int compare_members(const void *a, const void *b)
 }
 
 /* RFC 8785, 3.2.2.2. */
-static int write_text(struct buf *out, struct slice text)
+int json_write_text(struct buf *out, struct slice text)
 {
 	static const char letters[] = "btn\0fr"; /* of 0x08 to 0x0d */
 	size_t plain = 0;
@@ -137,7 +137,7 @@ static int write_object(struct buf *out, const json_t *value, int depth)
 		if (i)
 			r = buf_add(out, ",", 1);
 		if (r >= 0)
-			r = write_text(out, members[i].key);
+			r = json_write_text(out, members[i].key);
 		if (r >= 0)
 			r = buf_add(out, ":", 1);
 		if (r >= 0)
@@ -182,8 +182,8 @@ static int write_value(struct buf *out, const json_t *value, int depth)
 	case JSON_ARRAY:
 		return write_array(out, value, depth);
 	case JSON_STRING:
-		return write_text(out,
-				  slice_make(json_string_value(value), json_string_length(value)));
+		return json_write_text(
+			out, slice_make(json_string_value(value), json_string_length(value)));
 	case JSON_INTEGER:
 		return write_integer(out, json_integer_value(value));
 	case JSON_TRUE:

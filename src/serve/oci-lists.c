@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Lists of tags, repositories and referrers (SPEC dist-1.1 end-8, end-12, _catalog): pages that
  * cost what they hold. */
-#include <jansson.h>
-
 #include <nacre/encode.h>
+#include <nacre/json.h>
 
 #include "serve/oci.h"
 #include "serve/policy.h"
@@ -15,6 +14,7 @@ enum {
 	REFERRERS_PAGE = 256,
 	REFERRERS_BYTES = 4 << 20, /* clients take no larger index */
 	LAST_MAX = 512,            /* bytes of `last` */
+	NAMES_BYTES = PAGE_MAX * (2 * REPOSITORY_MAX + 3) + 1024,
 };
 
 struct page {
@@ -46,66 +46,84 @@ static bool read_page(struct request *req, struct page *ret)
 	return true;
 }
 
-/* {"name": name, key: names}, and the Link to the rest. `name` may be NULL. */
-static void send_names(struct request *req, const char *name, const char *key,
-		       const struct strv *names)
-{
-	json_t *list = json_array(), *body = json_object();
-	char *dump;
+/* {"name": …, "tags": […]}, written as the names come: a tree for a page of names, or a copy of each,
+ * costs more than finding them. */
+struct names_page {
+	struct store_names names;
+	struct buf body;
+	size_t n; /* names in it */
+	char last[LAST_MAX];
+};
 
-	if (name)
-		json_object_set_new(body, "name", json_string(name));
-	for (size_t i = 0; i < names->len; i++)
-		json_array_append_new(list, json_string(names->items[i]));
-	json_object_set_new(body, key, list);
-	dump = json_dumps(body, JSON_COMPACT);
-	json_decref(body);
-	if (!dump)
-		abort(); /* out of memory for a page of names */
-	respond_text(req, 200, "application/json", slice_str(dump));
-	free(dump);
+/* `name` may be NULL. */
+static void page_begin(struct names_page *p, const char *name, const char *key)
+{
+	buf_add_str(&p->body, "{");
+	if (name) {
+		buf_add_str(&p->body, "\"name\":");
+		json_write_text(&p->body, slice_str(name));
+		buf_add_str(&p->body, ",");
+	}
+	buf_addf(&p->body, "\"%s\":[", key);
 }
 
-static void link_names(struct request *req, const char *path, const struct page *page,
-		       const struct strv *names)
+static int page_take(struct store_names *self, struct slice name, struct err *err)
 {
-	char more[1024] = "", last[900] = "";
+	struct names_page *p = container_of(self, struct names_page, names);
 
-	if (!names->len ||
-	    uri_encode(last, sizeof(last), slice_str(names->items[names->len - 1])) < 0)
+	if ((p->n++ && buf_add(&p->body, ",", 1) < 0) || json_write_text(&p->body, name) < 0)
+		return err_set(err, E_LIMIT, "the page is too large");
+	/* Of tags and repositories, which are shorter. */
+	slice_to_text(p->last, sizeof(p->last), name);
+	return 0;
+}
+
+/* The Link says where the next page begins, if there is one. */
+static void page_send(struct request *req, struct names_page *p, const char *path,
+		      const struct page *page, bool more)
+{
+	char query[1024] = "", last[900] = "";
+
+	buf_add_str(&p->body, "]}");
+	respond_buf(req, 200, "application/json", &p->body);
+	if (!more || !p->n || uri_encode(last, sizeof(last), slice_str(p->last)) < 0)
 		return;
-	snprintf(more, sizeof(more), "last=%s&n=%zu", last, page->n);
-	oci_link_next(req, path, more);
+	snprintf(query, sizeof(query), "last=%s&n=%zu", last, page->n);
+	oci_link_next(req, path, query);
+}
+
+static int nothing_take(struct store_names *self, struct slice name, struct err *err)
+{
+	(void)self, (void)name, (void)err;
+	return 0;
 }
 
 /* SPEC dist-1.1 end-8a, end-8b */
 static void tags_end(struct request *req)
 {
 	char repository[REPOSITORY_MAX + 1];
-	cleanup_strv struct strv names = {0};
+	struct names_page names = {.names = {.take = page_take}, .body = {.max = NAMES_BYTES}};
 	cleanup_free char *name = NULL, *path = NULL;
 	struct page page = {0};
 	struct store_page wanted;
 	struct err err = ERR_INIT;
 	bool more = false;
-	int r;
 
 	if (!oci_repository(req, repository) || !read_page(req, &page))
 		return;
 	wanted = (struct store_page){page.nothing ? 1 : page.n, page.has_last ? page.last : NULL};
 	/* n=0 asks whether there is such a repository. */
-	r = store_tags(request_view(req), repository, &wanted, &names, &more, &err);
-	if (r < 0) {
+	if (page.nothing)
+		names.names.take = nothing_take;
+	name = xasprintf("%s%s", req->view->prefix, repository);
+	page_begin(&names, name, "tags");
+	if (store_tags(request_view(req), repository, &wanted, &names.names, &more, &err) < 0) {
+		buf_release(&names.body);
 		oci_fail(req, OCI_NAME, &err);
 		return;
 	}
-	if (page.nothing)
-		strv_release(&names);
-	name = xasprintf("%s%s", req->view->prefix, repository);
-	send_names(req, name, "tags", &names);
 	path = xasprintf("/v2/%s%s/tags/list", req->view->prefix, repository);
-	if (more && !page.nothing)
-		link_names(req, path, &page, &names);
+	page_send(req, &names, path, &page, more);
 }
 
 /* ---- The catalog: repositories of all views, as far as the user may read them ---- */
@@ -137,9 +155,11 @@ static int catalog_view(struct request *req, const struct view_settings *v,
 	last = start ? xstrdup(start) : NULL;
 	while (more && added < page->n) {
 		const struct store_page wanted = {page->n, last};
+		struct names_list found = NAMES_LIST_INIT;
 		cleanup_strv struct strv names = {0};
-		int r = store_catalog(v->view, &wanted, &names, &more, err);
+		int r = store_catalog(v->view, &wanted, &found.names, &more, err);
 
+		names = found.list;
 		if (r < 0)
 			return r;
 		for (size_t i = 0; i < names.len && added < page->n; i++) {
@@ -161,7 +181,8 @@ static int catalog_view(struct request *req, const struct view_settings *v,
 
 static void catalog_end(struct request *req)
 {
-	cleanup_strv struct strv names = {0}, shown = {0};
+	cleanup_strv struct strv names = {0};
+	struct names_page shown = {.names = {.take = page_take}, .body = {.max = NAMES_BYTES}};
 	struct page page = {0};
 	struct store_page wanted;
 	struct err err = ERR_INIT;
@@ -178,11 +199,10 @@ static void catalog_end(struct request *req)
 		return;
 	}
 	strv_sort_unique(&names);
+	page_begin(&shown, NULL, "repositories");
 	for (size_t i = 0; i < names.len && i < page.n; i++)
-		strv_add(&shown, names.items[i]);
-	send_names(req, NULL, "repositories", &shown);
-	if (names.len > page.n)
-		link_names(req, "/v2/_catalog", &page, &shown);
+		shown.names.take(&shown.names, slice_str(names.items[i]), &err);
+	page_send(req, &shown, "/v2/_catalog", &page, names.len > page.n);
 }
 
 /* One page. Descriptors carry annotations, so what fits in a page is found by trying. */

@@ -13,7 +13,8 @@ enum {
 };
 
 /* Takes n names of a query that asks for one more. */
-static int names_take(struct query *q, size_t n, struct strv *ret, bool *ret_more, struct err *err)
+static int names_take(struct query *q, size_t n, struct store_names *to, bool *ret_more,
+		      struct err *err)
 {
 	int r = 0;
 
@@ -23,7 +24,9 @@ static int names_take(struct query *q, size_t n, struct strv *ret, bool *ret_mor
 			*ret_more = true;
 			break;
 		}
-		strv_add_slice(ret, query_bytes(q, 0));
+		r = to->take(to, query_bytes(q, 0), err);
+		if (r < 0)
+			break;
 	}
 	query_end(q);
 	return r < 0 ? r : 0;
@@ -31,7 +34,7 @@ static int names_take(struct query *q, size_t n, struct strv *ret, bool *ret_mor
 
 /* SPEC dist-1.1 end-8 */
 int store_tags(struct store_view *v, const char *repository, const struct store_page *page,
-	       struct strv *ret, bool *ret_more, struct err *err)
+	       struct store_names *to, bool *ret_more, struct err *err)
 {
 	size_t n = page->n < LIST_MAX ? page->n : LIST_MAX;
 	struct conn *c = reader(v, err);
@@ -51,13 +54,13 @@ int store_tags(struct store_view *v, const char *repository, const struct store_
 		query_bind_int(&q, 1, id);
 		query_bind_str(&q, 2, page->last ? page->last : "");
 		query_bind_int(&q, 3, (int64_t)n + 1);
-		r = names_take(&q, n, ret, ret_more, err);
+		r = names_take(&q, n, to, ret_more, err);
 	}
 	reader_done(v, c);
 	return r;
 }
 
-int store_catalog(struct store_view *v, const struct store_page *page, struct strv *ret,
+int store_catalog(struct store_view *v, const struct store_page *page, struct store_names *to,
 		  bool *ret_more, struct err *err)
 {
 	size_t n = page->n < LIST_MAX ? page->n : LIST_MAX;
@@ -73,7 +76,7 @@ int store_catalog(struct store_view *v, const struct store_page *page, struct st
 	query_bind_int(&q, 1, v->id);
 	query_bind_str(&q, 2, page->last ? page->last : "");
 	query_bind_int(&q, 3, (int64_t)n + 1);
-	r = names_take(&q, n, ret, ret_more, err);
+	r = names_take(&q, n, to, ret_more, err);
 	reader_done(v, c);
 	return r;
 }

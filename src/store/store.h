@@ -34,6 +34,7 @@
 #include <nacre/pathinfo.h>
 #include <nacre/transport.h>
 
+#include "base/mem.h"
 #include "codec/codec.h"
 
 struct store;
@@ -277,12 +278,29 @@ struct store_page {
 	size_t n;         /* at most so many names */
 	const char *last; /* those after this one; NULL: from the start */
 };
+/* Who takes the names of a page, one after another; a negative result ends the list with it. */
+struct store_names {
+	int (*take)(struct store_names *self, struct slice name, struct err *err);
+};
 /* Names in bytewise order; *ret_more: there are further ones. Cost depends on `n` alone. Tags:
  * E_NOTFOUND for a repository that does not exist. */
 int store_tags(struct store_view *v, const char *repository, const struct store_page *page,
-	       struct strv *ret, bool *ret_more, struct err *err);
-int store_catalog(struct store_view *v, const struct store_page *page, struct strv *ret,
+	       struct store_names *to, bool *ret_more, struct err *err);
+int store_catalog(struct store_view *v, const struct store_page *page, struct store_names *to,
 		  bool *ret_more, struct err *err);
+
+/* The names as a list. */
+struct names_list {
+	struct store_names names;
+	struct strv list; /* owned */
+};
+static inline int names_list_take(struct store_names *self, struct slice name, struct err *err)
+{
+	(void)err;
+	strv_add_slice(&container_of(self, struct names_list, names)->list, name);
+	return 0;
+}
+#define NAMES_LIST_INIT ((struct names_list){.names = {.take = names_list_take}})
 
 struct referrers_query {
 	struct hash subject;

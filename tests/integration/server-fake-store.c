@@ -658,39 +658,42 @@ static void list(const char *kind, const char *prefix, const char *last, struct 
 	strv_sort_unique(ret);
 }
 
-static void cut(struct strv *names, size_t n, bool *ret_more)
+static int give(struct store_names *to, const struct strv *names, size_t n, bool *ret_more,
+		struct err *err)
 {
+	int r = 0;
+
 	*ret_more = names->len > n;
-	while (names->len > n) {
-		free(names->items[--names->len]);
-		names->items[names->len] = NULL;
-	}
+	for (size_t i = 0; i < names->len && i < n && r >= 0; i++)
+		r = to->take(to, slice_str(names->items[i]), err);
+	return r;
 }
 
 int store_tags(struct store_view *v, const char *repository, const struct store_page *page,
-	       struct strv *ret, bool *ret_more, struct err *err)
+	       struct store_names *to, bool *ret_more, struct err *err)
 {
 	cleanup_free char *prefix = xasprintf("%s ", repository);
+	cleanup_strv struct strv names = {0};
 
 	if (!store_repository_exists(v, repository, err))
 		return missing(err, repository);
 	pthread_mutex_lock(&lock);
-	list("tag", prefix, page->last, ret);
+	list("tag", prefix, page->last, &names);
 	pthread_mutex_unlock(&lock);
-	cut(ret, page->n, ret_more);
-	return 0;
+	return give(to, &names, page->n, ret_more, err);
 }
 
-int store_catalog(struct store_view *v, const struct store_page *page, struct strv *ret,
+int store_catalog(struct store_view *v, const struct store_page *page, struct store_names *to,
 		  bool *ret_more, struct err *err)
 {
-	(void)v, (void)err;
+	cleanup_strv struct strv names = {0};
+
+	(void)v;
 	pthread_mutex_lock(&lock);
-	list("manifest", "", page->last, ret);
-	list("blob", "", page->last, ret);
+	list("manifest", "", page->last, &names);
+	list("blob", "", page->last, &names);
 	pthread_mutex_unlock(&lock);
-	cut(ret, page->n, ret_more);
-	return 0;
+	return give(to, &names, page->n, ret_more, err);
 }
 
 static json_t *referrer(const struct entry *e, const struct referrers_query *q)

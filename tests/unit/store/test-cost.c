@@ -21,6 +21,7 @@ static const struct {
 	{"SELECT sum(*), (SELECT *) FROM view", "fsck counts", 2},
 	{"SELECT *, (SELECT *) FROM path_use", "fsck counts", 2},
 	{"SELECT count(*), 0 FROM *", "fsck looks for what nobody holds", 4},
+	{"UPDATE * SET * > ?1 AND ?2", "the clock was put back", 3},
 	{"SELECT file FROM object WHERE file IS NOT NULL *", "a backup copies every file", 1},
 };
 
@@ -305,11 +306,12 @@ static void do_tags(struct fixture *f)
 
 	for (size_t i = 0; i < ARRAY_LEN(starts); i++) {
 		const struct store_page page = {5, starts[i]};
-		cleanup_strv struct strv names = {0};
+		struct names_list names = NAMES_LIST_INIT;
 		bool more;
 
-		assert_ok(store_tags(f->root, "r", &page, &names, &more, &f->err), f->err);
-		assert_int_equal(names.len, 5);
+		assert_ok(store_tags(f->root, "r", &page, &names.names, &more, &f->err), f->err);
+		assert_int_equal(names.list.len, 5);
+		strv_release(&names.list);
 		assert_true(more);
 	}
 }
@@ -317,11 +319,12 @@ static void do_tags(struct fixture *f)
 static void do_catalog(struct fixture *f)
 {
 	const struct store_page page = {5, "n000003"};
-	cleanup_strv struct strv names = {0};
+	struct names_list names = NAMES_LIST_INIT;
 	bool more;
 
-	assert_ok(store_catalog(f->root, &page, &names, &more, &f->err), f->err);
-	assert_int_equal(names.len, 5);
+	assert_ok(store_catalog(f->root, &page, &names.names, &more, &f->err), f->err);
+	assert_int_equal(names.list.len, 5);
+	strv_release(&names.list);
 	assert_true(more);
 }
 

@@ -170,7 +170,8 @@ static void test_tags(void **state)
 {
 	struct fixture f = {0};
 	cleanup_buf struct buf bytes = {0};
-	struct strv tags = {0}, more = {0};
+	struct names_list tags = NAMES_LIST_INIT;
+	struct strv more = {0};
 	struct manifest_put put = {.reference = "t", .tags = &more};
 	struct manifest_put_result result;
 	struct manifest_stat stat;
@@ -180,26 +181,26 @@ static void test_tags(void **state)
 
 	(void)state;
 	fixture_open(&f);
-	assert_fails(store_tags(f.root, "r", PAGE(10, NULL), &tags, &is_more, &f.err), E_NOTFOUND,
-		     f.err, NULL);
+	assert_fails(store_tags(f.root, "r", PAGE(10, NULL), &tags.names, &is_more, &f.err),
+		     E_NOTFOUND, f.err, NULL);
 	for (int i = 0; i < 5; i++) {
 		char tag[8];
 
 		snprintf(tag, sizeof(tag), "t%d", 4 - i);
 		put_simple(&f, "r", tag, tag, i == 0 ? &first : NULL);
 	}
-	assert_ok(store_tags(f.root, "r", PAGE(2, NULL), &tags, &is_more, &f.err), f.err);
-	assert_int_equal(tags.len, 2);
+	assert_ok(store_tags(f.root, "r", PAGE(2, NULL), &tags.names, &is_more, &f.err), f.err);
+	assert_int_equal(tags.list.len, 2);
 	assert_true(is_more);
-	assert_string_equal(tags.items[1], "t1");
-	strv_release(&tags);
-	assert_ok(store_tags(f.root, "r", PAGE(3, "t1"), &tags, &is_more, &f.err), f.err);
-	assert_int_equal(tags.len, 3);
+	assert_string_equal(tags.list.items[1], "t1");
+	strv_release(&tags.list);
+	assert_ok(store_tags(f.root, "r", PAGE(3, "t1"), &tags.names, &is_more, &f.err), f.err);
+	assert_int_equal(tags.list.len, 3);
 	assert_false(is_more);
-	assert_string_equal(tags.items[2], "t4");
-	strv_release(&tags);
-	assert_ok(store_tags(f.root, "r", PAGE(0, NULL), &tags, &is_more, &f.err), f.err);
-	assert_int_equal(tags.len, 0);
+	assert_string_equal(tags.list.items[2], "t4");
+	strv_release(&tags.list);
+	assert_ok(store_tags(f.root, "r", PAGE(0, NULL), &tags.names, &is_more, &f.err), f.err);
+	assert_int_equal(tags.list.len, 0);
 	assert_true(is_more);
 	/* Several at once, all of them or none. */
 	simple_manifest(&bytes, "many");
@@ -233,7 +234,7 @@ static void test_tags(void **state)
 static void test_catalog(void **state)
 {
 	struct fixture f = {0};
-	struct strv names = {0};
+	struct names_list names = NAMES_LIST_INIT;
 	struct hash digest;
 	char text[DIGEST_TEXT_MAX];
 	bool more;
@@ -243,22 +244,22 @@ static void test_catalog(void **state)
 	put_simple(&f, "b", "t", "1", &digest);
 	put_simple(&f, "a/x", "t", "1", NULL);
 	put_simple(&f, "c", "t", "1", NULL);
-	assert_ok(store_catalog(f.root, PAGE(2, NULL), &names, &more, &f.err), f.err);
-	assert_int_equal(names.len, 2);
+	assert_ok(store_catalog(f.root, PAGE(2, NULL), &names.names, &more, &f.err), f.err);
+	assert_int_equal(names.list.len, 2);
 	assert_true(more);
-	assert_string_equal(names.items[0], "a/x");
-	strv_release(&names);
-	assert_ok(store_catalog(f.root, PAGE(2, "b"), &names, &more, &f.err), f.err);
-	assert_int_equal(names.len, 1);
+	assert_string_equal(names.list.items[0], "a/x");
+	strv_release(&names.list);
+	assert_ok(store_catalog(f.root, PAGE(2, "b"), &names.names, &more, &f.err), f.err);
+	assert_int_equal(names.list.len, 1);
 	assert_false(more);
-	strv_release(&names);
+	strv_release(&names.list);
 	/* What is emptied is gone. */
 	digest_format(text, &digest);
 	assert_ok(store_manifest_delete(f.root, "b", text, &f.err), f.err);
 	assert_int_equal(store_repository_exists(f.root, "b", &f.err), 0);
-	assert_ok(store_catalog(f.root, PAGE(10, NULL), &names, &more, &f.err), f.err);
-	assert_int_equal(names.len, 2);
-	strv_release(&names);
+	assert_ok(store_catalog(f.root, PAGE(10, NULL), &names.names, &more, &f.err), f.err);
+	assert_int_equal(names.list.len, 2);
+	strv_release(&names.list);
 	fixture_close(&f);
 }
 
