@@ -121,7 +121,6 @@ static int registry_read(struct upstream_settings *u, struct config *map, struct
 {
 	int r = patterns_read(u, map, err);
 
-	u->prefix = u->remote_prefix = "";
 	if (r == 0)
 		r = config_text(map, "prefix", &u->prefix, err);
 	if (r == 0)
@@ -164,6 +163,7 @@ static int upstream_read(struct upstream_settings *u, struct config *map, bool *
 
 	*ret_enabled = true;
 	u->closures = true;
+	u->prefix = u->remote_prefix = ""; /* of caches, too: who looks for a registry sees them */
 	u->priority = 50;
 	u->tag_ttl_ms = 60 * 1000;
 	u->back_off_ms = 10 * 1000;
