@@ -97,6 +97,11 @@ static int ask_registries(const struct upstream_ask *ask, const char *repository
 		}
 		if (r == 0 || r == E_NOTFOUND)
 			continue;
+		/* Our own disk: no upstream can help. */
+		if (r == E_IO && why.sys_errno) {
+			*err = why;
+			return r;
+		}
 		/* Registries say 401 and 403 of what is not there, too. */
 		log_warn("upstream %s: %s", up->name, why.text);
 		if (r != E_DENIED && !up->optional && !down.code)
