@@ -5,6 +5,8 @@ clear answer in the protocol's words, what is stored is served, nothing is left 
 when the condition has gone. Names of tests as arguments: only these. Prints `ok - …`, `not ok - …`, `skip - … # reason`."""
 
 import base64
+import collections
+import concurrent.futures
 import contextlib
 import hashlib
 import json
@@ -13,7 +15,9 @@ import os
 import random
 import shutil
 import signal
+import socket
 import sqlite3
+import struct
 import subprocess
 import sys
 import threading
@@ -21,7 +25,6 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import server_wire as w  # noqa: E402
-from server_wire import check, check_eq, skip  # noqa: E402
 
 sys.path.insert(0, os.path.join(w.SRC, "tests/reference"))
 import nar as narlib  # noqa: E402
@@ -30,6 +33,18 @@ import storepath  # noqa: E402
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 RNG = random.Random(11)
 servers = []
+# Several tests run at once: most of their time they wait.
+LOCK = threading.Lock()
+
+
+def check(*args):
+    with LOCK:
+        return w.check(*args)
+
+
+def skip(*args):
+    with LOCK:
+        w.skip(*args)
 
 
 def digest(data):
@@ -41,7 +56,7 @@ def nix32(data):
 
 
 def run(*command):
-    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
 
 
 def until(seconds, condition):
@@ -145,7 +160,7 @@ class Scene:
         self.before = self.shape()
 
     def start(self):
-        with contextlib.ExitStack() as stack:
+        with LOCK, contextlib.ExitStack() as stack:
             for key, value in self.env.items():
                 old = os.environ.get(key)
                 stack.callback(lambda k=key, v=old: os.environ.__setitem__(k, v) if v is not None else os.environ.pop(k))
@@ -258,7 +273,7 @@ class Scene:
             with contextlib.suppress(OSError):
                 fds.append(os.readlink("/proc/%d/fd/%s" % (pid, fd)))
         fds = [fd for fd in fds if "/meta.sqlite" not in fd]
-        return {"fds": len(fds), "threads": len(os.listdir("/proc/%d/task" % pid)), "incoming": os.listdir(os.path.join(self.data, "incoming"))}
+        return {"fds": sorted(fds), "threads": len(os.listdir("/proc/%d/task" % pid)), "incoming": os.listdir(os.path.join(self.data, "incoming"))}
 
     def served(self):
         """What of it is not served as it was taken."""
@@ -318,14 +333,17 @@ class Scene:
         r = self.gc()
         self.check("gc works again", r.returncode == 0, r.stdout)
 
-    def as_before(self):
-        """Nothing leaks: compared when all clients are gone."""
+    def as_before(self, connections=0):
+        """Nothing leaks: compared when all clients are gone. So many connections to upstreams may be kept."""
         now = {}
 
         def same():
             now.update(self.shape())
-            return now["fds"] <= self.before["fds"] and now["threads"] <= self.before["threads"] and not now["incoming"]
-        self.check("no descriptor, thread or temporary file is left", until(10, same), "%s\n%s" % (self.before, now))
+            return len(now["fds"]) <= len(self.before["fds"]) + connections and now["threads"] <= self.before["threads"] and not now["incoming"]
+        good = until(10, same)
+        more = collections.Counter(now["fds"]) - collections.Counter(self.before["fds"])
+        self.check("no descriptor, thread or temporary file is left", good, "%s\n%d threads were %d\n%s" % (
+            sorted(more.elements()), self.before["threads"], now["threads"], now["incoming"]))
 
     def sound(self):
         """The server ends well, and fsck finds nothing."""
@@ -597,13 +615,312 @@ def test_clock():
     scene.sound()
 
 
+# ---- Upstreams that fail and lie -----------------------------------------------------------------
+
+
+class Upstream:
+    """A cache and a registry; `lies` says of which file it answers how."""
+
+    def __init__(self):
+        self.files, self.lies, self.port = {}, {}, 0
+        self.start()
+
+    def start(self):
+        self.listener = socket.create_server(("127.0.0.1", self.port), backlog=64)
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.serve, args=(self.listener,), daemon=True).start()
+
+    def stop(self):
+        # The accept() of another thread ends.
+        with contextlib.suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+    def add_path(self, path):
+        self.files["/%s.narinfo" % path.part] = ("text/x-nix-narinfo", path.info.encode())
+        self.files["/" + path.url] = ("application/x-nix-nar", path.packed)
+
+    def add_image(self, layer):
+        config = b"{}"
+        body = json.dumps({"schemaVersion": 2, "mediaType": MANIFEST,
+                           "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": digest(config), "size": 2},
+                           "layers": [{"mediaType": "x/y", "digest": digest(layer), "size": len(layer)}]}).encode()
+        for data in (config, layer):
+            self.files["/v2/app/blobs/" + digest(data)] = ("application/octet-stream", data)
+        for name in ("t" + digest(body)[7:15], digest(body)):
+            self.files["/v2/app/manifests/" + name] = (MANIFEST, body)
+        return "t" + digest(body)[7:15], body
+
+    def serve(self, listener):
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=self.talk, args=(listener.accept()[0],), daemon=True).start()
+
+    def talk(self, s):
+        data = b""
+        with contextlib.suppress(OSError), s:
+            while True:
+                while b"\r\n\r\n" not in data:
+                    more = s.recv(65536)
+                    if not more:
+                        return
+                    data += more
+                head, data = data.split(b"\r\n\r\n", 1)
+                method, target, _ = head.split(b"\r\n")[0].decode().split(" ")
+                if not self.answer(s, method, target.split("?")[0]):
+                    return
+
+    @staticmethod
+    def send(s, status, headers, body, length=None):
+        lines = ["HTTP/1.1 %s" % status] + ["%s: %s" % h for h in headers]
+        if length != "close":
+            lines.append("Content-Length: %d" % (len(body) if length is None else length))
+        s.sendall(("\r\n".join(lines) + "\r\n\r\n").encode() + body)
+
+    def answer(self, s, method, target):
+        """False: the connection ends."""
+        if target == "/nix-cache-info":
+            self.send(s, "200 OK", [], b"StoreDir: /nix/store\n")
+            return True
+        content_type, body = self.files.get(target, ("", None))
+        if target == "/v2/":
+            self.send(s, "200 OK", [], b"{}")
+        elif body is None:
+            self.send(s, "404 Not Found", [], b"")
+        elif method == "HEAD":
+            headers = [("Content-Type", content_type)] + ([("Docker-Content-Digest", digest(body))] if "/manifests/" in target else [])
+            self.send(s, "200 OK", headers, b"", len(body))
+        elif target in self.lies:
+            return getattr(self, self.lies[target])(s, [("Content-Type", content_type)], body, target)
+        else:
+            self.send(s, "200 OK", [("Content-Type", content_type)], body)
+        return True
+
+    # ---- how; True: the connection goes on
+
+    def failing(self, s, headers, body, target):
+        self.send(s, "500 Internal Server Error", [], b"sorry")
+        return True
+
+    def circle(self, s, headers, body, target):
+        self.send(s, "302 Found", [("Location", target + "?again")], b"")
+        return True
+
+    def astray(self, s, headers, body, target):
+        self.send(s, "302 Found", [("Location", "file:///etc/passwd")], b"")
+        return True
+
+    def garbled(self, s, headers, body, target):
+        self.send(s, "200 OK", headers + [("Content-Encoding", "gzip")], b"\x1f\x8b\x08\0" + random.Random(1).randbytes(5000))
+        return True
+
+    def noise(self, s, headers, body, target):
+        self.send(s, "200 OK", headers, random.Random(1).randbytes(len(body)))
+        return True
+
+    def stalling(self, s, headers, body, target):
+        self.send(s, "200 OK", headers, body[:len(body) // 2], len(body))
+        time.sleep(20)
+        return False
+
+    def silent(self, s, headers, body, target):
+        time.sleep(20)
+        return False
+
+    def reset(self, s, headers, body, target):
+        self.send(s, "200 OK", headers, body[:len(body) // 2], len(body))
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        return False
+
+    def cut(self, s, headers, body, target):
+        self.send(s, "200 OK", headers, body[:len(body) // 2], len(body))
+        return False
+
+    def short(self, s, headers, body, target):
+        self.send(s, "200 OK", headers, body[:len(body) // 2])
+        return True
+
+    def longer(self, s, headers, body, target):
+        self.send(s, "200 OK", headers, body + b"more" * 1000)
+        return True
+
+    def endless(self, s, headers, body, target):
+        self.send(s, "200 OK", headers, body, "close")
+        while True:
+            s.sendall(bytes(65536))
+
+    def flipped(self, s, headers, body, target):
+        self.send(s, "200 OK", headers, body[:-1] + bytes([body[-1] ^ 1]))
+        return True
+
+    def bomb(self, s, headers, body, target):
+        self.send(s, "200 OK", headers, lzma.compress(bytes(64 << 20), preset=0))
+        return True
+
+    def other(self, s, headers, body, target):
+        self.send(s, "200 OK", headers, lzma.compress(narlib.write(narlib.File(random.Random(2).randbytes(100000))), preset=0))
+        return True
+
+    def another_path(self, s, headers, body, target):
+        self.send(s, "200 OK", headers, body.replace(b"/nix/store/", b"/nix/store/" + b"0" * 32 + b"-"))
+        return True
+
+    def another_size(self, s, headers, body, target):
+        self.send(s, "200 OK", headers, body.replace(b"NarSize: ", b"NarSize: 1"))
+        return True
+
+    def another_hash(self, s, headers, body, target):
+        self.send(s, "200 OK", headers, body.replace(b"NarHash: sha256:", b"NarHash: sha256:0")[:-1])
+        return True
+
+    def not_http(self, s, headers, body, target):
+        s.sendall(b"SSH-2.0-OpenSSH_9.2\r\n" * 3)
+        return False
+
+
+BROKEN = ["failing", "circle", "astray", "garbled", "noise", "stalling", "silent", "reset", "cut", "short", "longer", "endless", "not_http"]
+LIES = ([("narinfo", how) for how in BROKEN + ["another_path", "another_hash"] if how != "longer"] +
+        [("nar", how) for how in BROKEN + ["flipped", "bomb", "other"]] +
+        [("manifest", how) for how in BROKEN + ["flipped"]] + [("blob", how) for how in BROKEN + ["flipped"]])
+
+
+def upstreams_of(up):
+    common = "connect-timeout: 1s, stall-timeout: 1s, back-off: 1s"
+    return ("{upstream-negative-ttl: 0s, upstreams: [{url: 'http://127.0.0.1:%d', trust: all, %s},"
+            " {url: 'oci+http://127.0.0.1:%d', prefix: hub/, tag-ttl: 0s, %s}]}" % (up.port, common, up.port, common))
+
+
+def attempt(scene, target, headers=()):
+    """The answer, or None: it broke off."""
+    try:
+        return scene.request("GET", target, headers)
+    except (EOFError, OSError, ValueError):
+        return None
+
+
+def lied_to(scene, up, kind, how):
+    """In a view of its own: asks for something that comes wrong, and then for the same when it does not. What was wrong."""
+    view, path, layer = "%s-%s" % (kind, how.replace("_", "-")), Path(150000), RNG.randbytes(150000)
+    up.add_path(path)
+    tag, manifest = up.add_image(layer)
+    cache, registry = "/" + view, "/v2/%s/hub/app" % view
+    info = ("/%s.narinfo" % path.part, cache + "/%s.narinfo" % path.part, None)
+    image = ("/v2/app/manifests/" + digest(manifest), registry + "/manifests/" + digest(manifest), manifest)
+    steps = {"narinfo": [info],
+             "nar": [info, ("/" + path.url, cache + "/nar/%s.nar?hash=%s" % (nix32(path.nar), path.part), path.nar)],
+             "manifest": [image],
+             "blob": [image, ("/v2/app/blobs/" + digest(layer), registry + "/blobs/" + digest(layer), layer)]}[kind]
+
+    def good(target, want):
+        r = attempt(scene, target, {"Accept": MANIFEST})
+        return r is not None and r.status == 200 and (r.body == want if want else path.part.encode() in r.body)
+
+    for _, target, want in steps[:-1]:
+        if not good(target, want):
+            return "what comes before is not right: %s" % attempt(scene, target, {"Accept": MANIFEST})
+    remote, target, want = steps[-1]
+    up.lies[remote] = how
+    begin = time.monotonic()
+    r = attempt(scene, target, {"Accept": MANIFEST})
+    took = time.monotonic() - begin
+    if took > 30 or not (r is None or (r.status in (404, 502) and len(r.body) > 10)):
+        return "a good answer, or none soon: %.1f s\n%s" % (took, r)
+    if kind == "nar" and scene.request("HEAD", cache + "/nar/%s.nar" % nix32(path.nar)).status != 404:
+        return "it is stored"
+    del up.lies[remote]
+    if not until(20, lambda: good(target, want)):
+        return "the right one does not come: %s" % attempt(scene, target, {"Accept": MANIFEST})
+    return None
+
+
+def test_lies():
+    up = Upstream()
+    names = ["%s-%s" % (kind, how.replace("_", "-")) for kind, how in LIES]
+    with open(os.path.join(w.T, "lies.yaml"), "w") as file:
+        file.write("views:\n" + "".join("  %s: %s\n" % (name, upstreams_of(up)) for name in names))
+    scene = Scene("lies", os.path.join(w.T, "lies"), "--config", os.path.join(w.T, "lies.yaml"))
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        wrong = dict(zip(LIES, pool.map(lambda lie: lied_to(scene, up, *lie), LIES)))
+    for (kind, how), text in wrong.items():
+        check("an upstream's %s, %s: no good answer, and then the right one" % (kind, how), text is None, text)
+    scene.works()
+    # Connections that may be used again.
+    scene.as_before(4 * len(LIES))
+    scene.before = scene.shape()
+    scene.sound()
+
+
+def test_upstream_gone():
+    up = Upstream()
+    scene = Scene("an upstream that goes", os.path.join(w.T, "upstreams"), "--set", "root=" + upstreams_of(up))
+    path, fresh = Path(3000000), Path(1000)
+    up.add_path(path)
+    up.add_path(fresh)
+    scene.check("the narinfo", attempt(scene, "/%s.narinfo" % path.part).status == 200)
+    up.lies["/" + path.url] = "silent"
+    threading.Timer(0.3, up.stop).start()
+    r = attempt(scene, "/nar/%s.nar?hash=%s" % (nix32(path.nar), path.part))
+    scene.check("in the middle of a NAR", r is None or r.status == 502, r)
+    r = attempt(scene, "/%s.narinfo" % fresh.part)
+    scene.check("is a 502 with a text", r and r.status == 502 and len(r.body) > 10, r)
+    scene.serves()
+    up.lies.clear()
+    up.start()
+    scene.check("when it is back it is asked", until(40, lambda: attempt(scene, "/%s.narinfo" % fresh.part).status == 200))
+    r = attempt(scene, "/nar/%s.nar?hash=%s" % (nix32(path.nar), path.part))
+    scene.check("and the NAR comes", r and r.body == path.nar, r)
+    scene.works()
+    scene.as_before(16)
+    scene.before = scene.shape()
+    scene.sound()
+
+
+def test_upstream_full_disk():
+    disk = disk_or_skip("an upstream and a full disk", "tmpfs", "full-upstream", 24, 2000)
+    if not disk:
+        return
+    up = Upstream()
+    scene = Scene("an upstream and a full disk", os.path.join(disk.where, "data"), "--set", "root=" + upstreams_of(up))
+    path, layer = Path(700000), RNG.randbytes(700000)
+    up.add_path(path)
+    tag, manifest = up.add_image(layer)
+    info = "/%s.narinfo" % path.part
+    nar = "/nar/%s.nar?hash=%s" % (nix32(path.nar), path.part)
+    blob = "/v2/hub/app/blobs/" + digest(layer)
+    scene.check("the manifest", attempt(scene, "/v2/hub/app/manifests/" + tag, {"Accept": MANIFEST}).status == 200)
+    scene.check("the narinfo", attempt(scene, info).status == 200)
+    disk.fill()
+    scene.check("rows are refused in the end", exhaust(scene))
+    disk.fill()
+    for what, target, want in (("a NAR", nar, path.nar), ("a blob", blob, layer)):
+        r = attempt(scene, target)
+        scene.check("%s is right, or the server's disk is full" % what, r is None or (r.body == want if r.status == 200 else
+                    r.status == 507 and b"no space" in r.body), r)
+    scene.serves()
+    scene.as_before(16)
+    disk.clear()
+    for what, target, want in (("a NAR", nar, path.nar), ("a blob", blob, layer)):
+        scene.check("%s comes then" % what, until(20, lambda t=target, d=want: getattr(attempt(scene, t), "body", b"") == d))
+    scene.works()
+    scene.as_before(16)
+    scene.before = scene.shape()
+    scene.sound()
+    disk.detach()
+
+
 def main():
     tests = {name[5:]: test for name, test in globals().items() if name.startswith("test_")}
-    for name in sys.argv[1:] or tests:
+
+    def one(name):
         try:
             tests[name]()
         except (Exception, SystemExit) as e:  # noqa: BLE001
             check(name, False, "%s: %s" % (type(e).__name__, e))
+
+    # Those that wait for long first.
+    names = sys.argv[1:] or sorted(tests, key=lambda name: name not in ("lies", "locked"))
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        list(pool.map(one, names))
     for process in servers:
         process.kill() if process.poll() is None else None
     for line in open("/proc/self/mounts"):
