@@ -152,19 +152,33 @@ static void common_headers(struct request *req, const struct content_reply *repl
 		respond_header(req, "Accept-Ranges", "bytes");
 }
 
-/* SPEC rfc-9110 13.1.2: answers 304 if the client has these bytes. */
-static bool not_modified(struct request *req, const struct content_reply *reply, const char *coding)
+bool respond_condition(struct request *req, const char *etag, uint64_t size)
 {
-	struct slice header = request_header(req, "If-None-Match");
+	struct slice if_match = request_header(req, "If-Match");
+	struct slice if_none_match = request_header(req, "If-None-Match");
+
+	if (if_match.data && !http_etag_listed(if_match, etag)) {
+		request_refuse(req, 412, "it is not what was expected");
+		return true;
+	}
+	if (!if_none_match.data || !http_etag_listed(if_none_match, etag))
+		return false;
+	/* A length, if there is one, is that of the body that is not sent. */
+	set_response(req, 304, from_size(size == CONTENT_SIZE_UNKNOWN ? 0 : size), 0);
+	respond_header(req, "ETag", "%s", etag);
+	return true;
+}
+
+static bool is_answered(struct request *req, const struct content_reply *reply, const char *coding,
+			uint64_t size)
+{
 	char tag[256];
 
-	if (!header.data || !reply->tag)
+	if (!reply->tag)
 		return false;
 	snprintf(tag, sizeof(tag), coding ? "\"%s-%s\"" : "\"%s\"", reply->tag, coding);
-	if (!http_etag_listed(header, tag))
+	if (!respond_condition(req, tag, size))
 		return false;
-	respond_empty(req, 304);
-	respond_header(req, "ETag", "%s", tag);
 	if (reply->encode)
 		respond_header(req, "Vary", "Accept-Encoding");
 	return true;
@@ -242,7 +256,7 @@ void respond_content(struct request *req, struct content *content,
 		kind = http_range_parse(&range, range_header, size);
 	if (kind == RANGE_WHOLE && reply->encode && !range_header.data)
 		coding = encode(req, &content);
-	if (not_modified(req, reply, coding)) {
+	if (is_answered(req, reply, coding, content_size(content))) {
 		content_free(content);
 		return;
 	}
@@ -266,7 +280,7 @@ void respond_content(struct request *req, struct content *content,
 
 void respond_content_head(struct request *req, uint64_t size, const struct content_reply *reply)
 {
-	if (not_modified(req, reply, NULL))
+	if (is_answered(req, reply, NULL, size))
 		return;
 	set_response(req, 200, from_size(size), size);
 	common_headers(req, reply, NULL, size != CONTENT_SIZE_UNKNOWN);

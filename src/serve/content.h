@@ -19,4 +19,8 @@ void respond_content(struct request *req, struct content *content,
 /* The head of the same, from the size alone (CONTENT_SIZE_UNKNOWN is known here, too). */
 void respond_content_head(struct request *req, uint64_t size, const struct content_reply *reply);
 
+/* SPEC rfc-9110 13.2.2: what the client says about the bytes with this tag (in quotes), of which there
+ * are `size`. True: it is answered, with 412 (it wants others) or 304 (it has them). */
+bool respond_condition(struct request *req, const char *etag, uint64_t size);
+
 #endif

@@ -105,10 +105,11 @@ static void manifest_get_end(struct request *req)
 	}
 	digest_format(reference, &m.digest);
 	snprintf(etag, sizeof(etag), "\"%s\"", reference);
-	if (http_etag_listed(request_header(req, "If-None-Match"), etag))
-		respond_empty(req, 304);
-	else
-		respond_buf(req, 200, m.media_type, &m.bytes);
+	if (respond_condition(req, etag, m.bytes.len)) {
+		respond_header(req, "Docker-Content-Digest", "%s", reference);
+		return;
+	}
+	respond_buf(req, 200, m.media_type, &m.bytes);
 	oci_digest_headers(req, &m.digest);
 	/* The type is the pusher's word: no browser shall take it for a page. */
 	respond_header(req, "X-Content-Type-Options", "nosniff");
@@ -200,40 +201,48 @@ static void put_headers(struct request *req, const struct put_state *s,
 			result->paths_refused, result->refusal);
 }
 
+static bool is_conditional(struct request *req)
+{
+	return request_header(req, "If-Match").data || request_header(req, "If-None-Match").data;
+}
+
 /* SPEC rfc-9110 13.1.1, 13.1.2: what a client says about the manifest that stands, so as not to
- * undo what another one did (the lists of referrers that clients keep under tags). */
-static bool precondition_holds(struct request *req, const struct put_state *s)
+ * undo what another one did (the lists of referrers that clients keep under tags). Of two that both
+ * found it true the second finds it false: to be called with the lock that changes are made under. A
+ * tag that a proxy has made weak is as good as ours: it names the bytes. */
+static int check_condition(struct request *req, const char *repository, const char *reference,
+			   struct err *err)
 {
 	struct slice if_match = request_header(req, "If-Match");
 	struct slice if_none_match = request_header(req, "If-None-Match");
 	char text[DIGEST_TEXT_MAX], etag[DIGEST_TEXT_MAX + 2] = "";
 	struct manifest_stat stat;
-	struct err err = ERR_INIT;
+	struct err why = ERR_INIT;
+	bool holds;
 
-	if (store_manifest_stat(request_view(req), s->repository, s->reference, &stat, &err) < 0)
-		return !if_match.data;
-	digest_format(text, &stat.digest);
-	snprintf(etag, sizeof(etag), "\"%s\"", text);
-	if (if_match.data && !http_etag_listed(if_match, etag))
-		return false;
-	return !if_none_match.data || !http_etag_listed(if_none_match, etag);
+	if (store_manifest_stat(request_view(req), repository, reference, &stat, &why) < 0) {
+		holds = !if_match.data;
+	} else {
+		digest_format(text, &stat.digest);
+		snprintf(etag, sizeof(etag), "\"%s\"", text);
+		holds = (!if_match.data || http_etag_listed(if_match, etag)) &&
+			(!if_none_match.data || !http_etag_listed(if_none_match, etag));
+	}
+	return holds ? 0 : err_set(err, E_EXISTS, "the manifest is not the one that was expected");
 }
 
 static int put_manifest(struct request *req, const struct put_state *s,
 			const struct manifest_put *put, struct manifest_put_result *ret,
 			struct err *err)
 {
-	bool conditional =
-		request_header(req, "If-Match").data || request_header(req, "If-None-Match").data;
 	int r;
 
-	if (!conditional)
+	if (!is_conditional(req))
 		return store_manifest_put(request_view(req), s->repository, put, ret, err);
-	/* Of two that both found their condition true, the second finds it false. */
 	pthread_mutex_lock(&req->server->conditional_put);
-	r = precondition_holds(req, s)
-		    ? store_manifest_put(request_view(req), s->repository, put, ret, err)
-		    : err_set(err, E_EXISTS, "the manifest is not the one that was expected");
+	r = check_condition(req, s->repository, s->reference, err);
+	if (r == 0)
+		r = store_manifest_put(request_view(req), s->repository, put, ret, err);
 	pthread_mutex_unlock(&req->server->conditional_put);
 	return r;
 }
@@ -259,6 +268,21 @@ static void manifest_put_end(struct request *req)
 	put_headers(req, s, &result);
 }
 
+static int delete_manifest(struct request *req, const char *repository, const char *reference,
+			   struct err *err)
+{
+	int r;
+
+	if (!is_conditional(req))
+		return store_manifest_delete(request_view(req), repository, reference, err);
+	pthread_mutex_lock(&req->server->conditional_put);
+	r = check_condition(req, repository, reference, err);
+	if (r == 0)
+		r = store_manifest_delete(request_view(req), repository, reference, err);
+	pthread_mutex_unlock(&req->server->conditional_put);
+	return r;
+}
+
 /* SPEC dist-1.1 end-9 */
 static void manifest_delete_end(struct request *req)
 {
@@ -267,10 +291,12 @@ static void manifest_delete_end(struct request *req)
 
 	if (!oci_repository(req, repository) || !read_reference(req, reference))
 		return;
-	if (store_manifest_delete(request_view(req), repository, reference, &err) < 0)
-		not_there(req, repository, &err);
-	else
+	if (delete_manifest(req, repository, reference, &err) == 0)
 		respond_empty(req, 202);
+	else if (err.code == E_EXISTS)
+		oci_fail(req, OCI_MANIFEST_PUT, &err);
+	else
+		not_there(req, repository, &err);
 }
 
 const struct handler manifest_get = {.end = manifest_get_end};

@@ -220,6 +220,9 @@ static void uploads_begin(struct request *req)
 		return;
 	if (query_get(probe, sizeof(probe), req->query, "digest", 0) == 0)
 		return;
+	/* Without content it is a mount, by a client that says the digest twice. */
+	if (!request_has_body(req) && query_get(probe, sizeof(probe), req->query, "mount", 0) != 0)
+		return;
 	if (!oci_query_digest(req, "digest", &s->digest))
 		return;
 	if (store_upload_once(request_view(req), s->repository, s->digest.algo, &s->upload, &err) <

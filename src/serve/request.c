@@ -101,43 +101,76 @@ void request_refuse(struct request *req, unsigned status, const char *fmt, ...)
 		respond_plain(req, status, "%s", text.text);
 }
 
-/* What the headers say about the length of the body. */
+/* What the headers say about where the message ends and whom it is for. */
 struct framing {
-	unsigned lengths, encodings; /* how many headers */
+	unsigned lengths, encodings, hosts; /* how many headers */
 	bool chunked;
 	uint64_t length;
 	bool bad;
 };
 
-static enum MHD_Result count_framing(void *cls, enum MHD_ValueKind kind, const char *key,
-				     const char *value)
+/* SPEC rfc-9110 5.6.2, 5.5: libmicrohttpd takes lines for headers that other readers take for
+ * something else: "Content-Length : 5", a line that goes on in the next one, no name at all. */
+static bool is_header(const char *name, size_t name_len, const char *value, size_t value_len)
+{
+	static const char good[] = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
+				   "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+	if (!name_len || strspn(name, good) != name_len)
+		return false;
+	for (size_t i = 0; i < value_len; i++)
+		if (((uint8_t)value[i] < ' ' && value[i] != '\t') || value[i] == 0x7f)
+			return false;
+	return true;
+}
+
+/* The same name, or one that begins so: before 1.0 libmicrohttpd adds a line that continues a value
+ * to the name, and "Content-Length:", " 5" becomes "Content-Length5". */
+static bool is_framing_header(const char *name, size_t name_len, const char *wanted, bool *ret_bad)
+{
+	size_t n = strlen(wanted);
+
+	if (name_len < n || strncasecmp(name, wanted, n) != 0)
+		return false;
+	*ret_bad |= name_len > n;
+	return true;
+}
+
+/* libmicrohttpd's signature. NOLINTNEXTLINE(readability-function-size) */
+static enum MHD_Result count_framing(void *cls, enum MHD_ValueKind kind, const char *name,
+				     size_t name_len, const char *value, size_t value_len)
 {
 	struct framing *f = cls;
+	uint64_t length;
 
 	(void)kind;
-	if (strcasecmp(key, "Content-Length") == 0) {
-		uint64_t length;
-
-		if (!value || parse_u64(&length, slice_str(value)) < 0 || length > INT64_MAX ||
-		    (f->lengths && length != f->length))
+	if (!is_header(name, name_len, value, value_len)) {
+		f->bad = true;
+	} else if (is_framing_header(name, name_len, "Content-Length", &f->bad)) {
+		if (!value || parse_u64(&length, slice_make(value, value_len)) < 0 ||
+		    length > INT64_MAX || (f->lengths && length != f->length))
 			f->bad = true;
 		else
 			f->length = length;
 		f->lengths++;
-	} else if (strcasecmp(key, "Transfer-Encoding") == 0) {
+	} else if (is_framing_header(name, name_len, "Transfer-Encoding", &f->bad)) {
 		f->chunked = value && strcasecmp(value, "chunked") == 0;
 		f->encodings++;
+	} else if (strcasecmp(name, "Host") == 0) {
+		f->hosts++;
 	}
 	return MHD_YES;
 }
 
-/* SPEC rfc-9112 6.3: a message whose end two readers may see at different places is refused. */
-static bool read_framing(struct request *req)
+/* SPEC rfc-9112 3.2, 5.1, 6.3: a message whose end or whose host two readers may see differently is
+ * refused. */
+static bool read_framing(struct request *req, const char *version)
 {
 	struct framing f = {0};
 
-	MHD_get_connection_values(req->mhd, MHD_HEADER_KIND, count_framing, &f);
-	if (f.bad || f.encodings > 1 || (f.encodings && (f.lengths || !f.chunked)))
+	MHD_get_connection_values_n(req->mhd, MHD_HEADER_KIND, count_framing, &f);
+	if (f.bad || f.encodings > 1 || (f.encodings && (f.lengths || !f.chunked)) || f.hosts > 1 ||
+	    (!f.hosts && strcmp(version, "HTTP/1.0") != 0))
 		return false;
 	req->content_length = f.encodings ? BODY_UNKNOWN : (int64_t)f.length;
 	return true;
@@ -245,17 +278,19 @@ static bool within_rate(struct request *req)
 	return true;
 }
 
-static void begin(struct request *req, const char *method)
+static void begin(struct request *req, const char *method, const char *version)
 {
-	bool framed = read_framing(req);
+	bool framed = read_framing(req, version);
 
 	name_request(req);
 
 	req->method = parse_method(method);
 	read_target(req);
 	if (!framed) {
-		request_refuse(req, 400,
-			       "the headers contradict each other about the body's length");
+		request_refuse(
+			req, 400,
+			"the headers are malformed, or contradict each other about the body's "
+			"length or the host");
 		req->close = true;
 		return;
 	}
@@ -326,9 +361,9 @@ void request_log_failure(const struct request *req, const struct err *err)
 	log_error("%s: %s id=%s", line.text, err->text, req->id);
 }
 
-bool request_begin(struct request *req, const char *method)
+bool request_begin(struct request *req, const char *method, const char *version)
 {
-	begin(req, method);
+	begin(req, method, version);
 	if (req->response)
 		release_state(req);
 	return req->response && (req->close || expects_word(req));

@@ -106,7 +106,7 @@ void request_log_failure(const struct request *req, const struct err *err);
 struct request *request_new(struct server *server, const char *target, struct MHD_Connection *mhd);
 void request_free(struct request *req);
 /* The head is there. True: the response must go out now, before the body. */
-bool request_begin(struct request *req, const char *method);
+bool request_begin(struct request *req, const char *method, const char *version);
 void request_body(struct request *req, const void *data, size_t len);
 /* All is there; there is a response afterwards. */
 void request_end(struct request *req);

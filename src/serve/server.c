@@ -87,7 +87,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const c
 {
 	struct request *req = *state;
 
-	(void)cls, (void)url, (void)version;
+	(void)cls, (void)url;
 	if (!req->begun) {
 		const union MHD_ConnectionInfo *info =
 			MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
@@ -97,7 +97,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const c
 		connection_secure(req->connection, mhd);
 		snprintf(req->method_name, sizeof(req->method_name), "%s", method);
 		connection_phase(req->connection, PHASE_WORKING);
-		if (request_begin(req, method))
+		if (request_begin(req, method, version))
 			return send_response(req);
 		if (request_has_body(req))
 			connection_phase(req->connection, PHASE_BODY);
