@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "serve/server-internal.h"
+#include "serve/upstream.h"
 #include "store/store.h"
 
 enum { STATUS_CLASSES = 6, BUCKETS = 16, MICROSECONDS = 1000000 };
@@ -255,6 +256,7 @@ static void format_process(const struct metrics *m, struct buf *b)
 void metrics_format(struct server *server, struct buf *b)
 {
 	struct metrics *m = server->metrics;
+	struct settings *settings = server_settings(server);
 
 	format_requests(m, b);
 	head(b, "nacre_http_request_duration_seconds", "histogram",
@@ -274,7 +276,9 @@ void metrics_format(struct server *server, struct buf *b)
 		    (double)value(&m->counts[i]));
 	format_store(server, b);
 	format_gc(server, b);
+	upstreams_metrics(server->upstreams, settings, b);
 	format_process(m, b);
+	settings_unref(settings);
 }
 
 const char *endpoint_name(unsigned endpoint)

@@ -17,6 +17,7 @@ struct upstream_state {
 	void *idle[UPSTREAM_IDLE_MAX]; /* owned; struct cache or struct registry */
 	unsigned n_idle;
 	bool registry; /* what the idle ones are */
+	struct upstream_counts counts;
 };
 
 uint64_t upstream_now_ms(void)
@@ -82,12 +83,35 @@ static bool is_down(int result)
 	return result == E_NET || result == E_TRUNCATED;
 }
 
+static void count(struct upstream_counts *c, int result)
+{
+	if (result >= 0)
+		c->found++;
+	else if (result == E_NOTFOUND)
+		c->absent++;
+	else if (is_down(result))
+		c->failed++;
+	else
+		c->refused++;
+}
+
+void upstream_counts(const struct upstream_settings *u, struct upstream_counts *ret)
+{
+	struct upstream_state *s = u->state;
+
+	pthread_mutex_lock(&s->lock);
+	*ret = s->counts;
+	ret->is_left_alone = s->until_ms > upstream_now_ms();
+	pthread_mutex_unlock(&s->lock);
+}
+
 static void note(const struct upstream_settings *u, int result)
 {
 	struct upstream_state *s = u->state;
 
 	if (result == E_CANCELLED)
 		return;
+	count(&s->counts, result);
 	if (!is_down(result)) {
 		if (s->until_ms)
 			log_info("upstream %s is back", u->name);

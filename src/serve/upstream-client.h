@@ -19,6 +19,13 @@ enum { UPSTREAM_FAILURES = 3, UPSTREAM_IDLE_MAX = 16, UPSTREAM_BACK_OFF_MAX_MS =
 struct cache;
 struct registry;
 
+/* How many questions ended how, since the configuration was read. */
+struct upstream_counts {
+	uint64_t found, absent, refused, failed; /* refused: answered with what is not to be used */
+	bool is_left_alone;
+};
+void upstream_counts(const struct upstream_settings *u, struct upstream_counts *ret);
+
 struct upstream_state *upstream_state_new(void);
 void upstream_state_free(struct upstream_state *s); /* NULL is nothing */
 

@@ -194,6 +194,7 @@ static int spool_write(struct sink *self, const void *data, size_t len, struct e
 		return err_errno(err, "write a temporary file");
 	pthread_mutex_lock(&f->set->lock);
 	f->written += len;
+	f->set->bytes += len;
 	pthread_cond_broadcast(&f->moved);
 	pthread_mutex_unlock(&f->set->lock);
 	return 0;

@@ -32,6 +32,7 @@ struct flights {
 	struct flight *head;    /* under way */
 	unsigned threads;       /* at work */
 	_Atomic bool stopping;
+	_Atomic uint64_t bytes; /* that all flights brought */
 };
 
 enum { FLIGHT_THREADS_MAX = 64 };

@@ -45,6 +45,7 @@ struct upstreams {
 	struct known known[KNOWN_SLOTS]; /* under known_lock; so the next two */
 	size_t known_bytes;
 	size_t known_next; /* the slot that goes next when there are too many bytes */
+	uint64_t known_found, known_absent; /* answers that were remembered */
 	pthread_mutex_t bind_lock;
 	struct waiting *waiting; /* under bind_lock */
 	size_t waiting_bytes;

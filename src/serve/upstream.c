@@ -85,6 +85,8 @@ int known_find(struct upstreams *u, const char *key, bool stale, char **ret_wher
 	k = slot_of(u, key);
 	found = k->key && strcmp(k->key, key) == 0 && (stale || k->until_ms > upstream_now_ms());
 	if (found) {
+		u->known_found += k->where != NULL;
+		u->known_absent += !k->where;
 		*ret_where = k->where ? xstrdup(k->where) : NULL;
 		*ret_text = k->text ? xstrdup(k->text) : NULL;
 	}

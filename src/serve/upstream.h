@@ -40,6 +40,9 @@ void upstreams_cancel(struct upstreams *u);
 /* The same, waits for the end of it, and frees. NULL is nothing. */
 void upstreams_stop(struct upstreams *u);
 
+/* Appends what the upstreams of all views were asked, in the text format of Prometheus. */
+void upstreams_metrics(struct upstreams *u, const struct settings *settings, struct buf *b);
+
 /* ---- Nix caches (upstream-cache.c) ---- */
 
 /* The text of a narinfo as we serve it. E_NOTFOUND: no upstream has it (the text says why those

@@ -81,6 +81,16 @@ check_eq "what is no hash part is not asked for" 404 "$(status "$NACRE_URL/0000.
 check_eq "a NAR that its narinfo does not name" 404 \
     "$(status "$NACRE_URL/nar/0000000000000000000000000000000000000000000000000000.nar?hash=$hash")"
 
+metrics=$(curl -s "$NACRE_URL/metrics" | grep '^nacre_upstream')
+metric() { # LINE WITHOUT THE NAME OF THE UPSTREAM
+    sed -n "s|upstream=\"$UP\"|upstream|p" <<<"$metrics" | grep -qxF "$1"
+}
+check "metrics: what was found" metric 'nacre_upstream_requests_total{view="",upstream,result="found"} 1'
+check "metrics: what was not" metric 'nacre_upstream_requests_total{view="",upstream,result="absent"} 1'
+check "metrics: other views asked nobody" metric 'nacre_upstream_requests_total{view="distrust",upstream,result="found"} 0'
+check "metrics: it is up" metric 'nacre_upstream_up{view="",upstream} 1'
+check "metrics: what was remembered" grep -qx 'nacre_upstream_remembered_total{result="absent"} 1' <<<"$metrics"
+
 # ---- many at once
 many() {
     local i pids=()
@@ -93,6 +103,7 @@ many() {
 }
 check_eq "twenty clients get the NAR" $((20 * size)) "$(many)"
 check_eq "by one fetch" 1 "$(grep -c "GET /$(sed -n 's/^URL: //p' "$T/files/$hash.narinfo")" "$T/up.requests")"
+check_match "metrics: bytes" "^nacre_upstream_received_bytes_total [1-9][0-9]*$" "$(curl -s "$NACRE_URL/metrics" | grep '^nacre_upstream_received')"
 check_eq "what they get is the NAR" "$(sed -n 's/^NarHash: sha256://p' "$T/narinfo")" \
     "$(nix-hash --flat --type sha256 --base32 "$T/many-7")"
 bound() { # VIEW: are all paths of the closure bound there?
