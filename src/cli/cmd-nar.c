@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "base/sinks.h"
+#include "base/thread-sink.h"
 #include "cli/cmd-nar.h"
 #include "cli/nar-stream.h"
 
@@ -191,8 +192,9 @@ static int hash_file(const char *path, struct sink *hash, struct err *err)
 static int hash_path(const char *path, struct sink *hash, struct err *err)
 {
 	CLEANUP(nar_writer_free) struct nar_writer *writer = nar_writer_new(hash);
+	int r = tree_dump(AT_FDCWD, path, nar_writer_node_sink(writer), err);
 
-	return tree_dump(AT_FDCWD, path, nar_writer_node_sink(writer), err);
+	return r < 0 ? r : sink_finish(hash, err);
 }
 
 static void print_hash(struct hash_sink *sink, enum hash_notation notation, bool json)
@@ -214,6 +216,7 @@ static int cmd_nar_hash(int argc, char **argv)
 	enum hash_algo algo = HASH_SHA256;
 	const char *nar = NULL;
 	struct hash_sink sink;
+	struct thread_sink thread;
 	struct err err = ERR_INIT;
 	bool json = false;
 	int c, r;
@@ -232,7 +235,9 @@ static int cmd_nar_hash(int argc, char **argv)
 	}
 	cli_operands(argc, argv, nar ? 0 : 1, nar ? 0 : 1, hash_help);
 	hash_sink_init(&sink, algo, NULL);
-	r = nar ? hash_file(nar, &sink.sink, &err) : hash_path(argv[optind], &sink.sink, &err);
+	thread_sink_init(&thread, &sink.sink);
+	r = nar ? hash_file(nar, &thread.sink, &err) : hash_path(argv[optind], &thread.sink, &err);
+	thread_sink_release(&thread);
 	if (r >= 0)
 		print_hash(&sink, notation, json);
 	hash_sink_release(&sink);

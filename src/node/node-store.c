@@ -11,6 +11,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/sinks.h"
+#include "base/thread-sink.h"
 #include "node/node-store.h"
 #include "node/unpack.h"
 
@@ -29,10 +30,11 @@ struct node_store {
 };
 
 struct path_import {
-	struct node_store *store; /* borrowed */
-	char name[NAME_SIZE];     /* in tmp/ */
-	struct tree_writer *tree; /* owned until finished */
-	struct nar_writer *nar;   /* owned until finished */
+	struct node_store *store;  /* borrowed */
+	char name[NAME_SIZE];      /* in tmp/ */
+	struct tree_writer *tree;  /* owned until finished */
+	struct nar_writer *nar;    /* owned until finished */
+	struct thread_sink thread; /* hashes, while the tree is written */
 	struct hash_sink hash;
 	struct node_tee tee;
 	struct hash nar_hash; /* once finished */
@@ -195,7 +197,8 @@ struct path_import *path_import_new(struct node_store *s)
 	p->store = s;
 	temp_name(p->name);
 	hash_sink_init(&p->hash, HASH_SHA256, NULL);
-	p->nar = nar_writer_new(&p->hash.sink);
+	thread_sink_init(&p->thread, &p->hash.sink);
+	p->nar = nar_writer_new(&p->thread.sink);
 	p->tree = tree_writer_new(s->tmp, p->name, &options);
 	/* The NAR writer first: it checks the rules of names before the tree sees them. */
 	node_tee_init(&p->tee, nar_writer_node_sink(p->nar), tree_writer_node_sink(p->tree));
@@ -211,11 +214,15 @@ static void release_writers(struct path_import *p)
 {
 	tree_writer_free(take_ptr(p->tree));
 	nar_writer_free(take_ptr(p->nar));
+	thread_sink_release(&p->thread);
 	hash_sink_release(&p->hash);
 }
 
 void path_import_finish(struct path_import *p, struct hash *ret_nar_hash, uint64_t *ret_nar_size)
 {
+	struct err never = ERR_INIT; /* hashing does not fail */
+
+	(void)sink_finish(&p->thread.sink, &never);
 	hash_sink_final(&p->hash, &p->nar_hash);
 	*ret_nar_hash = p->nar_hash;
 	*ret_nar_size = nar_writer_offset(p->nar);
