@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/node-args.h"
+#include "node/metrics-listener.h"
 #include "node/snapshotter.h"
 
 #define SOCKET_DEFAULT "/run/nacre/snapshotter.sock"
@@ -34,10 +35,18 @@ static const char help[] =
 	"      --require-signatures   refuse layers with store paths that no trusted key signed\n"
 	"      --trusted-key KEY      such a key, as name:base64\n"
 	"      --view KIND            auto (default), erofs-file, erofs-loop, or bind: none\n"
+	"      --metrics HOST:PORT    serve /metrics (for Prometheus) and /healthz there, over "
+	"HTTP\n"
 	"      --print-config         print what belongs into containerd's configuration, and "
 	"end\n";
 
-enum { OPT_ADDRESS = NODE_OPT_OTHER, OPT_PRINT_CONFIG };
+enum { OPT_ADDRESS = NODE_OPT_OTHER, OPT_PRINT_CONFIG, OPT_METRICS };
+
+struct daemon_args {
+	const char *address;
+	const char *metrics; /* NULL: none */
+	bool only_config;
+};
 
 static const struct option long_options[] = {
 	{"address", required_argument, NULL, OPT_ADDRESS},
@@ -48,6 +57,7 @@ static const struct option long_options[] = {
 	{"require-signatures", no_argument, NULL, NODE_OPT_REQUIRE_SIGNATURES},
 	{"trusted-key", required_argument, NULL, NODE_OPT_TRUSTED_KEY},
 	{"view", required_argument, NULL, NODE_OPT_VIEW},
+	{"metrics", required_argument, NULL, OPT_METRICS},
 	{"print-config", no_argument, NULL, OPT_PRINT_CONFIG},
 	{0},
 };
@@ -96,7 +106,11 @@ static int stop_signals(struct err *err)
 
 static int serve(struct snapshotter *s, const char *address, int stop_fd, struct err *err)
 {
-	const struct grpc_server_options options = {.methods = snapshot_methods, .data = s};
+	const struct grpc_server_options options = {
+		.methods = snapshot_methods,
+		.data = s,
+		.observe = snapshotter_observe,
+	};
 	struct snapshotter_stats stats;
 	struct grpc_server *server;
 	int inherited = grpc_inherited_socket();
@@ -108,7 +122,7 @@ static int serve(struct snapshotter *s, const char *address, int stop_fd, struct
 	log_info("serving containerd's snapshots at %s", address);
 	r = grpc_server_run(server, stop_fd, err);
 	grpc_server_free(server);
-	if (inherited < 0)
+	if (inherited < 0 && address)
 		unlink(address);
 	snapshotter_stats(s, &stats);
 	log_info("stopped: %llu store layers answered, %llu left to containerd",
@@ -117,7 +131,27 @@ static int serve(struct snapshotter *s, const char *address, int stop_fd, struct
 	return r;
 }
 
-static int run(const struct node_args *a, const char *address, struct err *err)
+static int serve_watched(struct snapshotter *s, const struct daemon_args *d, int stop_fd,
+			 struct err *err)
+{
+	const struct metrics_listener_options options = {
+		.address = d->metrics,
+		.format = snapshotter_format_metrics,
+		.check = snapshotter_check,
+		.data = s,
+	};
+	struct metrics_listener *listener = NULL;
+	int r = 0;
+
+	if (d->metrics)
+		r = metrics_listener_new(&listener, &options, err);
+	if (r >= 0)
+		r = serve(s, d->address, stop_fd, err);
+	metrics_listener_free(listener);
+	return r;
+}
+
+static int run(const struct node_args *a, const struct daemon_args *d, struct err *err)
 {
 	struct snapshotter_options options = {.kind = a->container.view};
 	struct snapshotter *s;
@@ -133,7 +167,7 @@ static int run(const struct node_args *a, const char *address, struct err *err)
 	options.sources = node_args_sources(a);
 	r = snapshotter_new(&s, &options, err);
 	if (r >= 0) {
-		r = serve(s, address, stop_fd, err);
+		r = serve_watched(s, d, stop_fd, err);
 		snapshotter_free(s);
 	}
 	node_sources_free(options.sources);
@@ -144,28 +178,29 @@ static int run(const struct node_args *a, const char *address, struct err *err)
 int cmd_snapshotter(int argc, char **argv)
 {
 	struct node_args a = NODE_ARGS_INIT;
-	const char *address = SOCKET_DEFAULT;
+	struct daemon_args d = {.address = SOCKET_DEFAULT};
 	struct err err = ERR_INIT;
-	bool only_config = false;
 	int option, r, code = 0;
 
 	while (code == 0 && (option = cli_getopt(argc, argv, "", long_options, help)) != -1) {
 		if (option == OPT_ADDRESS)
-			address = optarg;
+			d.address = optarg;
 		else if (option == OPT_PRINT_CONFIG)
-			only_config = true;
+			d.only_config = true;
+		else if (option == OPT_METRICS)
+			d.metrics = optarg;
 		else
 			code = node_args_take(&a, option, optarg);
 	}
 	if (code == 0) {
 		cli_operands(argc, argv, 0, 0, help);
 		r = node_args_load(&a, &err);
-		if (r >= 0 && only_config)
-			print_config(address, a.root ? a.root : NODE_ROOT_DEFAULT);
+		if (r >= 0 && d.only_config)
+			print_config(d.address, a.root ? a.root : NODE_ROOT_DEFAULT);
 		else if (r >= 0 && geteuid() != 0)
 			r = err_set(&err, E_DENIED, "the snapshotter needs root");
 		else if (r >= 0)
-			r = run(&a, address, &err);
+			r = run(&a, &d, &err);
 		if (r < 0)
 			code = cli_fail(&err);
 	}

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 
 #include "base/mem.h"
 #include "node/grpc-session.h"
@@ -152,6 +153,20 @@ static void wake(struct grpc_server *server)
 		return;
 }
 
+static void handle_call(struct grpc_server *server, struct grpc_stream *t)
+{
+	const struct grpc_server_options *o = &server->options;
+	struct timespec from, to;
+
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	t->method->handle(o->data, &t->call);
+	clock_gettime(CLOCK_MONOTONIC, &to);
+	if (o->observe)
+		o->observe(o->data, (size_t)(t->method - o->methods), &t->call,
+			   (int64_t)(to.tv_sec - from.tv_sec) * 1000000 +
+				   (to.tv_nsec - from.tv_nsec) / 1000);
+}
+
 static void *work(void *data)
 {
 	struct grpc_server *server = data;
@@ -165,7 +180,7 @@ static void *work(void *data)
 			break;
 		pthread_mutex_unlock(&server->lock);
 		if (!atomic_load(&t->call.cancelled))
-			t->method->handle(server->options.data, &t->call);
+			handle_call(server, t);
 		pthread_mutex_lock(&server->lock);
 		queue_put(&server->done, t);
 		wake(server);

@@ -68,6 +68,9 @@ struct grpc_server_options {
 	const struct grpc_method *methods; /* borrowed; ends with a NULL path */
 	void *data;                        /* borrowed; of the handlers */
 	unsigned n_workers;                /* 0: 8 */
+	/* Called by a worker after each call, with the number of its method and the time that it took;
+	 * may be NULL. */
+	void (*observe)(void *data, size_t method, const struct grpc_call *call, int64_t us);
 };
 /* The socket that systemd has opened (SPEC systemd sd_listen_fds), or -1: it outlives this process, so
  * that nobody is refused in between. */

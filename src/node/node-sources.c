@@ -63,6 +63,7 @@ struct fetch {
 	size_t next;
 	struct path_import **done; /* owned; complete, not yet published */
 	size_t n_done, cap_done;
+	uint64_t bytes;
 	char *why; /* ERR_TEXT_MAX bytes */
 };
 
@@ -81,12 +82,11 @@ static struct slice hash_part(const struct layer_path *path)
 
 /* 1: it is complete in *ret; 0: this source does not have it under this NarHash. */
 static int fetch_from(struct fetch *f, struct path_source *source, const struct layer_path *path,
-		      struct path_import **ret, struct err *err)
+		      struct path_import **ret, uint64_t *ret_size, struct err *err)
 {
 	cleanup_path_info struct path_info info = {0};
 	struct path_import *import;
 	struct hash got;
-	uint64_t size;
 	int r = source->query(source, hash_part(path), &info, err);
 
 	if (r < 0)
@@ -97,7 +97,7 @@ static int fetch_from(struct fetch *f, struct path_source *source, const struct 
 	import = path_import_new(f->store);
 	r = source->dump(source, &info, path_import_sink(import), err);
 	if (r >= 0) {
-		path_import_finish(import, &got, &size);
+		path_import_finish(import, &got, ret_size);
 		if (hash_equal(&got, &path->nar_hash)) {
 			*ret = import;
 			return 1;
@@ -109,9 +109,10 @@ static int fetch_from(struct fetch *f, struct path_source *source, const struct 
 	return r;
 }
 
-static void keep(struct fetch *f, struct path_import *import)
+static void keep(struct fetch *f, struct path_import *import, uint64_t size)
 {
 	pthread_mutex_lock(&f->lock);
+	f->bytes += size;
 	array_grow(f->done, f->cap_done, f->n_done + 1);
 	f->done[f->n_done++] = import;
 	pthread_mutex_unlock(&f->lock);
@@ -163,12 +164,14 @@ static void *fetch_main(void *data)
 		for (size_t i = 0; i < n; i++) {
 			struct path_import *import = NULL;
 			struct err why = ERR_INIT;
-			int r = sources[i] ? fetch_from(f, sources[i], path, &import, &why) : 0;
+			uint64_t size = 0;
+			int r = sources[i] ? fetch_from(f, sources[i], path, &import, &size, &why)
+					   : 0;
 
 			if (r < 0)
 				note(f, &why);
 			if (r > 0) {
-				keep(f, import);
+				keep(f, import, size);
 				break;
 			}
 		}
@@ -217,6 +220,7 @@ static int fetch_from_caches(struct node_sources *s, struct node_store *store,
 		pthread_join(threads[i], NULL);
 	r = publish(&f, err);
 	stats->from_caches += f.n_done;
+	stats->bytes += f.bytes;
 	for (size_t i = 0; i < f.n_done; i++)
 		path_import_free(f.done[i]);
 	free(f.done);
@@ -261,6 +265,136 @@ int node_sources_provide(struct node_sources *s, struct node_store *store,
 		return fetch_from_caches(s, store, record, stats, ret_why, err);
 	return 0;
 }
+
+/* ---- paths by their names ---- */
+
+struct find {
+	struct node_sources *sources; /* borrowed */
+	struct layer_record *record;  /* borrowed; each path is one thread's */
+	pthread_mutex_t lock;         /* guards what follows */
+	size_t next;
+	char *why; /* ERR_TEXT_MAX bytes */
+};
+
+static struct layer_path *next_unknown(struct find *f)
+{
+	struct layer_path *path = NULL;
+
+	pthread_mutex_lock(&f->lock);
+	while (!path && f->next < f->record->len) {
+		path = &f->record->paths[f->next++];
+		if (path->nar_hash.algo != HASH_NONE)
+			path = NULL;
+	}
+	pthread_mutex_unlock(&f->lock);
+	return path;
+}
+
+static void find_one(struct find *f, struct path_source *source, struct layer_path *path)
+{
+	cleanup_path_info struct path_info info = {0};
+	struct err why = ERR_INIT;
+	int r = source->query(source, hash_part(path), &info, &why);
+
+	if (r >= 0 && strcmp(store_path_base(&info.path), path->base) == 0)
+		path->nar_hash = info.nar_hash;
+	if (r < 0 && r != E_NOTFOUND) {
+		pthread_mutex_lock(&f->lock);
+		snprintf(f->why, ERR_TEXT_MAX, "%s", why.text);
+		pthread_mutex_unlock(&f->lock);
+	}
+}
+
+static void *find_main(void *data)
+{
+	struct find *f = data;
+	struct node_sources *s = f->sources;
+	struct path_source **sources = xcalloc(s->caches.len + 1, sizeof(struct path_source *));
+	struct layer_path *path;
+	struct err ignored = ERR_INIT;
+
+	for (size_t i = 0; i < s->caches.len; i++)
+		if (open_cache(s, s->caches.items[i], f->record->store_dir, &sources[i], &ignored) <
+		    0)
+			sources[i] = NULL;
+	while ((path = next_unknown(f)))
+		for (size_t i = 0; i < s->caches.len && path->nar_hash.algo == HASH_NONE; i++)
+			if (sources[i])
+				find_one(f, sources[i], path);
+	for (size_t i = 0; i < s->caches.len; i++)
+		path_source_free(sources[i]);
+	free(sources);
+	return NULL;
+}
+
+static void find_in_host(struct node_sources *s, struct layer_record *record)
+{
+	struct nix_store *host;
+	struct err ignored = ERR_INIT;
+
+	if (!s->host || nix_store_open(&host, s->host, record->store_dir, &ignored) < 0)
+		return;
+	for (size_t i = 0; i < record->len; i++) {
+		cleanup_path_info struct path_info info = {0};
+		struct store_path path;
+
+		if (store_path_make(&path, record->store_dir, slice_str(record->paths[i].base)) >=
+			    0 &&
+		    nix_store_query(host, &path, &info, &ignored) >= 0)
+			record->paths[i].nar_hash = info.nar_hash;
+	}
+	nix_store_free(host);
+}
+
+static void find_in_caches(struct node_sources *s, struct layer_record *record, char *why)
+{
+	struct find f = {.sources = s, .record = record, .why = why};
+	pthread_t threads[JOBS_MAX];
+	unsigned n_threads = 0;
+
+	pthread_mutex_init(&f.lock, NULL);
+	while (n_threads + 1 < s->n_jobs && n_threads + 1 < record->len &&
+	       pthread_create(&threads[n_threads], NULL, find_main, &f) == 0)
+		n_threads++;
+	find_main(&f);
+	for (unsigned i = 0; i < n_threads; i++)
+		pthread_join(threads[i], NULL);
+	pthread_mutex_destroy(&f.lock);
+}
+
+static void record_of_bases(struct layer_record *ret, const char *store_dir,
+			    const struct strv *bases)
+{
+	*ret = (struct layer_record){.len = bases->len, .cap = bases->len};
+	snprintf(ret->store_dir, sizeof(ret->store_dir), "%s", store_dir);
+	ret->paths = xcalloc(bases->len + 1, sizeof(*ret->paths));
+	for (size_t i = 0; i < bases->len; i++)
+		snprintf(ret->paths[i].base, sizeof(ret->paths[i].base), "%s", bases->items[i]);
+}
+
+int node_sources_find(struct node_sources *s, const char *store_dir, const struct strv *bases,
+		      struct layer_record *ret, char *ret_why, struct err *err)
+{
+	struct layer_record record;
+
+	ret_why[0] = '\0';
+	record_of_bases(&record, store_dir, bases);
+	find_in_host(s, &record);
+	if (s->caches.len)
+		find_in_caches(s, &record, ret_why);
+	for (size_t i = 0; i < record.len; i++) {
+		if (record.paths[i].nar_hash.algo != HASH_NONE)
+			continue;
+		err_set(err, E_NOTFOUND, "no source has %s/%s%s%s", store_dir, record.paths[i].base,
+			*ret_why ? ": " : "", ret_why);
+		layer_record_release(&record);
+		return E_NOTFOUND;
+	}
+	*ret = record;
+	return 0;
+}
+
+/* ---- signatures ---- */
 
 static bool is_signed(const struct node_sources *s, const struct path_info *info,
 		      const struct layer_path *path)

@@ -31,7 +31,8 @@ struct node_sources *node_sources_new(const struct node_sources_options *options
 void node_sources_free(struct node_sources *s);
 
 struct sources_stats {
-	size_t from_host, from_caches;
+	size_t from_host, from_caches, from_registries;
+	uint64_t bytes; /* of what was fetched: NARs, layers */
 };
 
 /* Brings those paths of the record here that are not here and can be had. What cannot be had is no
@@ -40,6 +41,11 @@ struct sources_stats {
 int node_sources_provide(struct node_sources *s, struct node_store *store,
 			 const struct layer_record *record, struct sources_stats *stats,
 			 char *ret_why, struct err *err);
+
+/* The NarHashes of paths that are known by name alone, `bases` (sorted), into a record of all of
+ * them. E_NOTFOUND names one that neither this machine's store nor a cache has; `ret_why` as above. */
+int node_sources_find(struct node_sources *s, const char *store_dir, const struct strv *bases,
+		      struct layer_record *ret, char *ret_why, struct err *err);
 
 /* With require_signatures: every path of the record must be signed by a trusted key, over the NarHash
  * that the record has, as one of the `said` sets (what refers to the image) or a cache says. E_DENIED names the

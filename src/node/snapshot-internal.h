@@ -3,10 +3,11 @@
 #ifndef NACRE_NODE_SNAPSHOT_INTERNAL_H
 #define NACRE_NODE_SNAPSHOT_INTERNAL_H
 
-#include <pthread.h>
-#include <stdatomic.h>
+#include <nacre/storepath.h>
 
+#include "node/snapshot-metrics.h"
 #include "node/snapshotter.h"
+#include <pthread.h>
 
 #define SNAPSHOT_REF "containerd.io/snapshot.ref"
 
@@ -22,7 +23,7 @@ struct snapshotter {
 	bool has_views;     /* one overlay can hold store paths here */
 	char *why_no_views; /* owned, or NULL */
 	bool has_index;     /* overlay has the option "index" */
-	atomic_uint_fast64_t n_answered, n_declined;
+	struct snapshot_metrics metrics;
 };
 
 /* A snapshot's ancestors, nearest first. */
@@ -35,6 +36,8 @@ void snapshot_chain_release(struct snapshot_chain *c);
 /* The snapshot of that id (0: none) and all it stands on. Under `lock`. */
 int snapshot_chain_load(struct snapshotter *s, int64_t id, struct snapshot_chain *ret,
 			struct err *err);
+/* What names the record of its store paths. */
+const struct hash *snapshot_record_of(const struct snapshot *row);
 /* Its directory of files. Owned by the caller. */
 char *snapshot_fs(const struct snapshotter *s, int64_t id);
 
@@ -71,6 +74,28 @@ int snapshot_mount_make(struct snapshotter *s, const struct snapshot *row,
  * ERR_TEXT_MAX) says the reason, or "" when the labels name no store paths. */
 int snapshot_answer_layer(struct snapshotter *s, const char *parent,
 			  const struct annotations *labels, char *why, struct err *err);
+
+/* A view has all store paths at the bottom. That is the image only where nothing below the layer is at
+ * one of its places. 1: so it is; 0: not, `why` says so. */
+int snapshot_check_below(struct snapshotter *s, const struct snapshot_chain *chain,
+			 const struct layer_record *record, char *why, struct err *err);
+/* The diffID of the record's paths, all of which are here: once computed, remembered. */
+int snapshot_prove_record(struct snapshotter *s, const struct layer_record *record,
+			  struct hash *ret, struct err *err);
+
+/* Places for store paths in a layer of nix-snapshotter's: snapshot-places.c. */
+struct places {
+	char store_dir[STORE_DIR_MAX + 1];
+	bool is_claimed;   /* the labels say so */
+	struct strv bases; /* sorted */
+};
+void places_release(struct places *p);
+#define cleanup_places __attribute__((cleanup(places_release)))
+/* What the labels say, without bases. E_INVALID for what cannot be. */
+int snapshot_places_claims(struct places *ret, const struct annotations *labels, struct err *err);
+/* Before an unpacked layer is committed: store paths for which it has places become part of the row,
+ * the places go. E_CONFLICT, E_DENIED: the labels want them, and they cannot be had. */
+int snapshot_take_places(struct snapshotter *s, struct snapshot *row, struct err *err);
 
 /* The name of the hold that keeps a store layer's content. `ret` has 64 bytes. */
 void snapshot_hold_name(char *ret, int64_t id);

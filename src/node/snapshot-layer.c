@@ -88,44 +88,42 @@ static int read_claims(struct question *q, const struct annotations *labels)
 }
 
 /* Names the claimed paths with their content. */
-static void name_list(const struct question *q, char ret[HASH_TEXT_MAX])
+static void name_list(const struct layer_record *record, char ret[HASH_TEXT_MAX])
 {
 	struct hasher hasher;
 	struct hash hash;
 
 	hasher_init(&hasher, HASH_SHA256);
-	hasher_update(&hasher, q->record.store_dir, strlen(q->record.store_dir) + 1);
-	for (size_t i = 0; i < q->record.len; i++) {
-		hasher_update(&hasher, q->record.paths[i].base,
-			      strlen(q->record.paths[i].base) + 1);
-		hasher_update(&hasher, q->record.paths[i].nar_hash.bytes, hash_size(HASH_SHA256));
+	hasher_update(&hasher, record->store_dir, strlen(record->store_dir) + 1);
+	for (size_t i = 0; i < record->len; i++) {
+		hasher_update(&hasher, record->paths[i].base, strlen(record->paths[i].base) + 1);
+		hasher_update(&hasher, record->paths[i].nar_hash.bytes, hash_size(HASH_SHA256));
 	}
 	hasher_final(&hasher, &hash);
 	hasher_release(&hasher);
 	hash_format_bare(ret, &hash, HASH_NIX32);
 }
 
-/* The diffID of what the node has: once computed, remembered. */
-static int find_diff_id(struct question *q, struct err *err)
+int snapshot_prove_record(struct snapshotter *s, const struct layer_record *record,
+			  struct hash *ret, struct err *err)
 {
-	struct snapshotter *s = q->s;
 	char list[HASH_TEXT_MAX];
 	struct err local = ERR_INIT;
 	int r;
 
-	name_list(q, list);
+	name_list(record, list);
 	pthread_mutex_lock(&s->lock);
-	r = snapshot_get_proof(s->state, list, &q->diff_id, &local);
+	r = snapshot_get_proof(s->state, list, ret, &local);
 	pthread_mutex_unlock(&s->lock);
 	if (r != E_NOTFOUND) {
 		if (r < 0)
 			*err = local;
 		return r;
 	}
-	if (layer_record_diff_id(s->o.store, &q->record, &q->diff_id, err) < 0)
+	if (layer_record_diff_id(s->o.store, record, ret, err) < 0)
 		return err->code;
 	pthread_mutex_lock(&s->lock);
-	r = snapshot_put_proof(s->state, list, &q->diff_id, err);
+	r = snapshot_put_proof(s->state, list, ret, err);
 	pthread_mutex_unlock(&s->lock);
 	return r;
 }
@@ -135,6 +133,7 @@ static int provide(struct question *q, struct err *err)
 {
 	struct sources_stats stats = {0};
 	char why[ERR_TEXT_MAX] = "";
+	int64_t from_us = snapshot_now_us();
 	int r = 0;
 
 	if (has_all_paths(q))
@@ -144,6 +143,8 @@ static int provide(struct question *q, struct err *err)
 		r = node_sources_provide(q->s->o.sources, q->s->o.store, &q->record, &stats, why,
 					 err);
 		pthread_mutex_unlock(&q->s->fetching);
+		snapshot_metrics_fetch(&q->s->metrics, &stats, r < 0 || *why,
+				       snapshot_now_us() - from_us);
 	}
 	if (r < 0)
 		return r;
@@ -160,7 +161,7 @@ static int prove(struct question *q, struct err *err)
 
 	if (q->chain.len && !*parent)
 		return decline(q, "its parent has no chainID");
-	if (find_diff_id(q, err) < 0)
+	if (snapshot_prove_record(q->s, &q->record, &q->diff_id, err) < 0)
 		return err->code;
 	make_chain(q, parent, chain);
 	if (strcmp(chain, q->ref) != 0)
@@ -213,29 +214,31 @@ static bool holds_other(const struct layer_record *a, const struct layer_record 
 	return false;
 }
 
-/* A view has all store paths at the bottom. That is the image only where nothing that the layer
- * stands on is at one of its places. 1: so it is. */
-static int check_below(struct question *q, struct err *err)
+int snapshot_check_below(struct snapshotter *s, const struct snapshot_chain *chain,
+			 const struct layer_record *record, char *why, struct err *err)
 {
-	for (size_t i = 0; i < q->chain.len; i++) {
-		const struct snapshot *below = &q->chain.items[i];
-		struct layer_record record = {0};
+	for (size_t i = 0; i < chain->len; i++) {
+		const struct snapshot *below = &chain->items[i];
+		struct layer_record other = {0};
+		cleanup_free char *fs = snapshot_fs(s, below->id);
 		bool is_other;
 
-		if (!below->is_store) {
-			cleanup_free char *fs = snapshot_fs(q->s, below->id);
-
-			if (touches(fs, &q->record))
-				return decline(q, "a layer below it holds its store paths too");
-			continue;
+		if (!below->is_store && touches(fs, record)) {
+			snprintf(why, ERR_TEXT_MAX, "a layer below it holds its store paths too");
+			return 0;
 		}
-		if (node_store_layer_record(q->s->o.store, &below->diff_id, &record, err) < 0)
+		if (!below->is_store && !below->has_paths)
+			continue;
+		if (node_store_layer_record(s->o.store, snapshot_record_of(below), &other, err) < 0)
 			return err->code;
-		is_other = holds_other(&record, &q->record);
-		layer_record_release(&record);
-		if (is_other)
-			return decline(q, "a layer below it holds one of its paths with other "
-					  "content, or has another store dir");
+		is_other = holds_other(&other, record);
+		layer_record_release(&other);
+		if (is_other) {
+			snprintf(why, ERR_TEXT_MAX,
+				 "a layer below it holds one of its paths with other content, or "
+				 "has another store dir");
+			return 0;
+		}
 	}
 	return 1;
 }
@@ -350,7 +353,7 @@ static int answer(struct question *q, const char *parent, const struct annotatio
 	if (r > 0)
 		r = prove(q, err);
 	if (r > 0)
-		r = check_below(q, err);
+		r = snapshot_check_below(q->s, &q->chain, &q->record, q->why, err);
 	if (r > 0)
 		r = check_signatures(q, err);
 	return r > 0 ? commit(q, err) : r;

@@ -68,6 +68,11 @@ void mount_plan_release(struct mount_plan *p)
 	*p = (struct mount_plan){0};
 }
 
+const struct hash *snapshot_record_of(const struct snapshot *row)
+{
+	return row->is_store ? &row->diff_id : &row->paths;
+}
+
 static int add_record(struct snapshotter *s, const struct layer_record *record,
 		      struct chain_paths *p, struct err *err)
 {
@@ -119,9 +124,10 @@ static int collect_paths(struct snapshotter *s, const struct snapshot_chain *cha
 		struct err local = ERR_INIT;
 		int r;
 
-		if (!chain->items[i].is_store)
+		if (!chain->items[i].is_store && !chain->items[i].has_paths)
 			continue;
-		r = node_store_layer_record(s->o.store, &chain->items[i].diff_id, &record, &local);
+		r = node_store_layer_record(s->o.store, snapshot_record_of(&chain->items[i]),
+					    &record, &local);
 		if (r < 0)
 			return err_set(err, E_IO, "a store layer is gone from this node: %s",
 				       local.text);

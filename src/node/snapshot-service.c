@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "node/snapshot-metrics.h"
 #include "node/snapshotter.h"
 #include "snapshots.pb-c.h"
 
@@ -484,3 +485,4 @@ const struct grpc_method snapshot_methods[] = {
 	{SERVICE "Cleanup", handle_cleanup},
 	{NULL, NULL},
 };
+_Static_assert(ARRAY_LEN(snapshot_methods) == SNAPSHOT_METHODS + 1, "counted by number");

@@ -7,7 +7,7 @@
 #include "base/mem.h"
 #include "node/snapshot-state.h"
 
-enum { BUSY_MS = 10000, VERSION = 1 };
+enum { BUSY_MS = 10000, VERSION = 2 };
 
 struct snapshot_state {
 	sqlite3 *db; /* owned */
@@ -19,7 +19,7 @@ static const char schema[] =
 	" parent INTEGER REFERENCES snapshots(id), kind INTEGER NOT NULL,"
 	" created_ns INTEGER NOT NULL, updated_ns INTEGER NOT NULL,"
 	" size INTEGER NOT NULL, inodes INTEGER NOT NULL,"
-	" chain TEXT NOT NULL, diff_id BLOB, uses TEXT NOT NULL);"
+	" chain TEXT NOT NULL, diff_id BLOB, uses TEXT NOT NULL, paths BLOB);"
 	"CREATE INDEX by_parent ON snapshots(parent);"
 	"CREATE UNIQUE INDEX by_chain ON snapshots(chain, ifnull(parent, 0))"
 	" WHERE diff_id IS NOT NULL;"
@@ -28,12 +28,18 @@ static const char schema[] =
 	" snapshot INTEGER NOT NULL REFERENCES snapshots(id) ON DELETE CASCADE,"
 	" key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY(snapshot, key)) WITHOUT ROWID;"
 	"CREATE TABLE proofs(list TEXT PRIMARY KEY, diff_id BLOB NOT NULL) WITHOUT ROWID;"
-	"PRAGMA user_version = 1;";
+	"PRAGMA user_version = 2;";
+
+/* By the version that is left. */
+static const char *const upgrades[VERSION] = {
+	schema,
+	"ALTER TABLE snapshots ADD COLUMN paths BLOB; PRAGMA user_version = 2;",
+};
 
 /* Columns in the order of read_row(). */
 #define SELECT                                                                                 \
 	"SELECT s.id, s.name, ifnull(s.parent, 0), ifnull(p.name, ''), s.kind, s.created_ns, " \
-	"s.updated_ns, s.size, s.inodes, s.chain, s.diff_id, s.uses "                          \
+	"s.updated_ns, s.size, s.inodes, s.chain, s.diff_id, s.uses, s.paths "                 \
 	"FROM snapshots s LEFT JOIN snapshots p ON p.id = s.parent "
 
 void snapshot_release(struct snapshot *s)
@@ -104,7 +110,8 @@ static int set_up(struct snapshot_state *s, struct err *err)
 			       version, VERSION);
 	if (snapshot_state_begin(s, err) < 0)
 		return err->code;
-	return snapshot_state_end(s, version == 0 ? execute(s, schema, err) : 0, err);
+	return snapshot_state_end(s, version < VERSION ? execute(s, upgrades[version], err) : 0,
+				  err);
 }
 
 int snapshot_state_open(struct snapshot_state **ret, const char *file, struct err *err)
@@ -198,10 +205,13 @@ static void read_columns(sqlite3_stmt *q, struct snapshot *ret)
 		.chain = column(q, 9),
 		.is_store = sqlite3_column_type(q, 10) != SQLITE_NULL,
 		.uses = column(q, 11),
+		.has_paths = sqlite3_column_type(q, 12) != SQLITE_NULL,
 	};
 
 	if (ret->is_store)
 		read_diff_id(q, 10, &ret->diff_id);
+	if (ret->has_paths)
+		read_diff_id(q, 12, &ret->paths);
 }
 
 static int read_row(struct snapshot_state *s, sqlite3_stmt *q, struct snapshot *ret,
@@ -325,7 +335,7 @@ int snapshot_commit_row(struct snapshot_state *s, struct snapshot *snapshot, con
 {
 	cleanup_query sqlite3_stmt *q =
 		query(s, "UPDATE snapshots SET name = ?, kind = ?, updated_ns = ?, size = ?,"
-			 " inodes = ?, chain = ?, uses = '' WHERE id = ?");
+			 " inodes = ?, chain = ?, paths = ?, uses = '' WHERE id = ?");
 
 	if (check_free(s, name, err) < 0)
 		return err->code;
@@ -336,7 +346,10 @@ int snapshot_commit_row(struct snapshot_state *s, struct snapshot *snapshot, con
 	sqlite3_bind_int64(q, 4, snapshot->size);
 	sqlite3_bind_int64(q, 5, snapshot->inodes);
 	bind_text(q, 6, snapshot->chain);
-	sqlite3_bind_int64(q, 7, snapshot->id);
+	if (snapshot->has_paths)
+		sqlite3_bind_blob(q, 7, snapshot->paths.bytes, (int)hash_size(HASH_SHA256),
+				  SQLITE_STATIC);
+	sqlite3_bind_int64(q, 8, snapshot->id);
 	if (run(s, q, err) < 0)
 		return err->code;
 	return write_labels(s, snapshot, err);
@@ -400,7 +413,7 @@ int snapshot_ancestors(struct snapshot_state *s, int64_t id,
 			 " SELECT s.parent, depth + 1 FROM c JOIN snapshots s ON s.id = c.id"
 			 " WHERE s.parent IS NOT NULL) "
 			 "SELECT s.id, s.name, ifnull(s.parent, 0), '', s.kind, s.created_ns,"
-			 " s.updated_ns, s.size, s.inodes, s.chain, s.diff_id, s.uses "
+			 " s.updated_ns, s.size, s.inodes, s.chain, s.diff_id, s.uses, s.paths "
 			 "FROM c JOIN snapshots s ON s.id = c.id ORDER BY c.depth");
 	int r, result = 0;
 

@@ -25,6 +25,8 @@ struct snapshot {
 	char *chain;         /* owned; chainID as "sha256:…" of a committed layer, or "" */
 	bool is_store;       /* a store layer, proven */
 	struct hash diff_id; /* of a store layer */
+	bool has_paths;      /* an ordinary layer with places for store paths */
+	struct hash paths;   /* names their record, as a diffID */
 	char *uses;          /* owned; what is mounted in m/ for it: names with spaces between */
 	struct annotations labels;
 };
@@ -46,7 +48,7 @@ int snapshot_find_store(struct snapshot_state *s, const char *chain, int64_t par
 			struct snapshot *ret, struct err *err);
 /* Sets the id and both times. E_EXISTS when the name is taken. */
 int snapshot_insert(struct snapshot_state *s, struct snapshot *snapshot, struct err *err);
-/* An active one becomes committed under the name, with chain, size, inodes and labels as in
+/* An active one becomes committed under the name, with chain, size, inodes, paths and labels as in
  * `snapshot`. E_EXISTS. */
 int snapshot_commit_row(struct snapshot_state *s, struct snapshot *snapshot, const char *name,
 			struct err *err);

@@ -260,13 +260,17 @@ static int answer_layer(struct snapshotter *s, const char *parent, const struct 
 		return 0;
 	r = snapshot_answer_layer(s, parent, labels, why, err);
 	if (r > 0) {
-		atomic_fetch_add(&s->n_answered, 1);
+		snapshot_metrics_layer(&s->metrics, LAYER_ANSWERED);
 		log_debug("layer %s: its store paths are here", ref);
 		return err_set(err, E_EXISTS, "layer %s is here", ref);
 	}
 	if (r == 0 && *why) {
-		atomic_fetch_add(&s->n_declined, 1);
+		snapshot_metrics_layer(&s->metrics, LAYER_DECLINED);
 		log_warn("layer %s is left to containerd: %s", ref, why);
+	}
+	if (r == E_DENIED) {
+		snapshot_metrics_layer(&s->metrics, LAYER_REFUSED);
+		log_warn("layer %s is refused: %s", ref, err->text);
 	}
 	return r;
 }
@@ -275,11 +279,15 @@ int snapshotter_prepare(struct snapshotter *s, const struct snapshot_request *re
 			struct snapshot_mount *ret, struct err *err)
 {
 	cleanup_snapshot struct snapshot row = {.kind = request->kind};
+	cleanup_places struct places places = {0};
 
 	if (check_name(s, request->key, err) < 0)
 		return err->code;
 	if (request->kind == SNAPSHOT_ACTIVE &&
 	    answer_layer(s, request->parent, request->labels, err) < 0)
+		return err->code;
+	if (annotations_get(request->labels, SNAPSHOT_REF) &&
+	    snapshot_places_claims(&places, request->labels, err) < 0)
 		return err->code;
 	row.name = xstrdup(request->key);
 	annotations_copy(&row.labels, request->labels);
@@ -381,6 +389,8 @@ int snapshotter_commit(struct snapshotter *s, const char *name, const char *key,
 	if (get_active(s, key, &row, err) < 0)
 		return err->code;
 	fs = snapshot_fs(s, row.id);
+	if (*chain_of_name(name) && snapshot_take_places(s, &row, err) < 0)
+		return err->code;
 	if (sync_dir(fs, err) < 0 || measure(fs, &row.size, &row.inodes, err) < 0)
 		return as_io(err);
 	annotations_release(&row.labels);
@@ -526,8 +536,36 @@ int snapshotter_usage(struct snapshotter *s, const char *key, int64_t *ret_bytes
 
 void snapshotter_stats(struct snapshotter *s, struct snapshotter_stats *ret)
 {
-	ret->layers_answered = atomic_load(&s->n_answered);
-	ret->layers_declined = atomic_load(&s->n_declined);
+	ret->layers_answered = atomic_load(&s->metrics.layers[LAYER_ANSWERED]);
+	ret->layers_declined = atomic_load(&s->metrics.layers[LAYER_DECLINED]);
+}
+
+void snapshotter_observe(void *data, size_t method, const struct grpc_call *call, int64_t us)
+{
+	struct snapshotter *s = data;
+
+	snapshot_metrics_call(&s->metrics, method, call->code, us);
+}
+
+void snapshotter_format_metrics(void *data, struct buf *text)
+{
+	const struct snapshotter *s = data;
+
+	snapshot_metrics_format(&s->metrics, snapshot_methods, text);
+}
+
+int snapshotter_check(void *data, struct err *err)
+{
+	struct snapshotter *s = data;
+	cleanup_snapshot struct snapshot row = {0};
+	int r;
+
+	if (access(s->dir, W_OK) < 0)
+		return err_errno(err, "%s", s->dir);
+	pthread_mutex_lock(&s->lock);
+	r = snapshot_get_id(s->state, 0, &row, err);
+	pthread_mutex_unlock(&s->lock);
+	return r == E_NOTFOUND ? 0 : r;
 }
 
 /* ---- cleanup ---- */

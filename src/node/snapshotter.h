@@ -80,6 +80,12 @@ struct snapshotter_stats {
 };
 void snapshotter_stats(struct snapshotter *s, struct snapshotter_stats *ret);
 
+/* For grpc_server_options and metrics_listener_options; their data is the snapshotter. */
+void snapshotter_observe(void *data, size_t method, const struct grpc_call *call, int64_t us);
+void snapshotter_format_metrics(void *data, struct buf *text);
+/* < 0: the database or the disk does not do its part. */
+int snapshotter_check(void *data, struct err *err);
+
 /* The methods of the service, for grpc_server_options; their data is the snapshotter. */
 extern const struct grpc_method snapshot_methods[];
 

@@ -106,7 +106,9 @@ H=${H%%-*}
 nix copy --from "$FIXTURES" --no-check-sigs --to "$NACRE_URL" "$P" 2>"$T/copy.log" || die "$(tail -n 3 "$T/copy.log")"
 "$NACRE" build --from "$FIXTURES" "$P" -o "oci:$T/layout:py" >/dev/null 2>&1 || die "nacre build fails"
 stop_server "$SNAPSHOTTER"
-start_snapshotter --source "$NACRE_URL"
+check_fails "an address for metrics that is none" "HOST:PORT" "$NACRE" snapshotter --address "$SOCKET" --root "$NODE" --metrics nonsense
+METRICS=127.0.0.1:$(free_port)
+start_snapshotter --source "$NACRE_URL" --metrics "$METRICS"
 suite hostile "$T/layout"
 
 REF=$NACRE_ADDR/nix:$H
@@ -116,11 +118,31 @@ check "pull through the CRI" cri_pull "$REF"
 fetched=$(grep -c 'GET /v2/nix/blobs/' "$NACRE_LOG")
 check_eq "containerd fetched the config and the root layer, no store layer" 2 "$fetched"
 check_eq "the container has its closure and nothing else" "$WANT" "$(run "$REF" /bin/python3 -c "$PROGRAM" 2>&1)"
+check_eq "it is healthy" ok "$(curl -s "http://$METRICS/healthz")"
+check_eq "metrics: calls, layers, paths, bytes, time" "answered cache call_seconds declined fetch_seconds_total fetched_bytes_total" "$(curl -s "http://$METRICS/metrics" |
+    sed -nE 's/^nacre_snapshotter_(layers_total\{outcome=|paths_total\{from=)"([a-z]*)"\} [1-9].*/\2/p; s/^nacre_snapshotter_(fetched_bytes_total|fetch_seconds_total) ([1-9]|0\.0*[1-9]).*/\1/p; s/^nacre_snapshotter_(call_seconds)_count\{method="Prepare"\} [1-9].*/\1/p' | sort | tr '\n' ' ' | sed 's/ $//')"
+check_eq "nothing else is there" 404 "$(curl -s -o /dev/null -w '%{http_code}' "http://$METRICS/")"
+check_eq "and nothing can be sent" 405 "$(curl -s -o /dev/null -w '%{http_code}' -d x "http://$METRICS/metrics")"
 check_eq "its root is one overlay" 1 "$(run "$REF" /bin/python3 -c 'print(sum(l.split()[1] == "/" or "/nix" in l.split()[1] for l in open("/proc/mounts")))' 2>&1)"
 check_eq "and one metadata image" 1 "$(mounts_below "$SNAPSHOTS" | wc -l)"
 check_eq "what it writes is its own" "1" "$(run "$REF" /bin/python3 -c 'import os; p = "/nix/store/" + os.listdir("/nix/store")[0]; open("/tmp/x", "w").write("1"); print(open("/tmp/x").read())' 2>&1)"
 check "nacre node gc while it is pulled" "$NACRE" node gc --root "$NODE"
 check_eq "it still runs" "$WANT" "$(run "$REF" /bin/python3 -c "$PROGRAM" 2>&1)"
+
+# ---- images of nix-snapshotter's -----------------------------------------------------------------------------
+
+mapfile -t PATHS < <(closure "$P")
+mapfile -t FOLDERS < <(for path in "${PATHS[@]}"; do [ -d "$FIXTURES$path" ] && [ -n "$(ls "$FIXTURES$path")" ] && echo "$path"; done)
+suite places "${FOLDERS[@]}"
+for form in paths closure; do
+    python3 "$SRC/tests/integration/lib/nix_snapshotter_image.py" "$T/nix-$form" "$form" "$form" "$FIXTURES" "usr/python=$P/bin/python3" "${PATHS[@]}" 2>"$T/image.log" ||
+        not_ok "an image with $form" "$(tail -n 3 "$T/image.log")"
+    skopeo_copy "oci:$T/nix-$form:$form" "docker://$REGISTRY/nix-$form:1"
+    check "nix-snapshotter's image with $form: pull" cri_pull "$REGISTRY/nix-$form:1"
+    check_eq "nix-snapshotter's image with $form: its paths and nothing else" "$WANT" "$(run "$REGISTRY/nix-$form:1" /usr/python -c "$PROGRAM" 2>&1)"
+    check_eq "nix-snapshotter's image with $form: one mount" 1 "$(run "$REGISTRY/nix-$form:1" /usr/python -c 'print(sum(l.split()[1] == "/" or "/nix" in l.split()[1] for l in open("/proc/mounts")))' 2>&1)"
+    ctr_ -n k8s.io images rm --sync "$REGISTRY/nix-$form:1" >/dev/null
+done
 
 # ---- the registry gone, the snapshotter killed, a container that runs ---------------------------------------
 

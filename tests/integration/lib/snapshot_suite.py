@@ -3,6 +3,7 @@
 """What containerd expects of a snapshotter, asked over its socket.
 
     snapshot_suite.py SOCKET DIR suite            ordinary snapshots, mounted with mount(2) as containerd does
+    snapshot_suite.py SOCKET DIR places PATH…     layers of nix-snapshotter's, with places for these store paths
     snapshot_suite.py SOCKET DIR hostile LAYOUT   store layers whose annotations lie; LAYOUT is an OCI layout
 """
 
@@ -376,10 +377,88 @@ def run_hostile(client, directory, layout):
     client.cleanup()
 
 
+def run_places(client, directory, paths):
+    """Its annotations name the paths and no content: what counts is the places that the layer has."""
+    global case_name
+    case_name = "places"
+    nix = "containerd.io/snapshot/nix-"
+    nobody = "/nix/store/" + "0" * 32 + "-nobody-has-this"
+    n = 0
+
+    def layer(places, labels, parent=""):
+        """What containerd does for a layer that it unpacks. The name of the snapshot, or the code."""
+        nonlocal n
+        n += 1
+        chain = "sha256:" + hashlib.sha256(str(n).encode()).hexdigest()
+        try:
+            mounts = client.prepare(f"places/{n}", parent, {REF: chain, **labels})
+            with mounted(mounts, directory + "/mnt") as d:
+                os.makedirs(d + "/nix/store", exist_ok=True)
+                write(d + f"/other{n}", "")
+                for place in places:
+                    os.makedirs(d + place, exist_ok=True)
+                    os.chmod(d + place, 0o700)
+                    os.chmod(d + place, 0o755)
+            client.commit(f"places/{n}/{chain}", f"places/{n}", {REF: chain})
+            return f"places/{n}/{chain}"
+        except Error as error:
+            return error.code
+        finally:
+            with contextlib.suppress(Error):
+                client.remove(f"places/{n}")
+
+    def shown(name):
+        with mounted(client.view("places/view", name), directory + "/mnt") as d:
+            found = {f"/nix/store/{p}": len(os.listdir(f"{d}/nix/store/{p}")) > 0 for p in os.listdir(d + "/nix/store")}
+        client.remove("places/view")
+        return found
+
+    first, second = paths[:2]
+    check_eq("annotations that name the places", {first: True, second: True}, shown(layer([first, second], {nix + "layer": "true", nix + "store-path.0": first, nix + "store-path.1": second})))
+    check_eq("a closure", {first: True, second: True}, shown(layer([first, second], {nix + "closure": first})))
+    check_eq("none: the layer is the same", {first: True, second: True}, shown(layer([first, second], {})))
+    check_eq("one that has no place is not shown", {first: True}, shown(layer([first], {nix + "layer": "true", nix + "store-path.0": second})))
+    check_eq("a path that nobody has", "FAILED_PRECONDITION", layer([first, nobody], {nix + "layer": "true"}))
+    check_eq("the same as an ordinary layer: empty directories", {first: False, nobody: False}, shown(layer([first, nobody], {})))
+    for bad in ("/etc/passwd", "/nix/store/../../etc", first + "/bin", "x", "", "/nix/store"):
+        check_eq(f"the path '{bad}'", "INVALID_ARGUMENT", layer([first], {nix + "store-path.0": bad}))
+    check_eq("two store dirs", "INVALID_ARGUMENT", layer([first], {nix + "store-path.0": first, nix + "closure": "/gnu" + first[4:]}))
+    below = layer([first], {})
+    check_eq("on another such layer", {first: True, second: True}, shown(layer([second], {nix + "layer": "true"}, below)))
+    below = layer([first + "x"], {})
+    check_eq("the name of no path", {first + "x": False, second: True}, shown(layer([second], {nix + "layer": "true"}, below)))
+    key = "places/ordinary"
+    with mounted(client.prepare(key), directory + "/mnt") as d:
+        os.makedirs(d + first)
+        write(d + first + "/own", "")
+    chain = key + "/sha256:" + "f" * 64
+    client.commit(chain, key)
+    check_eq("on a layer that has files there", "FAILED_PRECONDITION", layer([first], {nix + "layer": "true"}, chain))
+    check_eq("the same without annotations is left alone", {first: True}, shown(layer([first], {}, chain)))
+    store = layer([first], {nix + "layer": "true"})
+    opaque = client.prepare("places/opaque", store)[0]
+    upper = next(o[9:] for o in opaque["options"] if o.startswith("upperdir="))
+    os.makedirs(upper + first)
+    os.setxattr(upper + first, "trusted.overlay.opaque", b"y")
+    client.commit("places/opaque/sha256:" + "e" * 64, "places/opaque")
+    check_eq("a directory that was emptied", {first: False}, shown("places/opaque/sha256:" + "e" * 64))
+    key = "places/container"
+    with mounted(client.prepare(key), directory + "/mnt") as d:
+        os.makedirs(d + first)
+    client.commit(key + "/c", key)
+    check_eq("what a container has made is left as it is", {first: False}, shown(key + "/c"))
+    for info in sorted(client.list(), key=lambda i: i["created"], reverse=True):
+        if info["name"].startswith("places/"):
+            client.remove(info["name"])
+    client.cleanup()
+
+
 if __name__ == "__main__":
     snapshots = Snapshots(sys.argv[1])
     if sys.argv[3] == "suite":
         run_suite(snapshots, sys.argv[2])
+    elif sys.argv[3] == "places":
+        run_places(snapshots, sys.argv[2], sys.argv[4:])
     else:
         run_hostile(snapshots, sys.argv[2], sys.argv[4])
     sys.exit(failed)

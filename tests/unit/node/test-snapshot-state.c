@@ -5,6 +5,8 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include <sqlite3.h>
+
 #include "base/mem.h"
 #include "node/snapshot-state.h"
 
@@ -162,12 +164,45 @@ static void test_damaged(void **state)
 	place_release(&p);
 }
 
+/* A database of version 1 had no paths of ordinary layers. */
+static void test_upgrade(void **state)
+{
+	cleanup_snapshot struct snapshot row = {0};
+	struct place p;
+	sqlite3 *db;
+	int64_t id;
+
+	(void)state;
+	place_init(&p);
+	assert_int_equal(add(&p, "old", SNAPSHOT_ACTIVE, 0, &id), 0);
+	snapshot_state_free(p.state);
+	p.state = NULL;
+	assert_int_equal(sqlite3_open(p.file, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_exec(db,
+				      "ALTER TABLE snapshots DROP COLUMN paths;"
+				      "PRAGMA user_version = 1",
+				      NULL, NULL, NULL),
+			 SQLITE_OK);
+	sqlite3_close(db);
+	assert_int_equal(snapshot_state_open(&p.state, p.file, &p.err), 0);
+	assert_int_equal(snapshot_get(p.state, "old", &row, &p.err), 0);
+	assert_false(row.has_paths);
+	row.has_paths = true;
+	hash_bytes(&row.paths, HASH_SHA256, "x", 1);
+	assert_int_equal(snapshot_commit_row(p.state, &row, "new", &p.err), 0);
+	snapshot_release(&row);
+	assert_int_equal(snapshot_get(p.state, "new", &row, &p.err), 0);
+	assert_true(row.has_paths);
+	assert_false(row.is_store);
+	place_release(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rows),    cmocka_unit_test(test_proofs),
 		cmocka_unit_test(test_uses),    cmocka_unit_test(test_crash),
-		cmocka_unit_test(test_damaged),
+		cmocka_unit_test(test_damaged), cmocka_unit_test(test_upgrade),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
