@@ -120,9 +120,12 @@ static int member_resolve(struct conn *c, const struct put *p, const struct desc
 {
 	struct manifest_ref ref = {.is_digest = true, .digest = d->digest};
 	char digest[DIGEST_TEXT_MAX];
+	struct blob_row blob;
 	int64_t id;
 	int r = manifest_find(c, p->view, p->record.parts.repository, &ref, &id, err);
 
+	if (r == 0 && !media_type_is_manifest(d->media_type))
+		r = blob_find_in(c, p->view, p->record.parts.repository, &d->digest, &blob, err);
 	digest_format(digest, &d->digest);
 	return r != 0 ? (r < 0 ? r : 0)
 		      : err_set(err, E_NOTFOUND,

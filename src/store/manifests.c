@@ -246,24 +246,46 @@ static int member_note(struct conn *c, int64_t manifest, const struct hash *dige
 	return query_run(&q, err);
 }
 
-static int parts_note(struct conn *c, int64_t repository, int64_t manifest,
+struct recorded {
+	const char *repository_name;
+	int64_t repository, manifest;
+};
+
+/* Of an index. There are those that name blobs (BuildKit's caches), which then live as long. */
+static int member_record(struct conn *c, struct store_view *v, const struct recorded *to,
+			 const struct descriptor *member, struct err *err)
+{
+	struct blob_row blob = {0};
+	int r = member_note(c, to->manifest, &member->digest, err);
+
+	if (r < 0 || media_type_is_manifest(member->media_type))
+		return r;
+	r = blob_find_in(c, v, to->repository_name, &member->digest, &blob, err);
+	if (r < 0)
+		return r;
+	return r > 0 ? blob_note(c, to->manifest, blob.id, err)
+		     : blob_want(c, to->repository, to->manifest, &member->digest, err);
+}
+
+static int parts_note(struct conn *c, struct store_view *v, const struct recorded *to,
 		      const struct new_manifest *n, struct err *err)
 {
 	const struct manifest *m = n->parts.m;
 	int r = 0;
 
 	if (n->parts.config_blob)
-		r = blob_note(c, manifest, n->parts.config_blob, err);
+		r = blob_note(c, to->manifest, n->parts.config_blob, err);
 	else if (m->has_config)
-		r = blob_want(c, repository, manifest, &m->config.digest, err);
+		r = blob_want(c, to->repository, to->manifest, &m->config.digest, err);
 	for (size_t i = 0; i < m->layers.len && r >= 0; i++)
 		r = n->parts.layer_blobs[i]
-			    ? blob_note(c, manifest, n->parts.layer_blobs[i], err)
-			    : blob_want(c, repository, manifest, &m->layers.items[i].digest, err);
+			    ? blob_note(c, to->manifest, n->parts.layer_blobs[i], err)
+			    : blob_want(c, to->repository, to->manifest, &m->layers.items[i].digest,
+					err);
 	for (size_t i = 0; i < m->manifests.len && r >= 0; i++)
-		r = member_note(c, manifest, &m->manifests.items[i].digest, err);
+		r = member_record(c, v, to, &m->manifests.items[i], err);
 	if (r >= 0 && m->has_subject)
-		r = referrer_record(c, repository, manifest, n, err);
+		r = referrer_record(c, to->repository, to->manifest, n, err);
 	return r;
 }
 
@@ -283,9 +305,9 @@ int manifest_record(struct conn *c, struct store_view *v, const struct new_manif
 		    int64_t *ret_id, struct err *err)
 {
 	struct manifest_ref ref = {.is_digest = true, .digest = n->digest};
-	int64_t repository;
+	struct recorded to = {.repository_name = n->parts.repository};
 	struct query q;
-	int r = repository_make(c, v, n->parts.repository, &repository, err);
+	int r = repository_make(c, v, n->parts.repository, &to.repository, err);
 
 	if (r >= 0)
 		r = manifest_find(c, v, n->parts.repository, &ref, ret_id, err);
@@ -294,7 +316,7 @@ int manifest_record(struct conn *c, struct store_view *v, const struct new_manif
 	query_init(&q, c,
 		   "INSERT INTO manifest (repository, digest, media_type, bytes, added)"
 		   " VALUES (?1, ?2, ?3, ?4, ?5)");
-	query_bind_int(&q, 1, repository);
+	query_bind_int(&q, 1, to.repository);
 	query_bind_hash(&q, 2, &n->digest);
 	query_bind_str(&q, 3, n->parts.m->media_type);
 	query_bind_blob(&q, 4, n->bytes);
@@ -302,8 +324,8 @@ int manifest_record(struct conn *c, struct store_view *v, const struct new_manif
 	r = query_run(&q, err);
 	if (r < 0)
 		return r;
-	*ret_id = conn_last_id(c);
-	return parts_note(c, repository, *ret_id, n, err);
+	*ret_id = to.manifest = conn_last_id(c);
+	return parts_note(c, v, &to, n, err);
 }
 
 int tag_set(struct conn *c, const struct store_view *v, const struct new_tag *tag, struct err *err)

@@ -4,6 +4,8 @@
 
 #include <nacre/json.h>
 
+#include "gc-fixture.h"
+
 #define PAGE(n, last) (&(struct store_page){n, last})
 
 static void simple_manifest(struct buf *ret, const char *note)
@@ -163,6 +165,46 @@ static void test_sparse(void **state)
 			" WHERE (SELECT count(*) FROM manifest_blob) <> 1"
 			" OR (SELECT count(*) FROM manifest_wanted) <> 0");
 	fixture_check(&f);
+	fixture_close(&f);
+}
+
+/* An index of blobs, as BuildKit's caches are: the blobs are its own, whatever comes first. */
+static void test_index_of_blobs(void **state)
+{
+	struct fixture f = {0};
+	cleanup_buf struct buf index = BUF_INIT(1 << 16);
+	struct manifest_put_result result;
+	struct hash layer, config;
+	char layer_text[DIGEST_TEXT_MAX], config_text[DIGEST_TEXT_MAX];
+
+	(void)state;
+	fixture_open(&f);
+	assert_ok(put_blob(&f, "r", slice_str("layer"), &layer), f.err);
+	hash_bytes(&config, HASH_SHA256, "config", 6);
+	digest_format(layer_text, &layer);
+	digest_format(config_text, &config);
+	buf_addf(&index,
+		 "{\"schemaVersion\":2,\"mediaType\":\"" MT_OCI_INDEX
+		 "\",\"manifests\":[{\"mediaType\":\"" MT_OCI_LAYER_GZIP
+		 "\",\"digest\":\"%s\",\"size\":5},{\"mediaType\":"
+		 "\"application/vnd.buildkit.cacheconfig.v0\",\"digest\":\"%s\",\"size\":6}]}",
+		 layer_text, config_text);
+	assert_ok(put_manifest(&f, "r", "cache", &index, &result), f.err);
+	assert_ok(put_blob(&f, "r", slice_str("config"), &config), f.err);
+	later(100 * DAY);
+	assert_int_equal(gc(&f).blobs, 0);
+	assert_true(has_blob(&f, "r", "layer"));
+	assert_true(has_blob(&f, "r", "config"));
+	/* A blob will do where nothing may be missing. */
+	sparse_set(&f, STORE_SPARSE_NEVER);
+	assert_ok(put_manifest(&f, "r", "again", &index, &result), f.err);
+	assert_fails(put_manifest(&f, "s", "cache", &index, &result), E_NOTFOUND, f.err,
+		     layer_text);
+	/* They go with it. */
+	digest_format(layer_text, &result.digest);
+	assert_ok(store_manifest_delete(f.root, "r", layer_text, &f.err), f.err);
+	later(2 * DAY);
+	assert_int_equal(gc(&f).blobs, 2);
 	fixture_close(&f);
 }
 
@@ -364,10 +406,10 @@ static void test_large(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_put_get), cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_sparse),  cmocka_unit_test(test_tags),
-		cmocka_unit_test(test_catalog), cmocka_unit_test(test_referrers),
-		cmocka_unit_test(test_large),
+		cmocka_unit_test(test_put_get),   cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_sparse),    cmocka_unit_test(test_index_of_blobs),
+		cmocka_unit_test(test_tags),      cmocka_unit_test(test_catalog),
+		cmocka_unit_test(test_referrers), cmocka_unit_test(test_large),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
