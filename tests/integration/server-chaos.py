@@ -32,6 +32,8 @@ import storepath  # noqa: E402
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 RNG = random.Random(11)
+LONG = os.environ.get("LONG") == "1"
+KILLS = 20 if LONG else 3
 servers = []
 # Several tests run at once: most of their time they wait.
 LOCK = threading.Lock()
@@ -91,7 +93,12 @@ class Disk:
         if kind == "tmpfs":
             self.mount = ["mount", "-t", "tmpfs", "-o", "size=%dm,nr_inodes=%d,mode=700" % (mib, inodes), "tmpfs", self.where]
         else:
-            self.image = os.path.join(w.T, name + ".img")
+            # In memory: the real disk may be slow, and others use it.
+            self.memory = self.where + ".memory"
+            os.mkdir(self.memory)
+            if run("mount", "-t", "tmpfs", "-o", "size=%dm" % (mib + 1), "tmpfs", self.memory).returncode != 0:
+                raise OSError("no tmpfs")
+            self.image = os.path.join(self.memory, "image")
             with open(self.image, "wb") as file:
                 file.truncate(mib << 20)
             if run("mkfs.ext4", "-q", "-F", "-N", str(inodes), self.image).returncode != 0:
@@ -107,6 +114,11 @@ class Disk:
     def detach(self):
         if not until(10, lambda: run("umount", self.where).returncode == 0):
             raise OSError("%s cannot be unmounted" % self.where)
+
+    def end(self):
+        self.detach()
+        if self.image:
+            run("umount", "-l", self.memory)
 
     def fill(self, leave=0):
         """All bytes but so many."""
@@ -215,8 +227,8 @@ class Scene:
             self.blobs[(repository, digest(data))] = len(data)
         return r
 
-    def put_manifest(self, tag, repository="app"):
-        config, layer = b"{}", b"layer of all"
+    def put_manifest(self, tag, repository="app", layer=b"layer of all"):
+        config = b"{}"
         for data in (config, layer):
             r = self.post_blob(data, repository)
             if r.status != 201:
@@ -417,7 +429,7 @@ def full_disk(kind, mib, inodes):
         disk.clear()
     scene.works()
     scene.sound()
-    disk.detach()
+    disk.end()
 
 
 def test_full_tmpfs():
@@ -448,7 +460,7 @@ def test_full_inodes():
         scene.check("the same is taken then", r.status == 201, r)
         scene.works()
         scene.sound()
-        disk.detach()
+        disk.end()
 
 
 # ---- A disk that cannot be written ---------------------------------------------------------------
@@ -461,7 +473,9 @@ def test_read_only():
         return
     scene = Scene(name, os.path.join(disk.where, "data"))
     def chattr(flag):
-        return run("find", scene.data, "(", "-type", "f", "-o", "-type", "d", ")", "-exec", "chattr", flag, "{}", "+").returncode == 0
+        # All that is ever written to, or something made in.
+        names = ("", "incoming", "meta.sqlite", "meta.sqlite-wal", "meta.sqlite-shm")
+        return run("chattr", flag, *(os.path.join(scene.data, name) for name in names)).returncode == 0
 
     if not chattr("+i"):
         skip(name, "no chattr +i here")
@@ -481,10 +495,13 @@ def test_read_only():
     disk.detach()
     run("e2fsck", "-p", disk.image)
     disk.attach()
+    if not os.access(scene.data, os.W_OK):
+        skip(scene.name, "somebody's mount name space still has the file system")
+        return
     scene.start()
     scene.works()
     scene.sound()
-    disk.detach()
+    disk.end()
 
 
 # ---- A database that somebody holds --------------------------------------------------------------
@@ -534,8 +551,8 @@ def test_locked():
 # ---- A clock that jumps --------------------------------------------------------------------------
 
 
-def faketime():
-    """The environment of a program whose clock stands as a file says; None: not here."""
+def faketime(name):
+    """The environment of a program whose clock stands as a file of this name says; None: not here."""
     library = [os.path.join("/usr/lib", d, "faketime/libfaketimeMT.so.1") for d in os.listdir("/usr/lib")]
     library = [name for name in library if os.path.exists(name)]
     if not library:
@@ -543,22 +560,23 @@ def faketime():
     linked = [line.split() for line in run("ldd", w.NACRE).stdout.splitlines()]
     # A sanitizer wants to be the first.
     first = [words[2] for words in linked if len(words) > 2 and "libasan" in words[0]]
-    return {"LD_PRELOAD": ":".join(first + library[:1]), "FAKETIME_TIMESTAMP_FILE": os.path.join(w.T, "clock"),
+    return {"LD_PRELOAD": ":".join(first + library[:1]), "FAKETIME_TIMESTAMP_FILE": os.path.join(w.T, name + ".clock"),
             "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}
 
 
-def set_clock(days):
-    with open(os.path.join(w.T, "clock.new"), "w") as file:
+def set_clock(env, days):
+    name = env["FAKETIME_TIMESTAMP_FILE"]
+    with open(name + ".new", "w") as file:
         file.write("%+d" % (days * 86400))
-    os.rename(os.path.join(w.T, "clock.new"), os.path.join(w.T, "clock"))
+    os.rename(name + ".new", name)
 
 
 def test_clock():
-    env = faketime()
+    env = faketime("clock")
     if not env:
         skip("a clock that jumps", "needs libfaketime")
         return
-    set_clock(0)
+    set_clock(env, 0)
     with open(os.path.join(w.T, "htpasswd"), "w") as file:
         file.write("me:$2b$04$qiDH1v2qTw.vHaczehK3EeeBrsO08WEt55lYWxhFIyJYf874h1NE2\n")
     basic = {"Authorization": "Basic " + base64.b64encode(b"me:pw").decode()}
@@ -584,7 +602,7 @@ def test_clock():
     scene.check("gc", scene.gc().returncode == 0)
 
     scene.name = "clock forward by 40 days"
-    set_clock(40)
+    set_clock(env, 40)
     scene.check("an old token is refused", ask(token) == 401)
     scene.check("a new one works", ask(bearer()) == 200)
     os.kill(scene.server.process.pid, signal.SIGHUP)  # looks after things
@@ -597,12 +615,12 @@ def test_clock():
     scene.must(scene.put_manifest("future", "ci/app"))
 
     scene.name = "clock back again"
-    set_clock(0)
+    set_clock(env, 0)
     r = scene.gc()
     scene.check("gc takes nothing that has days left", r.returncode == 0 and "gone: 0 tags, 0 manifests, 0 blobs" in r.stdout, r.stdout)
 
     scene.name = "clock back by two days more"
-    set_clock(-2)
+    set_clock(env, -2)
     seen = scene.request("GET", "/v2/")["Date"]
     scene.check("it is that of the server", "%02d" % time.gmtime(time.time() - 2 * 86400).tm_mday == seen.split()[1], seen)
     scene.check("a token of the future is refused", ask(token) == 401)
@@ -905,7 +923,182 @@ def test_upstream_full_disk():
     scene.as_before(16)
     scene.before = scene.shape()
     scene.sound()
-    disk.detach()
+    disk.end()
+
+
+# ---- Killed in the middle of something -----------------------------------------------------------
+
+
+def killed(scene, seconds):
+    """Kills the server then, and starts it again; nothing of the moment may be left."""
+    time.sleep(seconds)
+    scene.server.process.kill()
+    scene.server.process.wait()
+    scene.start()
+    left = os.listdir(os.path.join(scene.data, "incoming"))
+    bad = scene.served()
+    fsck = run(w.NACRE, "admin", "fsck", "--data", scene.data)
+    if fsck.returncode != 0 or left or bad:
+        return "killed after %.3f s\n%s\n%s\n%s" % (seconds, fsck.stdout, left[:5], bad[:5])
+    return None
+
+
+def test_kill_gc():
+    """Tags, manifests and blobs go, with their files; the last two tags stay. A day passes between pushes and gc."""
+    env = faketime("kill-gc")
+    if not env:
+        skip("killed in gc", "needs libfaketime")
+        return
+    set_clock(env, 0)
+    scene = Scene("killed in gc", os.path.join(w.T, "kill-gc"), "--set", "gc={upload-grace: 1h, untagged-grace: 1h}",
+                  "--set", "retention=[{repositories: 'ci/**', keep-last: 2}]", env=env)
+    scene.blobs.clear()  # without a manifest they may go
+    wrong, took = [], 0.0
+    for i in range(KILLS + 1):
+        for n in range(12):
+            scene.must(scene.put_manifest("t%d-%d" % (i, n), "ci/app", RNG.randbytes(70000)))
+        scene.blobs.clear()
+        scene.tags = {(repository, tag): d for (repository, tag), d in scene.tags.items()
+                      if repository != "ci/app" or tag in ("t%d-10" % i, "t%d-11" % i)}
+        set_clock(env, i + 1)
+        wrong.append(killed(scene, 0))
+        begin = time.monotonic()
+        gc = subprocess.Popen([w.NACRE, "admin", "gc", "--data", scene.data], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if i == 0:
+            gc.wait()
+            took = time.monotonic() - begin
+        else:
+            wrong.append(killed(scene, RNG.uniform(0, took)))
+        gc.wait()
+    wrong = [text for text in wrong if text]
+    scene.check("%d times: nothing is lost, torn or left over" % KILLS, not wrong, "\n".join(wrong[:3]))
+    set_clock(env, KILLS + 2)
+    wrong = killed(scene, 0)
+    r = scene.gc()
+    scene.check("the next gc ends it", r.returncode == 0 and not wrong, "%s\n%s" % (wrong, r.stdout))
+    tags = json.loads(scene.request("GET", "/v2/ci/app/tags/list").body)["tags"]
+    scene.check("and takes all that may go", sorted(tags) == ["t%d-10" % KILLS, "t%d-11" % KILLS], tags)
+    # Manifests have their grace when the tag has gone, and then blobs theirs. In the end there are two layers of tags, three
+    # paths and what belongs to them; what somebody reads goes with the next gc.
+    for days in (3, 4):
+        set_clock(env, KILLS + days)
+        wrong = wrong or killed(scene, 0)
+        scene.gc()
+    scene.check("with its files", not wrong and until(10, lambda: scene.gc() and sum(
+        len(names) for _, _, names in os.walk(os.path.join(scene.data, "objects"))) < 20))
+    print("# gc takes %.3f s" % took)
+    scene.before = scene.shape()
+    scene.sound()
+
+
+def test_kill_fetch():
+    up = Upstream()
+    scene = Scene("killed in a fetch", os.path.join(w.T, "kill-fetch"), "--set", "root=" + upstreams_of(up))
+    wrong = []
+    for i in range(KILLS):
+        paths, layers = [Path(400000) for _ in range(3)], [RNG.randbytes(400000) for _ in range(3)]
+        images = [up.add_image(layer) for layer in layers]
+        for path in paths:
+            up.add_path(path)
+
+        def fetch(path, image, layer):
+            # Those that know its name come along; it is right, whoever asks.
+            right = attempt(scene, "/%s.narinfo" % path.part)
+            for target, want in (("/nar/%s.nar?hash=%s" % (nix32(path.nar), path.part), path.nar),
+                                 ("/v2/hub/app/manifests/" + image[0], image[1]), ("/v2/hub/app/blobs/" + digest(layer), layer)):
+                r = attempt(scene, target, {"Accept": MANIFEST})
+                if r is not None and r.status == 200 and r.body != want:
+                    wrong.append("%s is torn" % target)
+                right = right and r is not None and r.status == 200
+            return right
+
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            asked = [pool.submit(fetch, *triple) for triple in list(zip(paths, images, layers)) * 2]
+            wrong.append(killed(scene, RNG.uniform(0, 0.4)))
+            for future in asked:
+                future.result()
+        for triple in zip(paths, images, layers):
+            if not until(10, lambda t=triple: fetch(*t)):
+                wrong.append("what was fetched when the server was killed cannot be had any more")
+    wrong = [text for text in wrong if text]
+    scene.check("%d times: nothing is lost, torn or left over, and all can be had" % KILLS, not wrong, "\n".join(wrong[:3]))
+    scene.as_before(32)
+    scene.before = scene.shape()
+    scene.sound()
+
+
+def downgrade(data):
+    """Makes the database one of version 1, of the rows that it has."""
+    new, name = os.path.join(data, "meta.new"), os.path.join(data, "meta.sqlite")
+    db = sqlite3.connect(new, isolation_level=None)
+    with open(os.path.join(w.SRC, "src/store/schema.sql")) as file:
+        db.executescript(file.read())
+    db.execute("ATTACH ? AS now", (name,))
+    db.execute("BEGIN")
+    for (table,) in db.execute("SELECT name FROM main.sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'").fetchall():
+        columns = ", ".join('"%s"' % row[1] for row in db.execute('PRAGMA main.table_info("%s")' % table))
+        db.execute('DELETE FROM main."%s"' % table)
+        db.execute('INSERT INTO main."%s" (%s) SELECT %s FROM now."%s"' % (table, columns, columns, table))
+    db.execute("COMMIT")
+    db.execute("PRAGMA user_version = 1")
+    db.close()
+    for end in ("-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name + end)
+    os.rename(new, name)
+
+
+def test_kill_upgrade():
+    scene = Scene("killed in an upgrade", os.path.join(w.T, "kill-upgrade"))
+    for n in range(300 if LONG else 60):
+        scene.must(scene.put_manifest("t%d" % n, "app", RNG.randbytes(9000)))
+        scene.must(scene.put_path(Path(5000)))
+    scene.server.stop()
+    downgrade(scene.data)
+    old, data = scene.data + ".old", scene.data
+    os.rename(data, old)
+
+    def version():
+        # Of a copy: who opens a database repairs it.
+        copy = scene.data + ".copy"
+        shutil.rmtree(copy, ignore_errors=True)
+        os.mkdir(copy)
+        for end in ("", "-wal"):
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copy(os.path.join(data, "meta.sqlite" + end), copy)
+        with contextlib.closing(sqlite3.connect(os.path.join(copy, "meta.sqlite"))) as db:
+            return db.execute("PRAGMA user_version").fetchone()[0]
+
+    wrong, seen, took = [], set(), 1.0
+    for i in range(KILLS + 1):
+        shutil.rmtree(data, ignore_errors=True)
+        shutil.copytree(old, data, ignore=lambda d, names: [n for n in names if n.endswith(".sock")])
+        begin = time.monotonic()
+        process = subprocess.Popen([w.NACRE, "serve", "--listen", "127.0.0.1:0", "--data", data, "--set", "store.architecture=amd64"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        servers.append(process)
+        if i == 0:
+            process.stdout.readline()
+            took = time.monotonic() - begin
+        else:
+            time.sleep(RNG.uniform(0, took))
+        process.kill()
+        process.communicate()
+        seen.add(version())
+        scene.start()
+        wrong += ["%s at %d" % (bad, i) for bad in scene.served()]
+        if i == KILLS:
+            break
+        if scene.server.stop() != 0:
+            wrong.append(scene.server.log()[-1000:])
+        fsck = run(w.NACRE, "fsck", "--data", data)
+        if fsck.returncode != 0:
+            wrong.append(fsck.stdout)
+    scene.check("%d times: nothing is lost" % KILLS, not wrong, "\n".join(wrong[:3]))
+    print("# killed with the database at versions %s; an upgrade takes %.3f s" % (sorted(seen), took))
+    scene.works()
+    scene.before = scene.shape()
+    scene.sound()
 
 
 def main():
