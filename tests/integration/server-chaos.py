@@ -463,6 +463,49 @@ def test_full_inodes():
         disk.end()
 
 
+def test_full_under_load():
+    """Full for some moments while many write: what was acknowledged is there, what was refused may come again."""
+    name = "full now and then"
+    disk = disk_or_skip(name, "tmpfs", "flapping", 96, 9000)
+    if not disk:
+        return
+    scene = Scene(name, os.path.join(disk.where, "data"))
+    stop, answers, wrong = threading.Event(), collections.Counter(), []
+
+    def client(number):
+        rng, n = random.Random(number), 0
+        while not stop.is_set():
+            n += 1
+            ask = rng.choice([lambda: scene.put_path(Path(rng.choice([40, 20000]))), lambda: scene.post_blob(rng.randbytes(rng.choice([3000, 30000]))),
+                              lambda: scene.patch_blob(rng.randbytes(20000)),
+                              lambda: scene.put_manifest("c%d-%d" % (number, n), "app", rng.randbytes(9000))])
+            try:
+                r = ask()
+            except (OSError, EOFError) as e:
+                wrong.append("%s: %s" % (type(e).__name__, e))
+                return
+            answers[r.status] += 1
+            if r.status not in (201, 413, 507):
+                wrong.append(str(r))
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for _ in range(40 if LONG else 8):
+        time.sleep(RNG.uniform(0.1, 0.4))
+        disk.fill(RNG.choice([0, 0, 5000, 100000]))
+        time.sleep(RNG.uniform(0.1, 0.4))
+        disk.clear()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    scene.check("each is taken, or told that there is no room", not wrong, "\n".join(wrong[:3]))
+    print("# %s" % dict(answers))
+    scene.works()
+    scene.sound()
+    disk.end()
+
+
 # ---- A disk that cannot be written ---------------------------------------------------------------
 
 
