@@ -267,6 +267,51 @@ static int member_record(struct conn *c, struct store_view *v, const struct reco
 		     : blob_want(c, to->repository, to->manifest, &member->digest, err);
 }
 
+/* Appends the containers in `container`, but for the member `except`. */
+static void add_containers(json_t *container, const char *except, json_t **todo, size_t *n_todo)
+{
+	json_t *value;
+	const char *key;
+	size_t i;
+
+	json_array_foreach (container, i, value)
+		if (json_is_object(value) || json_is_array(value))
+			todo[(*n_todo)++] = value;
+	json_object_foreach (container, key, value)
+		if ((json_is_object(value) || json_is_array(value)) && strcmp(key, except) != 0)
+			todo[(*n_todo)++] = value;
+}
+
+/* What an unknown kind of document names, wherever it does: each member "digest" that is one. But
+ * for its subject, which holds it, and not the other way round. */
+static int names_record(struct conn *c, struct store_view *v, const struct recorded *to,
+			const struct new_manifest *n, struct err *err)
+{
+	cleanup_json json_t *doc = NULL;
+	cleanup_free json_t **todo = NULL; /* borrowed from doc; each container comes once */
+	size_t n_todo = 0, n_named = 0;
+	int r = json_parse(&doc, n->bytes, MANIFEST_BYTES_MAX, err);
+
+	if (r < 0)
+		return r;
+	todo = xcalloc(JSON_VALUES_MAX, sizeof(json_t *));
+	todo[n_todo++] = doc;
+	while (n_todo && r >= 0) {
+		json_t *at = todo[--n_todo];
+		const char *text = json_string_value(json_object_get(at, "digest"));
+		struct descriptor named = {.media_type = (char *)""};
+
+		add_containers(at, at == doc ? "subject" : "", todo, &n_todo);
+		if (!text || digest_parse(&named.digest, slice_str(text)) < 0)
+			continue;
+		r = ++n_named > MANIFEST_DESCRIPTORS_MAX
+			    ? err_set(err, E_LIMIT, "the manifest names more than %d digests",
+				      MANIFEST_DESCRIPTORS_MAX)
+			    : member_record(c, v, to, &named, err);
+	}
+	return r;
+}
+
 static int parts_note(struct conn *c, struct store_view *v, const struct recorded *to,
 		      const struct new_manifest *n, struct err *err)
 {
@@ -284,6 +329,8 @@ static int parts_note(struct conn *c, struct store_view *v, const struct recorde
 					err);
 	for (size_t i = 0; i < m->manifests.len && r >= 0; i++)
 		r = member_record(c, v, to, &m->manifests.items[i], err);
+	if (r >= 0 && m->kind == MANIFEST_OTHER)
+		r = names_record(c, v, to, n, err);
 	if (r >= 0 && m->has_subject)
 		r = referrer_record(c, to->repository, to->manifest, n, err);
 	return r;

@@ -208,6 +208,53 @@ static void test_index_of_blobs(void **state)
 	fixture_close(&f);
 }
 
+/* A manifest of a kind that nobody knows: what it names by digest is its own, too. */
+static void test_other_kinds(void **state)
+{
+	struct fixture f = {0};
+	cleanup_buf struct buf text = BUF_INIT(1 << 16);
+	struct manifest_put_result result;
+	struct hash blob, member;
+	char blob_text[DIGEST_TEXT_MAX], member_text[DIGEST_TEXT_MAX];
+
+	(void)state;
+	fixture_open(&f);
+	assert_ok(put_blob(&f, "r", slice_str("content"), &blob), f.err);
+	assert_ok(put_blob(&f, "r", slice_str("garbage"), &member), f.err);
+	put_simple(&f, "r", "x", "member", &member);
+	digest_format(blob_text, &blob);
+	digest_format(member_text, &member);
+	buf_addf(&text,
+		 "{\"mediaType\":\"application/vnd.cncf.oras.artifact.manifest.v1+json\","
+		 "\"blobs\":[{\"digest\":\"%s\"},{\"digest\":\"none\"},{\"digest\":7},[[]]],"
+		 "\"deeper\":{\"digest\":{\"x\":[{\"digest\":\"%s\"}]}}}",
+		 blob_text, member_text);
+	assert_ok(put_manifest(&f, "r", "artifact", &text, &result), f.err);
+	assert_ok(store_manifest_delete(f.root, "r", "x", &f.err), f.err);
+	later(100 * DAY);
+	gc(&f);
+	assert_true(has_blob(&f, "r", "content"));
+	assert_true(has_digest(&f, "r", &member));
+	assert_false(has_blob(&f, "r", "garbage"));
+	/* A subject is not its own, but the other way round. */
+	buf_reset(&text);
+	digest_format(blob_text, &result.digest);
+	buf_addf(&text,
+		 "{\"mediaType\":\"a/b\",\"subject\":{\"mediaType\":\"c/d\",\"digest\":\"%s\","
+		 "\"size\":1}}",
+		 blob_text);
+	hash_bytes(&member, HASH_SHA256, text.data, text.len);
+	digest_format(member_text, &member);
+	assert_ok(put_manifest(&f, "r", member_text, &text, &result), f.err);
+	assert_ok(store_manifest_delete(f.root, "r", "artifact", &f.err), f.err);
+	for (int i = 0; i < 4; i++) {
+		later(20 * DAY);
+		gc(&f);
+	}
+	assert_int_equal(store_repository_exists(f.root, "r", &f.err), 0);
+	fixture_close(&f);
+}
+
 static void test_tags(void **state)
 {
 	struct fixture f = {0};
@@ -406,10 +453,11 @@ static void test_large(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_put_get),   cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_sparse),    cmocka_unit_test(test_index_of_blobs),
-		cmocka_unit_test(test_tags),      cmocka_unit_test(test_catalog),
-		cmocka_unit_test(test_referrers), cmocka_unit_test(test_large),
+		cmocka_unit_test(test_put_get),     cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_sparse),      cmocka_unit_test(test_index_of_blobs),
+		cmocka_unit_test(test_other_kinds), cmocka_unit_test(test_tags),
+		cmocka_unit_test(test_catalog),     cmocka_unit_test(test_referrers),
+		cmocka_unit_test(test_large),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
