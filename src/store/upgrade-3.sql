@@ -1,4 +1,4 @@
--- From version 2 of the database to version 3: requests whose cost grew with what is beside their subject.
+-- From version 2 of the database to version 3: requests whose cost grew with what is beside their subject; blobs of indexes.
 
 -- Referrers of one type, however many there are of others.
 CREATE INDEX referrer_type ON referrer (repository, subject, artifact_type, manifest);
@@ -30,3 +30,9 @@ CREATE TRIGGER manifest_goes BEFORE DELETE ON manifest BEGIN
 			'sha256-' || lower(hex(old.digest)) || '.sbom')
 		ON CONFLICT DO UPDATE SET since = excluded.since, due = 0;
 END;
+
+-- Indexes may name blobs, which are theirs then.
+INSERT OR IGNORE INTO manifest_blob (manifest, blob, repository)
+	SELECT member.manifest, blob.id, member.repository FROM manifest_member AS member
+	JOIN blob ON blob.digest = member.digest
+	JOIN repository_blob AS here ON here.repository = member.repository AND here.blob = blob.id;

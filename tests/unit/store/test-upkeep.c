@@ -92,6 +92,38 @@ static void test_upgrade(void **state)
 	fixture_close(&f);
 }
 
+/* From version 2: the blobs that an index names are its own from now on. */
+static void test_upgrade_of_indexes(void **state)
+{
+	struct fixture f = {0};
+	cleanup_buf struct buf index = BUF_INIT(1 << 16);
+	struct manifest_put_result result;
+	struct hash blob, elsewhere;
+	char text[DIGEST_TEXT_MAX];
+
+	(void)state;
+	fixture_open(&f);
+	assert_ok(put_blob(&f, "r", slice_str("layer"), &blob), f.err);
+	assert_ok(put_blob(&f, "q", slice_str("layer"), &elsewhere), f.err);
+	digest_format(text, &blob);
+	buf_addf(&index,
+		 "{\"schemaVersion\":2,\"manifests\":[{\"mediaType\":\"" MT_OCI_LAYER
+		 "\",\"digest\":\"%s\",\"size\":5}]}",
+		 text);
+	assert_ok(put_manifest(&f, "r", "cache", &index, &result), f.err);
+	store_close(f.store);
+	f.store = NULL;
+	fixture_sql(&f,
+		    "DELETE FROM manifest_blob; DROP INDEX referrer_type; PRAGMA user_version=2");
+	fixture_reopen(&f);
+	assert_int_equal(db_int(&f, "SELECT count(*) FROM manifest_blob", NULL, NULL), 1);
+	later(20 * DAY);
+	gc(&f);
+	assert_true(has_blob(&f, "r", "layer"));
+	assert_false(has_blob(&f, "q", "layer"));
+	fixture_close(&f);
+}
+
 /* An upgrade that is interrupted leaves the old store, and the next one does it. */
 static void test_upgrade_fails(void **state)
 {
@@ -526,6 +558,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_upgrade),
+		cmocka_unit_test(test_upgrade_of_indexes),
 		cmocka_unit_test(test_upgrade_fails),
 		cmocka_unit_test(test_newer_version),
 		cmocka_unit_test(test_damaged_blob),
