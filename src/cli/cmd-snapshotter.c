@@ -35,16 +35,33 @@ static const char help[] =
 	"      --require-signatures   refuse layers with store paths that no trusted key signed\n"
 	"      --trusted-key KEY      such a key, as name:base64\n"
 	"      --view KIND            auto (default), erofs-file, erofs-loop, or bind: none\n"
+	"      --image-ref            ask the registry that an image is from for its store "
+	"layers,\n"
+	"                             where containerd passes that and it is configured\n"
+	"      --certs-dir DIR        containerd's directory of hosts.toml (" CERTS_DIR_DEFAULT
+	")\n"
+	"      --registry HOST        one that may be asked without hosts.toml\n"
+	"      --authfile FILE        credentials for registries\n"
 	"      --metrics HOST:PORT    serve /metrics (for Prometheus) and /healthz there, over "
 	"HTTP\n"
 	"      --print-config         print what belongs into containerd's configuration, and "
 	"end\n";
 
-enum { OPT_ADDRESS = NODE_OPT_OTHER, OPT_PRINT_CONFIG, OPT_METRICS };
+enum {
+	OPT_ADDRESS = NODE_OPT_OTHER,
+	OPT_PRINT_CONFIG,
+	OPT_METRICS,
+	OPT_IMAGE_REF,
+	OPT_CERTS_DIR,
+	OPT_REGISTRY
+};
 
 struct daemon_args {
 	const char *address;
 	const char *metrics; /* NULL: none */
+	const char *certs_dir;
+	struct strv registries; /* owned */
+	bool has_image_ref;
 	bool only_config;
 };
 
@@ -57,6 +74,10 @@ static const struct option long_options[] = {
 	{"require-signatures", no_argument, NULL, NODE_OPT_REQUIRE_SIGNATURES},
 	{"trusted-key", required_argument, NULL, NODE_OPT_TRUSTED_KEY},
 	{"view", required_argument, NULL, NODE_OPT_VIEW},
+	{"image-ref", no_argument, NULL, OPT_IMAGE_REF},
+	{"certs-dir", required_argument, NULL, OPT_CERTS_DIR},
+	{"registry", required_argument, NULL, OPT_REGISTRY},
+	{"authfile", required_argument, NULL, NODE_OPT_AUTHFILE},
 	{"metrics", required_argument, NULL, OPT_METRICS},
 	{"print-config", no_argument, NULL, OPT_PRINT_CONFIG},
 	{0},
@@ -153,7 +174,15 @@ static int serve_watched(struct snapshotter *s, const struct daemon_args *d, int
 
 static int run(const struct node_args *a, const struct daemon_args *d, struct err *err)
 {
-	struct snapshotter_options options = {.kind = a->container.view};
+	const struct image_registries registries = {
+		.certs_dir = d->certs_dir,
+		.allowed = &d->registries,
+		.auth_file = a->transport.authfile,
+	};
+	struct snapshotter_options options = {
+		.kind = a->container.view,
+		.registries = d->has_image_ref ? &registries : NULL,
+	};
 	struct snapshotter *s;
 	cleanup_fd int stop_fd = stop_signals(err);
 	int r;
@@ -175,21 +204,41 @@ static int run(const struct node_args *a, const struct daemon_args *d, struct er
 	return r;
 }
 
+static bool daemon_args_take(struct daemon_args *d, int option, const char *value)
+{
+	switch (option) {
+	case OPT_ADDRESS:
+		d->address = value;
+		return true;
+	case OPT_PRINT_CONFIG:
+		d->only_config = true;
+		return true;
+	case OPT_METRICS:
+		d->metrics = value;
+		return true;
+	case OPT_IMAGE_REF:
+		d->has_image_ref = true;
+		return true;
+	case OPT_CERTS_DIR:
+		d->certs_dir = value;
+		return true;
+	case OPT_REGISTRY:
+		strv_add(&d->registries, value);
+		return true;
+	default:
+		return false;
+	}
+}
+
 int cmd_snapshotter(int argc, char **argv)
 {
 	struct node_args a = NODE_ARGS_INIT;
-	struct daemon_args d = {.address = SOCKET_DEFAULT};
+	struct daemon_args d = {.address = SOCKET_DEFAULT, .certs_dir = CERTS_DIR_DEFAULT};
 	struct err err = ERR_INIT;
 	int option, r, code = 0;
 
 	while (code == 0 && (option = cli_getopt(argc, argv, "", long_options, help)) != -1) {
-		if (option == OPT_ADDRESS)
-			d.address = optarg;
-		else if (option == OPT_PRINT_CONFIG)
-			d.only_config = true;
-		else if (option == OPT_METRICS)
-			d.metrics = optarg;
-		else
+		if (!daemon_args_take(&d, option, optarg))
 			code = node_args_take(&a, option, optarg);
 	}
 	if (code == 0) {
@@ -204,6 +253,7 @@ int cmd_snapshotter(int argc, char **argv)
 		if (r < 0)
 			code = cli_fail(&err);
 	}
+	strv_release(&d.registries);
 	node_args_release(&a);
 	return cli_finish(code);
 }

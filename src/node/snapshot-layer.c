@@ -22,7 +22,8 @@ enum { CHAIN_TEXT = 7 + 64 + 1 };
 /* One question. */
 struct question {
 	struct snapshotter *s;
-	const char *ref; /* borrowed; the chainID that is asked for */
+	const char *ref;                  /* borrowed; the chainID that is asked for */
+	const struct annotations *labels; /* borrowed */
 	struct snapshot_chain chain;
 	struct layer_record record;
 	struct hash diff_id;
@@ -128,6 +129,24 @@ int snapshot_prove_record(struct snapshotter *s, const struct layer_record *reco
 	return r;
 }
 
+/* The layer itself, from where the image is from. What it cannot do is no failure. */
+static void ask_registry(struct question *q, struct sources_stats *stats, char *why)
+{
+	struct snapshotter *s = q->s;
+	cleanup_fd int lock = -1;
+	struct err local = ERR_INIT;
+	struct hash ref;
+
+	if (!s->o.registries || digest_parse(&ref, slice_str(q->ref)) < 0)
+		return;
+	lock = node_store_lock_content(s->o.store, &ref, &local);
+	/* Another pull may have brought it meanwhile. */
+	if (lock >= 0 && !has_all_paths(q))
+		image_registry_fetch(s->o.registries, s->o.store, q->labels, stats, &local);
+	if (local.code < 0)
+		snprintf(why, ERR_TEXT_MAX, "%s", local.text);
+}
+
 /* 1: all paths are here; 0: not, and nobody has them. */
 static int provide(struct question *q, struct err *err)
 {
@@ -143,9 +162,10 @@ static int provide(struct question *q, struct err *err)
 		r = node_sources_provide(q->s->o.sources, q->s->o.store, &q->record, &stats, why,
 					 err);
 		pthread_mutex_unlock(&q->s->fetching);
-		snapshot_metrics_fetch(&q->s->metrics, &stats, r < 0 || *why,
-				       snapshot_now_us() - from_us);
 	}
+	if (r >= 0 && !has_all_paths(q))
+		ask_registry(q, &stats, why);
+	snapshot_metrics_fetch(&q->s->metrics, &stats, r < 0 || *why, snapshot_now_us() - from_us);
 	if (r < 0)
 		return r;
 	if (has_all_paths(q))
@@ -362,7 +382,12 @@ static int answer(struct question *q, const char *parent, const struct annotatio
 int snapshot_answer_layer(struct snapshotter *s, const char *parent,
 			  const struct annotations *labels, char *why, struct err *err)
 {
-	struct question q = {.s = s, .ref = annotations_get(labels, SNAPSHOT_REF), .why = why};
+	struct question q = {
+		.s = s,
+		.ref = annotations_get(labels, SNAPSHOT_REF),
+		.labels = labels,
+		.why = why,
+	};
 	cleanup_fd int in_use = node_store_use(s->o.store, err);
 	struct err local = ERR_INIT;
 	int r;

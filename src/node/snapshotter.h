@@ -19,6 +19,7 @@
 #define NACRE_NODE_SNAPSHOTTER_H
 
 #include "node/grpc.h"
+#include "node/image-registry.h"
 #include "node/node-sources.h"
 #include "node/snapshot-state.h"
 #include "node/view.h"
@@ -28,6 +29,9 @@ struct snapshotter;
 struct snapshotter_options {
 	struct node_store *store;     /* borrowed */
 	struct node_sources *sources; /* borrowed; NULL: only what is there counts */
+	/* Borrowed; NULL: the labels that say where an image is from are not looked at. Without
+	 * containerd writing these labels, whoever made the image could. */
+	const struct image_registries *registries;
 	enum view_kind kind;
 };
 

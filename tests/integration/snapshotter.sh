@@ -51,6 +51,7 @@ start_containerd_with_snapshotter() {
   address = "$CONTAINERD.ttrpc"
 [plugins."io.containerd.grpc.v1.cri".containerd]
   snapshotter = "nacre"
+  disable_snapshot_annotations = false
 TOML
     } >"$dir/config.toml"
     start_server containerd containerd -c "$dir/config.toml"
@@ -143,6 +144,43 @@ for form in paths closure; do
     check_eq "nix-snapshotter's image with $form: one mount" 1 "$(run "$REGISTRY/nix-$form:1" /usr/python -c 'print(sum(l.split()[1] == "/" or "/nix" in l.split()[1] for l in open("/proc/mounts")))' 2>&1)"
     ctr_ -n k8s.io images rm --sync "$REGISTRY/nix-$form:1" >/dev/null
 done
+
+# ---- the registry that an image is from, with containerd's hosts.toml ----------------------------------------
+
+metric() {
+    curl -s "http://$METRICS/metrics" | sed -n "s/^nacre_snapshotter_$1 //p"
+}
+
+# How many of a layout's store layers containerd has downloaded.
+downloaded() {
+    ctr_ -n k8s.io content ls -q | sort >"$T/content"
+    python3 - "$1" <<'PY' | sort | comm -12 - "$T/content" | wc -l
+import json, sys
+read = lambda digest: json.load(open(f"{sys.argv[1]}/blobs/{digest.replace(':', '/')}"))
+index = json.load(open(sys.argv[1] + "/index.json"))
+for layer in read(index["manifests"][0]["digest"])["layers"]:
+    if "containerd.io/snapshot/nacre.path.0" in layer.get("annotations", {}):
+        print(layer["digest"])
+PY
+}
+
+GIT=$(fixture git) || die "no fixture git"
+"$NACRE" build --from "$FIXTURES" "$GIT" -o "oci:$T/git:git" >/dev/null 2>&1 || die "nacre build fails"
+skopeo_copy "oci:$T/git:git" "docker://$REGISTRY/git:1"
+mkdir -p "$T/certs/${REGISTRY/:/_}_"
+stop_server "$SNAPSHOTTER"
+start_snapshotter --image-ref --certs-dir "$T/certs" --metrics "$METRICS"
+suite image-ref "$T/git" "$REGISTRY" no
+check_eq "nothing came from a registry" 0 "$(metric 'paths_total{from="registry"}')"
+printf '[host."http://%s"]\n  capabilities = ["pull", "resolve"]\n' "$REGISTRY" >"$T/certs/${REGISTRY/:/_}_/hosts.toml"
+suite image-ref "$T/git" "$REGISTRY" yes
+redialled
+check "pull from a registry that hosts.toml names" cri_pull "$REGISTRY/git:1"
+check_eq "containerd has downloaded no store layer" 0 "$(downloaded "$T/git")"
+check "its paths came from the registry" [ "$(metric 'paths_total{from="registry"}')" -gt 0 ]
+check_match "git runs" "git version" "$(run "$REGISTRY/git:1" /bin/git --version 2>&1)"
+ctr_ -n k8s.io images rm --sync "$REGISTRY/git:1" >/dev/null
+redialled
 
 # ---- the registry gone, the snapshotter killed, a container that runs ---------------------------------------
 

@@ -4,6 +4,8 @@
 
     snapshot_suite.py SOCKET DIR suite            ordinary snapshots, mounted with mount(2) as containerd does
     snapshot_suite.py SOCKET DIR places PATH…     layers of nix-snapshotter's, with places for these store paths
+    snapshot_suite.py SOCKET DIR image-ref LAYOUT HOST yes|no
+                                                  store layers of HOST/git:1, which may (not) be asked for them
     snapshot_suite.py SOCKET DIR hostile LAYOUT   store layers whose annotations lie; LAYOUT is an OCI layout
 """
 
@@ -13,6 +15,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import stat
 import sys
 import time
@@ -377,6 +380,51 @@ def run_hostile(client, directory, layout):
     client.cleanup()
 
 
+def store_layers(layout):
+    """Of the layout's first image: diffID, digest and claims of each."""
+    with open(layout + "/index.json", encoding="utf-8") as file:
+        manifest = blob(layout, json.load(file)["manifests"][0]["digest"])
+    diff_ids = blob(layout, manifest["config"]["digest"])["rootfs"]["diff_ids"]
+    claims = [{k: v for k, v in l.get("annotations", {}).items() if k.startswith(PATH)} for l in manifest["layers"]]
+    return [(d, l["digest"], c) for d, l, c in zip(diff_ids, manifest["layers"], claims) if c]
+
+
+def run_image_ref(client, layout, host, is_allowed):
+    global case_name
+    case_name = "image-ref"
+    layers = store_layers(layout)
+    diff_id, digest, claims = layers[0]
+    n = 0
+
+    def prepare(ref, layer):
+        nonlocal n
+        n += 1
+        labels = {REF: diff_id, "containerd.io/snapshot/cri.image-ref": ref, "containerd.io/snapshot/cri.layer-digest": layer}
+        try:
+            client.prepare(f"image-ref/{n}", "", {**labels, **claims})
+            client.remove(f"image-ref/{n}")
+            return "mounts"
+        except Error as error:
+            return error.code
+
+    with socket.create_server(("127.0.0.1", 0)) as spy:
+        spy.settimeout(0.5)
+        address = f"127.0.0.1:{spy.getsockname()[1]}"
+        refs = [address + "/git:1", f"localhost:{address[10:]}/git", "user:pass@" + address + "/git", address + "/../../git"]
+        refs += ["http://" + address + "/git", "_default/git", "../git", "", "git", "/" + address + "/git", "x" * 4000]
+        for ref in refs:
+            check_eq(f"the reference {ref[:40]}", "mounts", prepare(ref, digest))
+        try:
+            spy.accept()
+            check("nobody was asked that only a label names", False)
+        except TimeoutError:
+            check("nobody was asked that only a label names", True)
+    for bad in ("", "sha256:x", "sha256:" + "0" * 64, "../" + digest):
+        check_eq(f"the layer '{bad}'", "mounts", prepare(host + "/git:1", bad))
+    check_eq("another layer's digest", "mounts", prepare(host + "/git:1", layers[1][1]))
+    check_eq("the layer", "ALREADY_EXISTS" if is_allowed else "mounts", prepare(host + "/git:1", digest))
+
+
 def run_places(client, directory, paths):
     """Its annotations name the paths and no content: what counts is the places that the layer has."""
     global case_name
@@ -457,6 +505,8 @@ if __name__ == "__main__":
     snapshots = Snapshots(sys.argv[1])
     if sys.argv[3] == "suite":
         run_suite(snapshots, sys.argv[2])
+    elif sys.argv[3] == "image-ref":
+        run_image_ref(snapshots, sys.argv[4], sys.argv[5], sys.argv[6] == "yes")
     elif sys.argv[3] == "places":
         run_places(snapshots, sys.argv[2], sys.argv[4:])
     else:

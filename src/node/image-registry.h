@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The registry that an image is pulled from, as a source of its store layers: containerd passes the
+ * image's reference and the layer's digest in labels where it is told to. The layer is taken in as
+ * store paths; what they prove is for the caller to see.
+ */
+#ifndef NACRE_NODE_IMAGE_REGISTRY_H
+#define NACRE_NODE_IMAGE_REGISTRY_H
+
+#include <nacre/descriptor.h>
+
+#include "node/node-sources.h"
+#include "node/registry-hosts.h"
+
+struct image_registries {
+	const char *certs_dir;      /* borrowed; of hosts.toml; NULL: none */
+	const struct strv *allowed; /* borrowed; registries that may be asked without a file */
+	const char *auth_file;      /* borrowed; NULL: where podman and docker keep credentials */
+};
+
+/* 1: the layer that the labels name was fetched, and its paths are on this node; 0: the labels name
+ * none. Errors: no host may be asked (E_NOTFOUND), none has it, it is no store layer. */
+int image_registry_fetch(const struct image_registries *registries, struct node_store *store,
+			 const struct annotations *labels, struct sources_stats *stats,
+			 struct err *err);
+
+#endif
