@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include <nacre/encode.h>
 
@@ -14,6 +15,9 @@ enum {
 	SHARDS = 256,
 	WRITE_BUFFER = 128 << 10, /* bytes gathered before they are written */
 	RANDOM_BYTES = 8,
+	/* Of the disk, but no more than so many bytes, is left to the database. */
+	RESERVE_PART = 64,
+	RESERVE_MAX = 64 << 20,
 };
 
 /* A '/' cannot be part of a name in incoming/: there "ab/<rest>" is "ab~<rest>". */
@@ -139,6 +143,21 @@ void incoming_end(struct incoming *in)
 		hasher_final(&in->hasher, &in->sha256);
 }
 
+int room_check(struct store *s, struct err *err)
+{
+	struct statvfs fs;
+	uint64_t size, reserve;
+
+	if (fstatvfs(s->incoming_fd, &fs) < 0)
+		return io_errno(err, "look how much room is left");
+	size = (uint64_t)fs.f_blocks * fs.f_frsize;
+	reserve = size / RESERVE_PART < RESERVE_MAX ? size / RESERVE_PART : RESERVE_MAX;
+	if ((uint64_t)fs.f_bavail * fs.f_frsize >= reserve)
+		return 0;
+	errno = ENOSPC;
+	return io_errno(err, "leave room for the database");
+}
+
 int incoming_seal(struct incoming *in, struct err *err)
 {
 	char hex[65], digits[2 * RANDOM_BYTES + 1];
@@ -147,6 +166,9 @@ int incoming_seal(struct incoming *in, struct err *err)
 	if (in->fd < 0)
 		return 0;
 	r = incoming_flush(in, err);
+	if (r < 0)
+		return r;
+	r = room_check(in->store, err);
 	if (r < 0)
 		return r;
 	if (fsync(in->fd) < 0)

@@ -55,6 +55,9 @@ int incoming_to_file(struct incoming *in, struct err *err);
 /* All is written: sets in->sha256, unless it was given. */
 void incoming_end(struct incoming *in);
 int incoming_seal(struct incoming *in, struct err *err);
+/* ENOSPC: what is left of the disk is for the database, so that deleting and collecting, which need
+ * some of it, still work. */
+int room_check(struct store *s, struct err *err);
 /* Inside a transaction; `in` is sealed. */
 int incoming_record(struct incoming *in, struct conn *c, enum object_kind kind, int64_t *ret_id,
 		    struct err *err);

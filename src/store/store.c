@@ -210,12 +210,14 @@ static int probe_job(struct conn *c, void *arg, struct err *err)
 int store_probe(struct store *s, struct err *err)
 {
 	cleanup_fd int fd = openat(s->incoming_fd, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+	int r;
 
 	if (fd < 0 && errno != EOPNOTSUPP)
 		return io_errno(err, "write a file");
 	if (fd >= 0 && write_full(fd, "x", 1) < 0)
 		return io_errno(err, "write a file");
-	return db_write(s->db, probe_job, NULL, err);
+	r = room_check(s, err);
+	return r < 0 ? r : db_write(s->db, probe_job, NULL, err);
 }
 
 int store_maintain(struct store *s, struct err *err)
