@@ -39,7 +39,7 @@ struct pull_stats {
 };
 
 struct pull_options {
-	const struct platform *platform;              /* borrowed; which member of an index */
+	const struct platform *platform; /* borrowed; which member of an index */
 	/* Borrowed, or NULL: the image that the source had when it was last pulled. If it still has
 	 * it, nothing is fetched. */
 	const struct hash *known;
