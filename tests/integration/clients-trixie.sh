@@ -187,6 +187,15 @@ if wait_for 60 docker13 version; then
     check_eq "docker runs" "from docker" "$(docker13 run --rm --network=none --log-driver=none --pull=always --quiet "$A/docker/hello:1" \
         /bin/sh -c 'echo from docker' 2>&1 | tail -n 1)"
     docker=yes
+    # The containerd that came with it, in a name space of its own.
+    ctr13() {
+        inside ctr --address /run/docker/containerd/containerd.sock --namespace test "$@"
+    }
+    check "ctr pulls" ctr13 images pull --plain-http "$A/skopeo/hello:1"
+    check "ctr pulls zstd" ctr13 images pull --plain-http "$A/skopeo/hello:zstd"
+    check "ctr tags" ctr13 images tag "$A/skopeo/hello:1" "$A/ctr/hello:1"
+    check "ctr pushes" ctr13 images push --plain-http "$A/ctr/hello:1"
+    check_eq "the same" "$(raw skopeo/hello/manifests/1)" "$(raw ctr/hello/manifests/1)"
 else
     skip "docker of Debian 13" "its daemon does not run here: $(tail -n 1 "$T/dockerd.log")"
     docker=no
