@@ -49,6 +49,10 @@ start_containerd_with_snapshotter() {
   address = "$CONTAINERD"
 [ttrpc]
   address = "$CONTAINERD.ttrpc"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "$REGISTRY/pause:1"
+  restrict_oom_score_adj = true
+  disable_apparmor = true
 [plugins."io.containerd.grpc.v1.cri".containerd]
   snapshotter = "nacre"
   disable_snapshot_annotations = false
@@ -90,8 +94,8 @@ stop_server "$SNAPSHOTTER"
 # ---- an ordinary image, with ctr ------------------------------------------------------------------------
 
 start_snapshotter
-start_containerd_with_snapshotter
 start_registry
+start_containerd_with_snapshotter
 hello_image "$T/hello"
 skopeo_copy "oci:$T/hello:hello" "docker://$REGISTRY/hello:1"
 check "ctr pull of an ordinary image" ctr_ images pull --plain-http --snapshotter nacre "$REGISTRY/hello:1"
@@ -144,6 +148,60 @@ for form in paths closure; do
     check_eq "nix-snapshotter's image with $form: one mount" 1 "$(run "$REGISTRY/nix-$form:1" /usr/python -c 'print(sum(l.split()[1] == "/" or "/nix" in l.split()[1] for l in open("/proc/mounts")))' 2>&1)"
     ctr_ -n k8s.io images rm --sync "$REGISTRY/nix-$form:1" >/dev/null
 done
+
+# ---- a pod, as a kubelet starts it; VOLUME is why one mount matters there --------------------------------------
+
+cri_run() {
+    client "$CONTAINERD" run "$@" 2>&1
+}
+
+python3 "$SRC/tests/integration/lib/hello_image.py" --layout "$T/pause" --tag pause -- /bin/sleep 600
+skopeo_copy "oci:$T/pause:pause" "docker://$REGISTRY/pause:1"
+"$NACRE" build --from "$FIXTURES" "$P" --volume /data --volume /etc -o "oci:$T/volumes:v" >/dev/null 2>&1 || die "nacre build fails"
+skopeo_copy "oci:$T/volumes:v" "docker://$REGISTRY/volumes:1"
+check "pull an image with volumes" cri_pull "$REGISTRY/volumes:1"
+check_eq "a pod of an image with volumes has its closure and nothing else" "$WANT" "$(cri_run "$REGISTRY/volumes:1" /bin/python3 -c "$PROGRAM")"
+check_eq "its volumes are mounted, its root is one overlay" "/ /data /etc" "$(cri_run "$REGISTRY/volumes:1" /bin/python3 -c \
+    'print(*sorted(l.split()[1] for l in open("/proc/mounts") if l.split()[1] in ("/", "/data", "/etc") or "/nix" in l.split()[1]))')"
+check_eq "what the image has in a volume is there" True "$(cri_run "$REGISTRY/volumes:1" /bin/python3 -c 'import os; print(os.path.exists("/etc/passwd"))')"
+check_eq "a volume can be written" 1 "$(cri_run "$REGISTRY/volumes:1" /bin/python3 -c 'open("/data/x", "w").write("1"); print(open("/data/x").read())')"
+ctr_ -n k8s.io images rm --sync "$REGISTRY/volumes:1" >/dev/null
+
+# ---- 1500 paths in a grouped image --------------------------------------------------------------------------------
+
+milliseconds() {
+    echo $(($(date +%s%N) / 1000000 - $1))
+}
+
+many_paths() {
+    local n=$1 ref=$NACRE_ADDR/many/paths$1:1 store shell want start before
+    shell=$(fixture shell) && store=$(fixture "synthetic-$n") || die "no fixture synthetic-$n"
+    nix copy --from "$FIXTURES" --no-check-sigs --to "$NACRE_URL" "$shell" "$store" 2>"$T/copy.log" || die "$(tail -n 3 "$T/copy.log")"
+    "$NACRE" build --from "$FIXTURES" "$shell" "$store" -o "docker://$ref" >"$T/build.log" 2>&1 || die "$(tail -n 3 "$T/build.log")"
+    want=$(closure "$shell" "$store" | wc -l)
+    before=$(grep -c 'GET /v2/many/' "$NACRE_LOG")
+    start=$(milliseconds 0)
+    check "$n paths: pull through the CRI" cri_pull "$ref"
+    note "$n paths: pulled in $(milliseconds "$start") ms"
+    # The root layer may be there from the image before.
+    check "$n paths: containerd fetched the manifest, the config and the root layer at most" [ "$(($(grep -c 'GET /v2/many/' "$NACRE_LOG") - before))" -le 3 ]
+    start=$(milliseconds 0)
+    check_eq "$n paths: all of them and nothing else, with ctr" "$want" "$(run "$ref" /bin/sh -c 'ls /nix/store | wc -l' 2>&1)"
+    note "$n paths: run with ctr in $(milliseconds "$start") ms"
+    start=$(milliseconds 0)
+    check_eq "$n paths: all of them and nothing else, in a pod" "$want" "$(cri_run "$ref" /bin/sh -c 'ls /nix/store | wc -l')"
+    note "$n paths: run in a pod in $(milliseconds "$start") ms"
+    check_eq "$n paths: one mount" 1 "$(run "$ref" /bin/sh -c 'n=0; while read -r _ d _; do case $d in / | /nix*) n=$((n + 1)) ;; esac; done </proc/mounts; echo $n' 2>&1)"
+    note "the snapshotter's memory: $(peak_rss_kib "$SNAPSHOTTER") KiB at most"
+    ctr_ -n k8s.io images rm --sync "$ref" >/dev/null
+}
+
+if [ "$LONG" = 1 ]; then
+    many_paths 1500
+    many_paths 5000
+else
+    many_paths 100
+fi
 
 # ---- the registry that an image is from, with containerd's hosts.toml ----------------------------------------
 

@@ -3,10 +3,14 @@
 """A client for containerd's CRI and for snapshotters, by the numbers on the wire.
 
     grpc_client.py SOCKET pull REFERENCE          through the CRI
+    grpc_client.py SOCKET run REFERENCE WORD…     a pod with one container through the CRI; prints what it wrote
     grpc_client.py SOCKET list                    the snapshots of a snapshotter
 """
 
+import os
 import sys
+import tempfile
+import time
 
 import grpc
 
@@ -76,6 +80,36 @@ class Client:
 
     def pull(self, reference):
         return self.call("/runtime.v1.ImageService/PullImage", field(1, field(1, reference)))[1][0].decode()
+
+
+class Cri(Client):
+    """What a kubelet does for a pod in the host's network: cri-api v1, by number."""
+
+    def ask(self, method, *parts):
+        return self.call("/runtime.v1.RuntimeService/" + method, b"".join(parts))
+
+    def run(self, reference, words, seconds=60):
+        with tempfile.TemporaryDirectory() as logs:
+            name = f"test-{os.getpid()}-{time.monotonic_ns()}"
+            options = field(1, 2)  # the host's network
+            linux = field(1, "/" + name) + field(2, field(1, options))
+            pod = field(1, field(1, name) + field(2, name) + field(3, "default")) + field(3, logs) + field(8, linux)
+            sandbox = self.ask("RunPodSandbox", field(1, pod))[1][0].decode()
+            try:
+                config = field(1, field(1, "main")) + field(2, field(1, reference)) + b"".join(field(3, w) for w in words) + field(11, "log")
+                container = self.ask("CreateContainer", field(1, sandbox), field(2, config), field(3, pod))[1][0].decode()
+                self.ask("StartContainer", field(1, container))
+                end = time.monotonic() + seconds
+                while self.state(container) != 2 and time.monotonic() < end:
+                    time.sleep(0.02)
+                with open(logs + "/log", encoding="utf-8") as file:
+                    return "".join(line.split(" ", 3)[3] for line in file)
+            finally:
+                self.ask("StopPodSandbox", field(1, sandbox))
+                self.ask("RemovePodSandbox", field(1, sandbox))
+
+    def state(self, container):
+        return fields(self.ask("ContainerStatus", field(1, container))[1][0]).get(3, [0])[0]
 
 
 class Snapshots(Client):
@@ -149,6 +183,8 @@ if __name__ == "__main__":
     try:
         if sys.argv[2] == "pull":
             print(Client(sys.argv[1]).pull(sys.argv[3]))
+        elif sys.argv[2] == "run":
+            print(Cri(sys.argv[1]).run(sys.argv[3], sys.argv[4:]), end="")
         else:
             print(*(i["name"] for i in Snapshots(sys.argv[1]).list()), sep="\n")
     except Error as error:
