@@ -23,7 +23,7 @@ static const char help[] =
 	"  unpin WHAT       let it go again\n"
 	"  pins             what is pinned\n"
 	"  stats            who uses how much\n"
-	"  token            make or void tokens to log in with\n"
+	"  token            make, list or void tokens to log in with\n"
 	"\n"
 	"Options of all:\n"
 	"      --data DIR   the data directory of the server\n"
@@ -243,7 +243,7 @@ int cmd_admin(int argc, char **argv)
 		{"unpin", "let it go again", cmd_unpin},
 		{"pins", "what is pinned", cmd_pins},
 		{"stats", "who uses how much", cmd_stats},
-		{"token", "make or void tokens to log in with", cmd_admin_token},
+		{"token", "make, list or void tokens to log in with", cmd_admin_token},
 		{NULL, NULL, NULL},
 	};
 

@@ -91,7 +91,26 @@ static int rule_read(struct access_rule *rule, struct config *map, struct err *e
 	if (r == 0 && !rule->who.len)
 		r = config_fail(map, err,
 				"say who: anonymous, authenticated, everyone, a user or @GROUP");
+	if (r == 0 && !rule->allow)
+		r = config_fail(map, err, "say what they may do: `allow`");
 	return r;
+}
+
+/* A misspelt group would quietly be one of nobody. */
+static int check_groups(const struct access_settings *s, const struct access_rule *rule,
+			const struct config *map, struct err *err)
+{
+	for (size_t i = 0; i < rule->who.len; i++) {
+		const char *name = rule->who.items[i];
+		bool found = name[0] != '@';
+
+		for (size_t j = 0; j < s->n_groups && !found; j++)
+			found = strcmp(s->groups[j].name, name + 1) == 0;
+		if (!found)
+			return config_fail(map, err, "there is no group '%.80s' in `groups`",
+					   name + 1);
+	}
+	return 0;
 }
 
 static int groups_read(struct access_settings *s, struct config *root, struct err *err)
@@ -122,8 +141,13 @@ int access_settings_read(struct access_settings *ret, struct config *root, struc
 		return r;
 	ret->configured = list != NULL;
 	ret->rules = xcalloc(config_len(list) + 1, sizeof(*ret->rules));
-	for (size_t i = 0; r == 0 && i < config_len(list); i++)
-		r = rule_read(&ret->rules[ret->n_rules++], config_item(list, i), err);
+	for (size_t i = 0; r == 0 && i < config_len(list); i++) {
+		struct access_rule *rule = &ret->rules[ret->n_rules++];
+
+		r = rule_read(rule, config_item(list, i), err);
+		if (r == 0)
+			r = check_groups(ret, rule, config_item(list, i), err);
+	}
 	return r;
 }
 

@@ -13,6 +13,7 @@
 #include "base/fs.h"
 #include "serve/htpasswd.h"
 #include "serve/policy.h"
+#include "serve/revoked.h"
 #include "serve/server-internal.h"
 
 enum {
@@ -20,19 +21,19 @@ enum {
 	KNOWN_S = 300, /* a password that was right is not hashed again for so long */
 	HEADER_MAX = 20 << 10,
 	KEY_FILE_MAX = 4096,
-	REVOKED_FILE_MAX = 16 << 20,
 	LIFETIME_DEFAULT_S = 300,
+	REFRESH_DEFAULT_S = 90 * 86400,
 };
 
-#define KEY_FILE     "token.key"
-#define REVOKED_FILE "tokens.revoked"
+#define KEY_FILE "token.key"
 
 /* ---- Settings ---- */
 
 static int auth_read(struct auth_settings *ret, struct config *map, struct err *err)
 {
 	const struct config_range lifetime = {60 * 1000, 24ull * 3600 * 1000};
-	uint64_t ms = LIFETIME_DEFAULT_S * 1000ull;
+	const struct config_range refresh = {3600 * 1000, 3650ull * 86400 * 1000};
+	uint64_t ms = LIFETIME_DEFAULT_S * 1000ull, refresh_ms = REFRESH_DEFAULT_S * 1000ull;
 	const char *path = NULL;
 	struct err why = ERR_INIT;
 	int r = config_text(map, "htpasswd", &path, err);
@@ -45,7 +46,10 @@ static int auth_read(struct auth_settings *ret, struct config *map, struct err *
 		r = config_text(map, "token-url", &ret->token_url, err);
 	if (r == 0)
 		r = config_duration(map, "token-lifetime", lifetime, &ms, err);
+	if (r == 0)
+		r = config_duration(map, "refresh-lifetime", refresh, &refresh_ms, err);
 	ret->token_lifetime_s = (unsigned)(ms / 1000);
+	ret->refresh_lifetime_s = (unsigned)(refresh_ms / 1000);
 	return r;
 }
 
@@ -78,11 +82,9 @@ struct auth {
 	struct secret_key key;
 	struct public_key public;
 	uint8_t salt[32];
+	struct revoked *revoked;
 	pthread_mutex_t lock;
 	struct known known[KNOWN_SLOTS]; /* under lock */
-	struct strv revoked;             /* under lock; sorted */
-	struct timespec revoked_mtime;   /* under lock */
-	off_t revoked_size;              /* under lock */
 };
 
 static int64_t wall_s(void)
@@ -138,56 +140,6 @@ int token_key_load(struct secret_key *ret, const char *data, struct err *err)
 	return r < 0 ? r : 0;
 }
 
-int token_revoke(const char *data, const char *id, struct err *err)
-{
-	cleanup_free char *path = xasprintf("%s/" REVOKED_FILE, data);
-	cleanup_free char *line = xasprintf("%s\n", id);
-	cleanup_fd int fd =
-		open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
-
-	if (fd < 0)
-		return err_errno(err, "open %s", path);
-	if (write_full(fd, line, strlen(line)) < 0 || fsync(fd) < 0)
-		return err_errno(err, "write %s", path);
-	return 0;
-}
-
-/* ---- Revoked tokens ---- */
-
-/* Under the lock: reads the list again if it changed. Without it nobody knows which tokens are good. */
-static int revoked_refresh(struct auth *a, struct err *err)
-{
-	cleanup_free char *path = a->data ? xasprintf("%s/" REVOKED_FILE, a->data) : NULL;
-	cleanup_buf struct buf text = BUF_INIT(REVOKED_FILE_MAX);
-	struct slice rest;
-	struct stat st;
-	int r;
-
-	if (!path)
-		return 0;
-	if (stat(path, &st) < 0)
-		return errno == ENOENT && !a->revoked_size ? 0 : err_errno(err, "read %s", path);
-	if (memcmp(&st.st_mtim, &a->revoked_mtime, sizeof(st.st_mtim)) == 0 &&
-	    st.st_size == a->revoked_size)
-		return 0;
-	r = read_file_at(AT_FDCWD, path, REVOKED_FILE_MAX, &text, err);
-	if (r < 0)
-		return r;
-	strv_release(&a->revoked);
-	a->revoked_mtime = st.st_mtim;
-	a->revoked_size = st.st_size;
-	rest = buf_slice(&text);
-	while (rest.len) {
-		const uint8_t *end = memchr(rest.data, '\n', rest.len);
-		size_t n = end ? (size_t)(end - rest.data) : rest.len;
-
-		strv_add_slice(&a->revoked, slice_make(rest.data, n));
-		slice_advance(&rest, n + (end ? 1 : 0));
-	}
-	strv_sort_unique(&a->revoked);
-	return 0;
-}
-
 int auth_open(struct auth **ret, const char *data, struct err *err)
 {
 	struct auth *a = xcalloc(1, sizeof(*a));
@@ -199,7 +151,7 @@ int auth_open(struct auth **ret, const char *data, struct err *err)
 	if (r >= 0 && getrandom(a->salt, sizeof(a->salt), 0) != (ssize_t)sizeof(a->salt))
 		r = err_errno(err, "random numbers");
 	if (r >= 0)
-		r = revoked_refresh(a, err);
+		r = revoked_open(&a->revoked, data, err);
 	if (r < 0) {
 		auth_free(a);
 		return r;
@@ -214,7 +166,7 @@ void auth_free(struct auth *a)
 	if (!a)
 		return;
 	secret_key_release(&a->key);
-	strv_release(&a->revoked);
+	revoked_free(a->revoked);
 	pthread_mutex_destroy(&a->lock);
 	free(a->data);
 	free(a);
@@ -223,20 +175,6 @@ void auth_free(struct auth *a)
 const struct secret_key *auth_key(const struct auth *a)
 {
 	return &a->key;
-}
-
-static bool is_revoked(struct auth *a, const char *id)
-{
-	struct err err = ERR_INIT;
-	bool found;
-
-	pthread_mutex_lock(&a->lock);
-	if (revoked_refresh(a, &err) < 0)
-		log_error("all tokens are refused: %s", err.text);
-	found = err.code || (a->revoked.len && bsearch(&id, a->revoked.items, a->revoked.len,
-						       sizeof(id), strv_compare_items));
-	pthread_mutex_unlock(&a->lock);
-	return found;
 }
 
 /* ---- Passwords ---- */
@@ -281,13 +219,14 @@ static bool password_is_right(const struct request *req, const char *user, const
 
 /* ---- Credentials ---- */
 
-static int take_token(struct request *req, struct slice text, struct err *err)
+/* Any token that is ours and good, whatever it is for. */
+static int open_token(struct claims **ret, struct request *req, struct slice text, struct err *err)
 {
 	struct auth *a = req->server->auth;
 	struct claims *claims = xcalloc(1, sizeof(*claims));
 	int r = jwt_verify(claims, text, &a->public, req->settings->auth.service, wall_s(), err);
 
-	if (r == 0 && is_revoked(a, claims->id)) {
+	if (r == 0 && revoked_is(a->revoked, claims)) {
 		r = err_set(err, E_DENIED, "the token was revoked");
 		jwt_claims_release(claims);
 	}
@@ -295,7 +234,20 @@ static int take_token(struct request *req, struct slice text, struct err *err)
 		free(claims);
 		return r;
 	}
+	*ret = claims;
+	return 0;
+}
+
+static int take_token(struct request *req, struct slice text, struct err *err)
+{
+	struct claims *claims;
+	int r = open_token(&claims, req, text, err);
+
+	if (r < 0)
+		return r;
 	req->token = claims;
+	if (claims->use == TOKEN_REFRESH)
+		return err_set(err, E_DENIED, "this token only gets others, by POST /token");
 	req->user = claims->subject ? xstrdup(claims->subject) : NULL;
 	return 0;
 }
@@ -309,7 +261,7 @@ static int login(struct request *req, const char *user, const char *password, st
 		return 0;
 	if (strncmp(password, "eyJ", 3) == 0) {
 		r = take_token(req, slice_str(password), err);
-		if (r == 0 && !req->token->login)
+		if (r == 0 && req->token->use != TOKEN_LOGIN)
 			r = err_set(err, E_DENIED, "this token is not one to log in with");
 		return r;
 	}
@@ -324,6 +276,25 @@ bool auth_login(struct request *req, const char *user, const char *password)
 	struct err ignored = ERR_INIT;
 
 	return login(req, user, password, &ignored) == 0 && req->user;
+}
+
+bool auth_refresh(struct request *req, const char *text)
+{
+	struct err ignored = ERR_INIT;
+	char stamp[PASSWORD_STAMP_LEN + 1];
+	struct claims *claims;
+
+	if (open_token(&claims, req, slice_str(text), &ignored) < 0)
+		return false;
+	req->token = claims;
+	/* As good as the password that it was got with: one that is changed ends it. */
+	if (claims->use == TOKEN_ACCESS ||
+	    (claims->use == TOKEN_REFRESH &&
+	     (!htpasswd_stamp(req->settings->auth.htpasswd, claims->subject, stamp) ||
+	      strcmp(stamp, claims->stamp) != 0)))
+		return false;
+	req->user = xstrdup(claims->subject);
+	return true;
 }
 
 static int take_basic(struct request *req, struct slice encoded, struct err *err)
@@ -387,7 +358,7 @@ unsigned auth_rights(const struct request *req, enum resource resource, const ch
 {
 	unsigned rights = auth_user_rights(req, resource, name);
 
-	if (req->token && !req->token->login)
+	if (req->token && req->token->use == TOKEN_ACCESS)
 		rights &= grants_rights(&req->token->grants, resource, name);
 	return rights;
 }

@@ -20,6 +20,7 @@ struct auth_settings {
 	const char *service;       /* audience of tokens; borrowed from the tree */
 	const char *token_url;     /* NULL: as the client addressed us */
 	unsigned token_lifetime_s;
+	unsigned refresh_lifetime_s;
 };
 
 /* On failure `ret` may hold a part. */
@@ -34,15 +35,15 @@ int auth_open(struct auth **ret, const char *data, struct err *err);
 void auth_free(struct auth *a); /* NULL is nothing */
 const struct secret_key *auth_key(const struct auth *a);
 
-/* The key and the list of revoked ids in a data directory, for the command that makes login
- * tokens. */
+/* The key in a data directory, for the command that makes login tokens. */
 int token_key_load(struct secret_key *ret, const char *data, struct err *err);
-int token_revoke(const char *data, const char *id, struct err *err);
 
 /* Finds out who asks: req->user, req->token. False: answered (401, credentials that are no good). */
 bool auth_identify(struct request *req);
 /* The same with a user and password that came otherwise; true: they are good. */
 bool auth_login(struct request *req, const char *user, const char *password);
+/* The same with a refresh or login token. */
+bool auth_refresh(struct request *req, const char *token);
 /* What the request's user may do with something. */
 unsigned auth_rights(const struct request *req, enum resource resource, const char *name);
 /* The same without regard to a token: what one could be issued for. */

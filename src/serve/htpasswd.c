@@ -7,9 +7,12 @@
 #include <string.h>
 
 #include <nacre/buf.h>
+#include <nacre/encode.h>
+#include <nacre/hash.h>
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "serve/jwt.h"
 
 enum {
 	FILE_MAX = 4 << 20,
@@ -154,15 +157,32 @@ int htpasswd_read(struct htpasswd **ret, const char *path, struct err *err)
 	return r < 0 ? r : htpasswd_parse(ret, buf_slice(&text), path, err);
 }
 
+static const struct user *find_user(const struct htpasswd *h, const char *name)
+{
+	struct user wanted = {.name = (char *)(uintptr_t)name};
+
+	return h && h->len ? bsearch(&wanted, h->items, h->len, sizeof(wanted), compare_users)
+			   : NULL;
+}
+
+bool htpasswd_stamp(const struct htpasswd *h, const char *user, char *ret)
+{
+	const struct user *found = find_user(h, user);
+	struct hash hash;
+
+	if (!found)
+		return false;
+	hash_bytes(&hash, HASH_SHA256, found->hash, strlen(found->hash));
+	hex_encode(ret, hash.bytes, PASSWORD_STAMP_LEN / 2);
+	return true;
+}
+
 /* One at a time: a flood of wrong passwords takes one processor and no more. */
 static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
 
 bool htpasswd_verify(const struct htpasswd *h, const char *user, const char *password)
 {
-	struct user wanted = {.name = (char *)(uintptr_t)user};
-	const struct user *found =
-		h && h->len ? bsearch(&wanted, h->items, h->len, sizeof(wanted), compare_users)
-			    : NULL;
+	const struct user *found = find_user(h, user);
 	const char *hash = found ? found->hash : h ? h->dummy : NULL;
 	struct crypt_data *data = xcalloc(1, sizeof(*data));
 	const char *got;

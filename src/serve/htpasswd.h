@@ -21,5 +21,8 @@ int htpasswd_read(struct htpasswd **ret, const char *path, struct err *err);
 void htpasswd_free(struct htpasswd *h); /* NULL is nothing */
 /* Takes the same time for a user that does not exist. NULL has no users. */
 bool htpasswd_verify(const struct htpasswd *h, const char *user, const char *password);
+/* Short text that changes with the user's hash; `ret` has PASSWORD_STAMP_LEN + 1 bytes. False: there
+ * is no such user. */
+bool htpasswd_stamp(const struct htpasswd *h, const char *user, char *ret);
 
 #endif

@@ -79,6 +79,9 @@ static json_t *grants_json(const struct grants *g)
 	return list;
 }
 
+static const char *const uses[] = {
+	[TOKEN_ACCESS] = "", [TOKEN_LOGIN] = "login", [TOKEN_REFRESH] = "refresh"};
+
 static char *payload_make(const struct claims *c)
 {
 	json_t *body =
@@ -89,9 +92,11 @@ static char *payload_make(const struct claims *c)
 
 	if (c->subject)
 		json_object_set_new(body, "sub", json_string(c->subject));
-	if (c->login)
-		json_object_set_new(body, "use", json_string("login"));
-	else
+	if (c->use != TOKEN_ACCESS)
+		json_object_set_new(body, "use", json_string(uses[c->use]));
+	if (c->use == TOKEN_REFRESH)
+		json_object_set_new(body, "pwd", json_string(c->stamp));
+	if (c->use == TOKEN_ACCESS)
 		json_object_set_new(body, "access", grants_json(&c->grants));
 	text = json_dumps(body, JSON_COMPACT);
 	json_decref(body);
@@ -166,6 +171,24 @@ static void grants_from_json(struct grants *g, const json_t *list)
 	}
 }
 
+static bool use_read(struct claims *ret, const json_t *body)
+{
+	const char *stamp = json_string_value(json_object_get(body, "pwd"));
+
+	if (!json_object_get(body, "use"))
+		return true;
+	ret->use = string_is(body, "use", uses[TOKEN_LOGIN]) ? TOKEN_LOGIN : TOKEN_REFRESH;
+	if (!ret->subject)
+		return false;
+	if (ret->use == TOKEN_LOGIN)
+		return true;
+	if (!string_is(body, "use", uses[TOKEN_REFRESH]) || !stamp ||
+	    strlen(stamp) != PASSWORD_STAMP_LEN)
+		return false;
+	memcpy(ret->stamp, stamp, sizeof(ret->stamp));
+	return true;
+}
+
 /* What is signed is our own, and still looked at with care: keys outlive programs. */
 static const char *claims_read(struct claims *ret, const json_t *body, const char *audience,
 			       int64_t now_s)
@@ -190,8 +213,7 @@ static const char *claims_read(struct claims *ret, const json_t *body, const cha
 	memcpy(ret->id, id, strlen(id) + 1);
 	ret->subject = subject ? xstrdup(subject) : NULL;
 	ret->audience = xstrdup(audience);
-	ret->login = string_is(body, "use", "login");
-	if (ret->login && !subject)
+	if (!use_read(ret, body))
 		return "it is malformed";
 	grants_from_json(&ret->grants, json_object_get(body, "access"));
 	return NULL;

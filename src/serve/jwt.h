@@ -11,7 +11,13 @@
 
 #include "serve/access.h"
 
-enum { JWT_MAX = 16 << 10, JWT_ID_LEN = 32, CLOCK_SKEW_S = 60 };
+enum { JWT_MAX = 16 << 10, JWT_ID_LEN = 32, PASSWORD_STAMP_LEN = 16, CLOCK_SKEW_S = 60 };
+
+enum token_use {
+	TOKEN_ACCESS,  /* a bearer token: what its scopes say */
+	TOKEN_LOGIN,   /* stands for a password */
+	TOKEN_REFRESH, /* gets bearer tokens, while the password stays that it was got with */
+};
 
 /* What a token says. All-zero is nothing said. */
 struct claims {
@@ -19,8 +25,9 @@ struct claims {
 	char *audience; /* owned: the service */
 	char id[JWT_ID_LEN + 1];
 	int64_t issued_s, expires_s;
-	bool login;           /* it stands for a password, and names no scopes */
-	struct grants grants; /* of a token that is no login */
+	enum token_use use;
+	char stamp[PASSWORD_STAMP_LEN + 1]; /* TOKEN_REFRESH: htpasswd_stamp() */
+	struct grants grants;               /* TOKEN_ACCESS */
 };
 void jwt_claims_release(struct claims *c);
 

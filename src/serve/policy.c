@@ -153,7 +153,8 @@ static bool admit_user(struct request *req)
 	    (auth_rights(req, resource, name) & wanted_right(req)))
 		return true;
 	/* A token may be too narrow, and another one not. */
-	if (!req->settings->auth.configured || (req->user && (!req->token || req->token->login)))
+	if (!req->settings->auth.configured ||
+	    (req->user && (!req->token || req->token->use != TOKEN_ACCESS)))
 		refuse(req, "you may not do this here");
 	else
 		policy_unauthorized(req, "this needs a user who may do it");
@@ -196,7 +197,7 @@ bool policy_may_pull_now(const struct request *req, const char *repository)
 
 bool policy_admit_catalog(struct request *req)
 {
-	if (!req->token || req->token->login ||
+	if (!req->token || req->token->use != TOKEN_ACCESS ||
 	    grants_rights(&req->token->grants, RESOURCE_REGISTRY, "catalog"))
 		return true;
 	policy_unauthorized(req, "the token is not for the catalog");

@@ -8,10 +8,10 @@
 
 enum { KEY_FILE_MAX = 64 << 10, PRIORITY_DEFAULT = 30, PRIORITY_MAX = 1000000 };
 
-/* Names that mean something else at the same place of an address. */
+/* Words that mean something else at the same place of an address, also below another view. */
 static bool is_reserved(struct slice name)
 {
-	static const char *const first[] = {"v2",
+	static const char *const words[] = {"v2",
 					    "nar",
 					    "log",
 					    "debuginfo",
@@ -21,15 +21,19 @@ static bool is_reserved(struct slice name)
 					    "readyz",
 					    "metrics",
 					    "token",
-					    "-"};
-	const uint8_t *slash = memchr(name.data, '/', name.len);
+					    "-",
+					    "nix"};
 
-	if (slash)
-		name.len = (size_t)(slash - name.data);
-	for (size_t i = 0; i < ARRAY_LEN(first); i++)
-		if (slice_equal_str(name, first[i]))
-			return true;
-	return slice_equal_str(name, "nix");
+	while (name.len) {
+		const uint8_t *slash = memchr(name.data, '/', name.len);
+		size_t len = slash ? (size_t)(slash - name.data) : name.len;
+
+		for (size_t i = 0; i < ARRAY_LEN(words); i++)
+			if (slice_equal_str(slice_make(name.data, len), words[i]))
+				return true;
+		slice_advance(&name, len + (slash ? 1 : 0));
+	}
+	return false;
 }
 
 static int trust(struct view_settings *v, const struct config *at, struct slice text,

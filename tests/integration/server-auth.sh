@@ -84,7 +84,26 @@ check_eq "wrong credentials get none" 401 "$(status -u alice:wrong "$NACRE_URL/t
 check_eq "a scope that is none" 400 "$(status -u "$(as alice)" "$NACRE_URL/token?scope=repository:UPPER:pull")"
 check_eq "OAuth 2 with a password" 200 "$(status --data 'grant_type=password&username=alice&password=secret-alice&scope=repository:team/app:pull' "$NACRE_URL/token")"
 check_eq "OAuth 2 with a wrong one" 401 "$(status --data 'grant_type=password&username=alice&password=wrong' "$NACRE_URL/token")"
-check_eq "OAuth 2 with another grant" 400 "$(status --data 'grant_type=refresh_token&refresh_token=x' "$NACRE_URL/token")"
+check_eq "OAuth 2 with another grant" 400 "$(status --data 'grant_type=authorization_code&code=x' "$NACRE_URL/token")"
+check_eq "no refresh token unless it is asked for" "" "$(curl -s -u "$(as alice)" "$NACRE_URL/token" | grep refresh_token)"
+# As docker login asks for one, and containerd.
+member() { python3 -c 'import json, sys; print(json.load(sys.stdin).get(sys.argv[1], ""))' "$1"; }
+fresh() { curl -s --data "grant_type=refresh_token&service=nacre&client_id=x&scope=repository:team/app:pull,push&refresh_token=$1" "$NACRE_URL/token"; }
+by_get=$(curl -s -u "$(as alice)" "$NACRE_URL/token?account=alice&client_id=docker&offline_token=true&service=nacre" | member refresh_token)
+by_post=$(curl -s --data 'grant_type=password&username=alice&password=secret-alice&access_type=offline&client_id=x' "$NACRE_URL/token" | member refresh_token)
+check_eq "a refresh token by GET gets a token that pushes" 202 "$(bearer "$(fresh "$by_get" | member access_token)" -X POST "$NACRE_URL/v2/team/app/blobs/uploads/")"
+check_eq "one by POST, too" 202 "$(bearer "$(fresh "$by_post" | member access_token)" -X POST "$NACRE_URL/v2/team/app/blobs/uploads/")"
+check_eq "the answer names the scope, and the refresh token" "repository:team/app:pull,push $by_post" "$(fresh "$by_post" | member scope) $(fresh "$by_post" | member refresh_token)"
+check_eq "it is no bearer token" 401 "$(bearer "$by_post" "$NACRE_URL/v2/")"
+check_eq "nor a password" 401 "$(status -u "alice:$by_post" "$NACRE_URL/v2/")"
+check_eq "a bearer token refreshes nothing" 401 "$(status --data "grant_type=refresh_token&refresh_token=$t" "$NACRE_URL/token")"
+check_eq "nor does what is no token" '{"error":"invalid_grant"}' "$(fresh x)"
+check_eq "nor nothing" 400 "$(status --data 'grant_type=refresh_token' "$NACRE_URL/token")"
+check_eq "nobody gets none" "" "$(curl -s "$NACRE_URL/token?offline_token=true" | member refresh_token)"
+printf '{"auths":{"%s":{"auth":"%s","identitytoken":"%s"}}}' "$NACRE_ADDR" "$(printf '00000000-0000-0000-0000-000000000000:' | base64 -w0)" "$by_get" >"$T/identity.json"
+hello_image "$T/hello"
+check "skopeo pushes with what docker login leaves" skopeo_copy "oci:$T/hello:hello" "docker://$NACRE_ADDR/team/app:identity" --dest-authfile "$T/identity.json"
+check "nacre copies with it" "$NACRE" copy --insecure --authfile "$T/identity.json" "docker://$NACRE_ADDR/team/app:identity" "oci:$T/identity:1"
 good=$(token carol "repository:team/app:pull,push,delete")
 IFS=. read -r head body sig <<<"$good"
 none=$(printf '{"alg":"none","typ":"JWT"}' | base64 -w0 | tr '+/' '-_' | tr -d =)
@@ -124,6 +143,20 @@ check_eq "at once" 401 "$(status -u "anything:$login" "$NACRE_URL/private/nix-ca
 mv "$T/data/tokens.revoked" "$T/data/tokens.saved"
 check_eq "also when the list of revoked ones is lost" 401 "$(status -u "anything:$login" "$NACRE_URL/private/nix-cache-info")"
 mv "$T/data/tokens.saved" "$T/data/tokens.revoked"
+list() { "$NACRE" admin token list --data "$T/data" "$@"; }
+check_match "it is listed as revoked" "^$id 20.* revoked carol\$" "$(list)"
+check_match "another is good, as JSON" '^{"id":"[0-9a-f]{32}","user":"nobody",.*"state":"good"}$' "$(list --user nobody --json)"
+carol=$("$NACRE" admin token create --data "$T/data" --user carol 2>"$T/x.id")
+check_eq "a login token refreshes, too" 202 "$(bearer "$(fresh "$carol" | member token)" -X POST "$NACRE_URL/v2/team/app/blobs/uploads/")"
+check_eq "and is its own refresh token" "$carol" "$(curl -s --data "grant_type=password&username=x&password=$carol&access_type=offline" "$NACRE_URL/token" | member refresh_token)"
+carols=$(token carol "repository:team/app:pull")
+check_eq "all is good" "200 200" "$(bearer "$carol" "$NACRE_URL/v2/") $(bearer "$carols" "$NACRE_URL/v2/")"
+check "all tokens of a user are revoked" "$NACRE" admin token revoke --data "$T/data" --user carol
+check_eq "at once, bearer tokens as well" "401 401 401" "$(bearer "$carol" "$NACRE_URL/v2/") $(bearer "$carols" "$NACRE_URL/v2/") $(status --data "grant_type=refresh_token&refresh_token=$carol" "$NACRE_URL/token")"
+check_eq "not those of others" 200 "$(bearer "$(fresh "$by_get" | member token)" "$NACRE_URL/v2/")"
+check_eq "nor the password, nor new ones" "200 200" "$(status -u "$(as carol)" "$NACRE_URL/v2/") $(bearer "$("$NACRE" admin token create --data "$T/data" --user carol 2>"$T/x.id")" "$NACRE_URL/v2/")"
+check_eq "one of hers is good in the list" 1 "$(list --user carol | grep -c ' good carol$')"
+check_fails "a user that is none" "is no user" "$NACRE" admin token revoke --data "$T/data" --user "a b"
 check_fails "what is no id" "no id of a token" "$NACRE" admin token revoke --data "$T/data" x
 check_fails "a token of nobody" "for whom" "$NACRE" admin token create --data "$T/data"
 check_fails "a token for ever" "number of days" "$NACRE" admin token create --data "$T/data" --user a --expires 100000
@@ -160,6 +193,12 @@ printf 'dave:%s\n' "$(bcrypt secret-dave)" >>"$T/htpasswd"
 check_eq "a new user, not yet" 401 "$(status -u "$(as dave)" "$NACRE_URL/v2/")"
 kill -HUP "$NACRE_PID"
 check "after SIGHUP" wait_for 10 sh -c "[ \$(curl -s -o $T/body -w '%{http_code}' -u dave:secret-dave $NACRE_URL/v2/) = 200 ]"
+cp "$T/htpasswd" "$T/htpasswd.old"
+sed -i "s,^alice:.*,alice:$(bcrypt another)," "$T/htpasswd"
+kill -HUP "$NACRE_PID"
+check "with another password" wait_for 10 sh -c "[ \$(curl -s -o $T/body -w '%{http_code}' -u alice:another $NACRE_URL/v2/) = 200 ]"
+check_eq "the refresh token of the old one is void" '{"error":"invalid_grant"}' "$(fresh "$by_get")"
+cp "$T/htpasswd.old" "$T/htpasswd"
 sed -i /^alice:/d "$T/htpasswd"
 kill -HUP "$NACRE_PID"
 check "a user that is gone, though its password was known" wait_for 10 sh -c "[ \$(curl -s -o $T/body -w '%{http_code}' -u alice:secret-alice $NACRE_URL/v2/) = 401 ]"

@@ -188,7 +188,7 @@ static void tokens(void **state)
 	assert_ok(jwt_verify(&got, buf_slice(&text), &public, "nacre", 1500, &err), err);
 	assert_string_equal(got.subject, "alice");
 	assert_string_equal(got.id, "0123");
-	assert_false(got.login);
+	assert_int_equal(got.use, TOKEN_ACCESS);
 	assert_int_equal((int)grants_rights(&got.grants, RESOURCE_REPOSITORY, "team/app"),
 			 RIGHT_PULL | RIGHT_PUSH);
 	assert_int_equal((int)grants_rights(&got.grants, RESOURCE_CACHE, "/"), RIGHT_PULL);
