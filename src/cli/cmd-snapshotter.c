@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -172,6 +173,14 @@ static int serve_watched(struct snapshotter *s, const struct daemon_args *d, int
 	return r;
 }
 
+/* What each thread that fetches has had in an arena of its own would stay with it. */
+static void limit_arenas(void)
+{
+#ifdef M_ARENA_MAX
+	mallopt(M_ARENA_MAX, 2);
+#endif
+}
+
 static int run(const struct node_args *a, const struct daemon_args *d, struct err *err)
 {
 	const struct image_registries registries = {
@@ -189,6 +198,7 @@ static int run(const struct node_args *a, const struct daemon_args *d, struct er
 
 	if (stop_fd < 0)
 		return stop_fd;
+	limit_arenas();
 	if (a->require_signatures && !a->n_keys && !a->settings.n_trusted)
 		return err_set(err, E_USAGE, "--require-signatures needs a --trusted-key");
 	if (node_store_open(&options.store, a->root, err) < 0)

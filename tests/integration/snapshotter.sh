@@ -193,6 +193,7 @@ many_paths() {
     note "$n paths: run in a pod in $(milliseconds "$start") ms"
     check_eq "$n paths: one mount" 1 "$(run "$ref" /bin/sh -c 'n=0; while read -r _ d _; do case $d in / | /nix*) n=$((n + 1)) ;; esac; done </proc/mounts; echo $n' 2>&1)"
     note "the snapshotter's memory: $(peak_rss_kib "$SNAPSHOTTER") KiB at most"
+    grep -q __asan_init "$NACRE" || check "$n paths: the snapshotter's memory is 32 MiB at most" [ "$(peak_rss_kib "$SNAPSHOTTER")" -le 32768 ]
     ctr_ -n k8s.io images rm --sync "$ref" >/dev/null
 }
 
