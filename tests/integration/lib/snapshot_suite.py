@@ -363,6 +363,7 @@ def run_hostile(client, directory, layout):
     many = {PATH + str(i): f"/nix/store/{hashlib.sha256(str(i).encode()).hexdigest()[:32].replace('e', '0')}-x sha256:{'0' * 52} 1" for i in range(10000)}
     refused("ten thousand annotations", a, many)
     check("ten thousand annotations: in 10 s", time.time() - start < 10, time.time() - start)
+    check_eq("a wrong size: what was proven counts", "ALREADY_EXISTS", prepare(a, {PATH + "0": f"{path} {nar_hash} {int(size) + 1}"}))
     check_eq("the layer itself", "ALREADY_EXISTS", prepare(a, a_labels))
     found = [i for i in client.list(f'labels."{REF}"=={a},parent==""') if i["labels"].get(REF) == a]
     check_eq("is committed once, with its own label alone", [("committed", "", {REF: a})], [(i["kind"], i["parent"], i["labels"]) for i in found])
