@@ -173,14 +173,28 @@ static bool is_made(const char *repository)
 	return strcmp(repository, "nix") == 0 || strcmp(repository, "nix/package") == 0;
 }
 
-/* The hash part in the tag of an image or package that is made of store paths; owned. */
-static char *made_of(const char *repository, const char *tag)
+static bool names_paths(const char *tag)
 {
-	if (!is_made(repository) || strlen(tag) < STORE_HASH_LEN ||
-	    (tag[STORE_HASH_LEN] && tag[STORE_HASH_LEN] != '-') ||
-	    store_hash_part_check(slice_make(tag, STORE_HASH_LEN)) < 0)
-		return NULL;
-	return xstrndup(tag, STORE_HASH_LEN);
+	return strlen(tag) >= STORE_HASH_LEN &&
+	       store_hash_part_check(slice_make(tag, STORE_HASH_LEN)) == 0;
+}
+
+/* Fetches the closures of the paths that the tag of an image or package names: up to three hash
+ * parts with '.' between them, and perhaps "-…". */
+static int fetch_named(const struct upstream_ask *ask, const char *tag, struct err *err)
+{
+	char hash_part[STORE_HASH_LEN + 1];
+
+	for (const char *at = tag;; at += STORE_HASH_LEN + 1) {
+		if (!names_paths(at))
+			return E_NOTFOUND;
+		memcpy(hash_part, at, STORE_HASH_LEN);
+		hash_part[STORE_HASH_LEN] = '\0';
+		if (upstream_closure(ask, hash_part, err) < 0)
+			return err->code;
+		if (at[STORE_HASH_LEN] != '.')
+			return 0;
+	}
 }
 
 void upstream_refresh_tag(struct request *req, const char *repository, const char *reference)
@@ -200,12 +214,11 @@ bool upstream_get_manifest(struct request *req, const char *repository, const ch
 			   struct err *err)
 {
 	struct upstream_ask ask = upstream_ask_for(req);
-	cleanup_free char *hash_part = made_of(repository, reference);
 
 	if (err->code != E_NOTFOUND || !ask.view->upstreams.len)
 		return false;
-	if (hash_part)
-		return upstream_closure(&ask, hash_part, err) == 0;
+	if (is_made(repository) && names_paths(reference))
+		return fetch_named(&ask, reference, err) == 0;
 	return upstream_manifest(&ask, repository, reference, err) == 0;
 }
 

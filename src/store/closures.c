@@ -29,7 +29,26 @@ static void closure_add(struct closure *k, struct binding *b)
 	b->info = (struct path_info){0};
 }
 
-static int binding_root(struct conn *c, const struct store_view *v, const char *hash_part,
+size_t closure_name_parse(const char *name, const char **ret_end)
+{
+	const char *at = name;
+
+	for (size_t n = 0; n < CLOSURE_ROOTS_MAX; n++) {
+		if (strnlen(at, STORE_HASH_LEN) < STORE_HASH_LEN ||
+		    store_hash_part_check(slice_make(at, STORE_HASH_LEN)) < 0)
+			return 0;
+		for (const char *other = name; other < at; other += STORE_HASH_LEN + 1)
+			if (memcmp(other, at, STORE_HASH_LEN) == 0)
+				return 0;
+		*ret_end = at + STORE_HASH_LEN;
+		if (**ret_end != '.')
+			return n + 1;
+		at = *ret_end + 1;
+	}
+	return 0;
+}
+
+static int binding_root(struct conn *c, const struct store_view *v, struct slice hash_part,
 			int64_t *ret, int64_t *ret_generation, struct err *err)
 {
 	struct query q;
@@ -39,7 +58,7 @@ static int binding_root(struct conn *c, const struct store_view *v, const char *
 		   "SELECT binding.id, generation FROM binding JOIN view ON view.id = binding.view"
 		   " WHERE view = ?1 AND hash_part = ?2");
 	query_bind_int(&q, 1, v->id);
-	query_bind_str(&q, 2, hash_part);
+	query_bind_text(&q, 2, hash_part);
 	r = query_step(&q, err);
 	if (r > 0) {
 		*ret = query_int(&q, 0);
@@ -48,10 +67,32 @@ static int binding_root(struct conn *c, const struct store_view *v, const char *
 		r = use_note(v->store, (struct use_key){USE_PATH, *ret, 0});
 	}
 	query_end(&q);
-	return r != 0 ? r : err_set(err, E_NOTFOUND, "there is no store path %.64s", hash_part);
+	return r != 0 ? r
+		      : err_set(err, E_NOTFOUND, "there is no store path %.*s", (int)hash_part.len,
+				(const char *)hash_part.data);
 }
 
-static int rows_read(struct conn *c, const char *store_dir, int64_t root, bool whole,
+/* Places that are left over name the first one again. */
+static int bindings_find(struct conn *c, const struct store_view *v, const char *name,
+			 struct closure *k, int64_t ids[CLOSURE_ROOTS_MAX], struct err *err)
+{
+	const char *end;
+
+	k->n_roots = closure_name_parse(name, &end);
+	if (!k->n_roots)
+		return err_set(err, E_NOTFOUND, "%.128s does not name a store path", name);
+	for (size_t i = 0; i < CLOSURE_ROOTS_MAX; i++) {
+		size_t at = i < k->n_roots ? i * (STORE_HASH_LEN + 1) : 0;
+		int r = binding_root(c, v, slice_make(name + at, STORE_HASH_LEN), &ids[i],
+				     &k->generation, err);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int rows_read(struct conn *c, const char *store_dir, const int64_t ids[CLOSURE_ROOTS_MAX],
 		     struct closure *k, struct err *err)
 {
 	struct query q;
@@ -59,13 +100,15 @@ static int rows_read(struct conn *c, const char *store_dir, int64_t root, bool w
 
 	query_init(
 		&q, c,
-		"WITH RECURSIVE closure (id) AS (SELECT ?1 UNION SELECT referred FROM closure"
-		"  JOIN reference ON reference.referrer = closure.id WHERE ?2)"
+		"WITH RECURSIVE closure (id) AS (VALUES (?1), (?2), (?3)"
+		"  UNION SELECT referred FROM closure"
+		"  JOIN reference ON reference.referrer = closure.id WHERE ?4)"
 		"SELECT binding.id, nar, attested, base, refs, deriver, signatures, ca, nar_hash,"
 		" nar_size FROM closure JOIN binding ON binding.id = closure.id"
 		" JOIN nar ON nar.id = binding.nar ORDER BY base");
-	query_bind_int(&q, 1, root);
-	query_bind_int(&q, 2, whole);
+	for (int i = 0; i < CLOSURE_ROOTS_MAX; i++)
+		query_bind_int(&q, i + 1, ids[i]);
+	query_bind_int(&q, CLOSURE_ROOTS_MAX + 1, k->whole);
 	while ((r = query_step(&q, err)) > 0) {
 		cleanup_binding struct binding b = {0};
 
@@ -73,33 +116,34 @@ static int rows_read(struct conn *c, const char *store_dir, int64_t root, bool w
 					   : err_set(err, E_LIMIT, "the closure is too large");
 		if (r < 0)
 			break;
-		if (b.id == root)
-			k->root = k->set.len;
+		for (size_t i = 0; i < k->n_roots; i++)
+			if (b.id == ids[i])
+				k->roots[i] = k->set.len;
 		closure_add(k, &b);
 	}
 	query_end(&q);
 	return r;
 }
 
-int closure_read(struct store_view *v, const char *hash_part, bool whole, struct closure *ret,
+int closure_read(struct store_view *v, const char *name, bool whole, struct closure *ret,
 		 struct err *err)
 {
 	cleanup_closure struct closure k = {.whole = whole};
 	char dir[STORE_DIR_MAX + 1];
 	struct conn *c;
-	int64_t root = 0;
+	int64_t ids[CLOSURE_ROOTS_MAX] = {0};
 	int r;
 
 	if (!view_store_dir(v, dir))
-		return err_set(err, E_NOTFOUND, "there is no store path %.64s", hash_part);
+		return err_set(err, E_NOTFOUND, "there is no store path %.128s", name);
 	c = reader(v, err);
 	if (!c)
 		return err->code;
 	r = db_snapshot_begin(c, err);
 	if (r >= 0) {
-		r = binding_root(c, v, hash_part, &root, &k.generation, err);
+		r = bindings_find(c, v, name, &k, ids, err);
 		if (r >= 0)
-			r = rows_read(c, dir, root, whole, &k, err);
+			r = rows_read(c, dir, ids, &k, err);
 		db_snapshot_end(c);
 	}
 	reader_done(v, c);

@@ -128,15 +128,16 @@ struct image {
 	struct grouping grouping;
 	struct product product;
 	struct image_layer *layers; /* owned; as many as product.layers */
-	struct path_survey root;
-	uint16_t machine; /* of the closure, if the root has none */
+	struct path_survey roots[CLOSURE_ROOTS_MAX];
+	uint16_t machine; /* of the closure, if no root has one */
 };
 
 static void image_release(struct image *im)
 {
 	product_release(&im->product);
 	grouping_release(&im->grouping);
-	path_survey_release(&im->root);
+	for (size_t i = 0; i < CLOSURE_ROOTS_MAX; i++)
+		path_survey_release(&im->roots[i]);
 	free(im->layers);
 }
 
@@ -247,13 +248,24 @@ static int closure_machine(struct image *im, struct err *err)
 	return r;
 }
 
+static bool has_machine(const struct image *im)
+{
+	for (size_t i = 0; i < im->closure->n_roots; i++)
+		if (im->roots[i].elf_machine)
+			return true;
+	return false;
+}
+
 static int survey(struct image *im, struct err *err)
 {
-	int r = survey_path(im, im->closure->root, &im->root, err);
+	for (size_t i = 0; i < im->closure->n_roots; i++) {
+		int r = survey_path(im, im->closure->roots[i], &im->roots[i], err);
 
-	return r >= 0 && !im->root.elf_machine && !im->view->store->options.architecture
-		       ? closure_machine(im, err)
-		       : r;
+		if (r < 0)
+			return r;
+	}
+	return has_machine(im) || im->view->store->options.architecture ? 0
+									: closure_machine(im, err);
 }
 
 /* ---- The rest ---- */
@@ -277,25 +289,28 @@ static int root_layer_make(struct image *im, const struct root_layer *root, stru
 static int config_make(struct image *im, struct image_config *config, struct root_layer *root,
 		       struct err *err)
 {
-	const struct image_root image_root = {
-		.path = &im->closure->set.items[im->closure->root].path,
-		.programs = &im->root.programs,
-		.elf_machine = im->root.elf_machine,
-		.elf_mixed = im->root.elf_mixed,
-	};
+	const struct closure *k = im->closure;
+	struct image_root roots[CLOSURE_ROOTS_MAX] = {0};
 	const char *architecture = im->view->store->options.architecture;
 	int r;
 
+	for (size_t i = 0; i < k->n_roots; i++)
+		roots[i] = (struct image_root){
+			.path = &k->set.items[k->roots[i]].path,
+			.programs = &im->roots[i].programs,
+			.elf_machine = im->roots[i].elf_machine,
+			.elf_mixed = im->roots[i].elf_mixed,
+		};
 	/* Not the time that the server's own environment asks for. */
 	config->created = xstrdup(IMAGE_CREATED_DEFAULT);
-	if (!im->root.elf_machine && architecture)
+	if (!has_machine(im) && architecture)
 		config->architecture = xstrdup(architecture);
-	r = image_defaults(config, root, &image_root, 1, im->machine, err);
+	r = image_defaults(config, root, roots, k->n_roots, im->machine, err);
 	return r == E_USAGE
 		       ? err_set(err, E_UNSUPPORTED,
 				 "%s: the architecture of its image cannot be known: there is no"
 				 " program in it, or there are some for several machines",
-				 image_root.path->text)
+				 k->set.items[k->roots[0]].path.text)
 		       : r;
 }
 
@@ -326,7 +341,8 @@ int made_image(struct store_view *v, const char *repository, const char *tag,
 	struct root_layer *root = root_layer_new();
 	int r;
 
-	path_survey_init(&im.root);
+	for (size_t i = 0; i < CLOSURE_ROOTS_MAX; i++)
+		path_survey_init(&im.roots[i]);
 	r = survey(&im, err);
 	if (r >= 0)
 		r = config_make(&im, &config, root, err);

@@ -18,13 +18,12 @@ struct making {
 bool made_tag_parse(const char *repository, const char *tag, struct made_tag *ret)
 {
 	struct made_tag t = {.kind = repository_made_kind(repository)};
-	const char *suffix;
+	const char *suffix = tag;
+	size_t n = t.kind == MADE_NONE ? 0 : closure_name_parse(tag, &suffix);
 
-	if (t.kind == MADE_NONE || strlen(tag) < STORE_HASH_LEN ||
-	    store_hash_part_check(slice_make(tag, STORE_HASH_LEN)) < 0)
+	if (!n || (t.kind == MADE_PACKAGE && n > 1))
 		return false;
-	memcpy(t.hash_part, tag, STORE_HASH_LEN);
-	suffix = tag + STORE_HASH_LEN;
+	memcpy(t.paths, tag, (size_t)(suffix - tag));
 	if (strcmp(suffix, "-tar") == 0)
 		t.compression = IMAGE_NONE;
 	else if (strcmp(suffix, "-gzip") == 0)
@@ -49,7 +48,7 @@ static int package_layer(struct store_view *v, const struct closure *k, struct p
 	cleanup_nar struct nar n = {0};
 	struct err why = ERR_INIT;
 	struct conn *c;
-	int r = made_layer_single(v->store, k, k->root, IMAGE_ZSTD, layer, &why);
+	int r = made_layer_single(v->store, k, k->roots[0], IMAGE_ZSTD, layer, &why);
 
 	*ret_media_type = MT_OCI_LAYER_ZSTD;
 	if (r >= 0)
@@ -61,7 +60,7 @@ static int package_layer(struct store_view *v, const struct closure *k, struct p
 	c = reader(v, err);
 	if (!c)
 		return err->code;
-	r = nar_find_id(c, k->nars[k->root], &n, err);
+	r = nar_find_id(c, k->nars[k->roots[0]], &n, err);
 	reader_done(v, c);
 	if (r <= 0)
 		return r < 0 ? r : err_set(err, E_NOTFOUND, "the NAR is gone");
@@ -83,7 +82,7 @@ static int package_make(struct store_view *v, const char *repository, const char
 		.n_layers = 1,
 		.manifest = BUF_INIT(MANIFEST_BYTES_MAX),
 	};
-	const struct path_info *info = &k->set.items[k->root];
+	const struct path_info *info = &k->set.items[k->roots[0]];
 	cleanup_buf struct buf config = BUF_INIT(MANIFEST_BYTES_MAX);
 	const char *type;
 	int r = package_layer(v, k, &p.layers[0], &type, err);
@@ -109,7 +108,7 @@ static int make(struct store_view *v, const char *repository, const char *tag, s
 
 	if (!made_tag_parse(repository, tag, &t))
 		return err_set(err, E_NOTFOUND, "%s does not name a store path", tag);
-	r = closure_read(v, t.hash_part, t.kind == MADE_IMAGE, &k, err);
+	r = closure_read(v, t.paths, t.kind == MADE_IMAGE, &k, err);
 	if (r < 0)
 		return r;
 	if (t.kind == MADE_PACKAGE)
@@ -188,7 +187,7 @@ int made_make(struct store_view *v, const char *repository, const char *tag, str
 
 struct made_row {
 	int64_t manifest;
-	char hash_part[STORE_HASH_LEN + 1];
+	char paths[CLOSURE_NAME_MAX];
 	bool whole;
 	bool current;
 };
@@ -218,8 +217,8 @@ static int made_find(struct store_view *v, const char *repository, const struct 
 		*ret = (struct made_row){.manifest = query_int(&q, 0),
 					 .whole = query_int(&q, 2),
 					 .current = query_int(&q, 3)};
-		memcpy(ret->hash_part, hash.data,
-		       hash.len < STORE_HASH_LEN ? hash.len : STORE_HASH_LEN);
+		memcpy(ret->paths, hash.data,
+		       hash.len < CLOSURE_NAME_MAX ? hash.len : CLOSURE_NAME_MAX - 1);
 	}
 	query_end(&q);
 	reader_done(v, c);
@@ -238,6 +237,11 @@ int made_infos_refresh(struct store_view *v, const char *repository, const struc
 	r = made_find(v, repository, subject, &row, err);
 	if (r <= 0 || row.current)
 		return r < 0 ? r : 0;
-	r = closure_read(v, row.hash_part, row.whole, &k, err);
+	r = closure_read(v, row.paths, row.whole, &k, err);
+	if (r == E_NOTFOUND && strchr(row.paths, '.')) {
+		/* One of several paths has gone: the image stays as it is, and so do they. */
+		*err = ERR_INIT;
+		return 0;
+	}
 	return r < 0 ? r : product_infos_replace(v, repository, row.manifest, &k, err);
 }

@@ -10,15 +10,16 @@
 
 #include <nacre/image.h>
 
+#include "store/closures.h"
 #include "store/repositories.h"
 
 struct made_tag {
 	enum made_kind kind;
-	char hash_part[STORE_HASH_LEN + 1];
+	char paths[CLOSURE_NAME_MAX]; /* hash parts with '.' between them */
 	enum image_compression compression;
 	bool native; /* one path a layer */
 };
-/* Does the tag name a store path? `ret` may be NULL. */
+/* Does the tag name a store path, or several? `ret` may be NULL. */
 bool made_tag_parse(const char *repository, const char *tag, struct made_tag *ret);
 /* Makes it, or waits for another thread that does. E_NOTFOUND, E_UNSUPPORTED: a path cannot be
  * in an image, or its architecture cannot be known. */

@@ -148,14 +148,23 @@ static int infos_record(struct conn *c, struct store_view *v, const char *reposi
 static int made_note(struct conn *c, int64_t manifest, int64_t infos, const struct closure *closure,
 		     struct err *err)
 {
+	cleanup_buf struct buf paths = BUF_INIT(CLOSURE_NAME_MAX);
 	struct query q;
 
+	for (size_t i = 0; i < closure->n_roots; i++) {
+		struct slice part =
+			store_path_hash_part(&closure->set.items[closure->roots[i]].path);
+
+		if (i)
+			buf_add_str(&paths, ".");
+		buf_add(&paths, part.data, part.len);
+	}
 	query_init(&q, c,
 		   "INSERT INTO made (manifest, hash_part, whole, infos, generation)"
 		   " VALUES (?1, ?2, ?3, ?4, ?5)"
 		   " ON CONFLICT DO UPDATE SET infos = ?4, generation = ?5");
 	query_bind_int(&q, 1, manifest);
-	query_bind_text(&q, 2, store_path_hash_part(&closure->set.items[closure->root].path));
+	query_bind_text(&q, 2, buf_slice(&paths));
 	query_bind_int(&q, 3, closure->whole);
 	query_bind_int(&q, 4, infos);
 	query_bind_int(&q, 5, closure->generation);

@@ -96,6 +96,22 @@ hash=$(basename "$root" | cut -c 1-32)
 check_match "skopeo inspects nix:<hash>" '"Layers"' "$(skopeo_inspect "docker://$NACRE_ADDR/nix:$hash" 2>&1)"
 check "podman pulls nix:<hash>" podman_pull "$NACRE_ADDR/nix:$hash"
 check_eq "podman runs it" "from the store" "$(podman_run "$NACRE_ADDR/nix:$hash" /bin/sh -c 'echo from the store' 2>&1)"
+# SPEC nacre 6: several paths in one image; the first one's programs go before.
+bash=$(printf '%s\n' "${paths[@]}" | grep -e '-bash-' | head -n 1)
+sed=$(printf '%s\n' "${paths[@]}" | grep -e '-sed-' | head -n 1)
+several=$(basename "$bash" | cut -c 1-32).$(basename "$sed" | cut -c 1-32)
+check_eq "an image of two paths is what nacre build makes of them" \
+    "$("$NACRE" build --from "$FIXTURES" "$bash" "$sed" -o "oci:$T/two:x" 2>/dev/null)" \
+    "$(skopeo_inspect "docker://$NACRE_ADDR/nix:$several" --format '{{.Digest}}' 2>&1)"
+check "podman pulls it" podman_pull "$NACRE_ADDR/nix:$several"
+check_eq "podman runs both" "seen" "$(podman_run "$NACRE_ADDR/nix:$several" bash -c 'echo been | sed s/b/s/' 2>&1)"
+check_eq "its path infos are there" 200 "$(curl -s -o "$T/referrers" -w '%{http_code}' \
+    "$NACRE_URL/v2/nix/referrers/$(skopeo_inspect "docker://$NACRE_ADDR/nix:$several" --format '{{.Digest}}')")"
+check_match "a path of them is missing: the answer names it" "no store path 0{32}" \
+    "$(curl -s "$NACRE_URL/v2/nix/manifests/${several%%.*}.00000000000000000000000000000000")"
+for bad in "${several%%.*}.${several%%.*}" "$several.x" "$several." "$several-native-tar"; do
+    check_eq "no image: $bad" 404 "$(curl -s -o "$T/refused" -w '%{http_code}' "$NACRE_URL/v2/nix/manifests/$bad")"
+done
 check "containerd pulls it" ctr_pull "$NACRE_ADDR/nix:$hash"
 check_eq "containerd runs it" "from the store" "$(ctr_run "$NACRE_ADDR/nix:$hash" /bin/sh -c 'echo from the store' 2>&1)"
 
