@@ -115,6 +115,7 @@ check_fails "an address for metrics that is none" "HOST:PORT" "$NACRE" snapshott
 METRICS=127.0.0.1:$(free_port)
 start_snapshotter --source "$NACRE_URL" --metrics "$METRICS"
 suite hostile "$T/layout"
+redialled
 
 REF=$NACRE_ADDR/nix:$H
 WANT=$(closure "$P" | sed 's|.*/||' | sort | tr '\n' ' ')
