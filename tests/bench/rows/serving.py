@@ -101,11 +101,6 @@ def idle(scratch):
 
 def secure(scratch, runs, seconds):
     crt, key = certificate(scratch)
-    try:
-        server = m.nacre_server(scratch, "tls", "--set", "tls={certificate: %s, key: %s}" % (crt, key))
-    except RuntimeError as e:
-        print("no TLS: %s" % e)
-        return
     nginx = m.nginx_server(scratch, scratch("static"), "nginx-tls", (crt, key))
     plain = m.nacre_server(scratch, "serving")
     try:
@@ -116,7 +111,6 @@ def secure(scratch, runs, seconds):
             f.write(b"\0" * (100 << 20))
     finally:
         plain.stop()
-    server.stop()
     server = m.nacre_server(scratch, "serving", "--set", "tls={certificate: %s, key: %s}" % (crt, key))
     try:
         yield Row("TLS: manifest GET", "requests a second, 64 connections", "an image without layers", "rate",
