@@ -2,6 +2,7 @@
 #include <fcntl.h>
 
 #include "serve/content.h"
+#include "serve/pump.h"
 #include "serve/server-internal.h"
 
 enum {
@@ -11,6 +12,8 @@ enum {
 	/* What a splice is read in. Larger blocks are hardly faster and cost memory a
 	 * connection. */
 	BLOCK = 256 << 10,
+	/* What is encoded at a time. */
+	ENCODED_BLOCK = 64 << 10,
 };
 
 /* What a body is read from. */
@@ -42,16 +45,20 @@ static ssize_t reader_read(void *cls, uint64_t pos, char *buf, size_t max)
 	return got ? (ssize_t)got : MHD_CONTENT_READER_END_OF_STREAM;
 }
 
-static struct MHD_Response *from_reader(struct content *content, uint64_t offset, uint64_t len)
+/* What is encoded while it is read takes a worker's time. */
+static struct MHD_Response *from_reader(struct request *req, struct content *content,
+					uint64_t offset, uint64_t len)
 {
 	struct reader *r = xcalloc(1, sizeof(*r));
-	bool unknown = len == CONTENT_SIZE_UNKNOWN;
 
 	r->content = content;
 	r->offset = offset;
-	return MHD_create_response_from_callback(unknown ? MHD_SIZE_UNKNOWN : len,
-						 !unknown && len < BLOCK ? len : BLOCK, reader_read,
-						 r, reader_free);
+	if (len == CONTENT_SIZE_UNKNOWN)
+		return pump_response(
+			req, MHD_SIZE_UNKNOWN,
+			&(struct pump_source){reader_read, reader_free, r, ENCODED_BLOCK});
+	return MHD_create_response_from_callback(len, len < BLOCK ? len : BLOCK, reader_read, r,
+						 reader_free);
 }
 
 /* NULL: not this way. */
@@ -134,7 +141,7 @@ static void send_range(struct request *req, unsigned status, struct content *con
 	if (!r)
 		r = from_file(content, range.first, len);
 	if (!r)
-		r = from_reader(content, range.first, len);
+		r = from_reader(req, content, range.first, len);
 	set_response(req, status, r, len);
 }
 
@@ -235,7 +242,7 @@ static void send_whole(struct request *req, struct content *content)
 		set_response(req, 200, from_size(size), size);
 		content_free(content);
 	} else if (size == CONTENT_SIZE_UNKNOWN) {
-		set_response(req, 200, from_reader(content, 0, size), size);
+		set_response(req, 200, from_reader(req, content, 0, size), size);
 	} else {
 		send_range(req, 200, content, (struct byte_range){0, size - 1});
 	}

@@ -108,7 +108,7 @@ static int open_unix(const char *path, char **ret_name, struct err *err)
 	r = remove_stale(&un, err);
 	if (r < 0)
 		return r;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return err_errno(err, "make a socket");
 	if (bind(fd, (const struct sockaddr *)&un, sizeof(un)) < 0)
@@ -136,7 +136,7 @@ static char *describe(int fd, bool tls)
 
 static int open_inet(const struct addrinfo *ai, struct err *err)
 {
-	cleanup_fd int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	cleanup_fd int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int yes = 1, no = 0;
 
 	if (fd < 0)
@@ -232,6 +232,9 @@ int listen_inherit(unsigned i, bool *ret_tls, char **ret_name, struct err *err)
 	    getsockname(fd, (struct sockaddr *)&ss, &size) < 0)
 		return err_set(err, E_INVALID, "descriptor %d is not a socket that listens", fd);
 	fcntl(fd, F_SETFD, FD_CLOEXEC);
+	/* Several threads accept from it: who comes second must not wait. */
+	if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
+		return err_errno(err, "set up descriptor %d", fd);
 	*ret_tls = is_called(i, "https");
 	*ret_name = ss.ss_family == AF_UNIX ? xstrdup("unix:inherited") : describe(fd, *ret_tls);
 	return fd;

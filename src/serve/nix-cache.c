@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The binary cache as it is read (SPEC nix-cache 1.1-1.3), and what it says of failures. */
+#include "serve/answers.h"
 #include "serve/nix.h"
 #include "serve/oci-error.h"
 #include "serve/upstream-serve.h"
@@ -84,22 +85,44 @@ static void cache_info_end(struct request *req)
 		respond_buf(req, 200, "text/x-nix-cache-info", &text);
 }
 
+/* From the store, or from an upstream. */
+static struct answer *get_narinfo(struct request *req, const char *name, struct err *err)
+{
+	struct answer_source source = {.content_type = "text/x-nix-narinfo"};
+	cleanup_buf struct buf text = BUF_INIT(NARINFO_MAX);
+	int r;
+
+	source.changes = store_changes(req->server->store);
+	r = store_narinfo(request_cache(req), name, &text, err);
+	if (r == E_NOTFOUND)
+		r = upstream_get_narinfo(req, name, &text, err);
+	return r < 0 ? NULL : answers_keep(req, "", name, &source, &text);
+}
+
+static void narinfo_recall(struct request *req)
+{
+	CLEANUP(answer_release) struct answer *a = NULL;
+	char name[NIX_NAME_MAX + 1];
+
+	if (slice_to_text(name, sizeof(name), req->route.arg))
+		a = answers_find(req, "", name);
+	if (a)
+		respond_answer(req, a);
+}
+
 static void narinfo_end(struct request *req)
 {
-	cleanup_buf struct buf text = BUF_INIT(NARINFO_MAX);
+	CLEANUP(answer_release) struct answer *a = NULL;
 	char name[NIX_NAME_MAX + 1];
 	struct err err = ERR_INIT;
-	int r;
 
 	if (!nix_name(req, name))
 		return;
-	r = store_narinfo(request_cache(req), name, &text, &err);
-	if (r == E_NOTFOUND)
-		r = upstream_get_narinfo(req, name, &text, &err);
-	if (r < 0)
-		nix_fail_get(req, &err);
+	a = get_narinfo(req, name, &err);
+	if (a)
+		respond_answer(req, a);
 	else
-		respond_buf(req, 200, "text/x-nix-narinfo", &text);
+		nix_fail_get(req, &err);
 }
 
 /* SPEC nix-cache 1.2: ranges on identity bytes, so that a download can be resumed. */
@@ -233,7 +256,7 @@ static void home_end(struct request *req)
 }
 
 const struct handler cache_info_get = {.end = cache_info_end};
-const struct handler narinfo_get = {.end = narinfo_end};
+const struct handler narinfo_get = {.end = narinfo_end, .recall = narinfo_recall};
 const struct handler nar_get = {.end = nar_end};
 const struct handler document_get = {.end = document_end};
-const struct handler home_get = {.end = home_end};
+const struct handler home_get = {.end = home_end, .recall = home_end};

@@ -2,6 +2,7 @@
 /* Manifests (SPEC dist-1.1 end-3, end-7, end-9). */
 #include <pthread.h>
 
+#include "serve/answers.h"
 #include "serve/content.h"
 #include "serve/oci.h"
 #include "serve/upstream-serve.h"
@@ -41,19 +42,7 @@ static void not_there(struct request *req, const char *repository, const struct 
 		oci_fail(req, OCI_MANIFEST, err);
 }
 
-/* Both look at the upstreams, if there are any. */
-static int find_manifest(struct request *req, const char *repository, const char *reference,
-			 struct manifest_stat *ret, struct err *err)
-{
-	int r;
-
-	upstream_refresh_tag(req, repository, reference);
-	r = store_manifest_stat(request_view(req), repository, reference, ret, err);
-	if (r == E_NOTFOUND && upstream_get_manifest(req, repository, reference, err))
-		r = store_manifest_stat(request_view(req), repository, reference, ret, err);
-	return r < 0 ? err->code : 0;
-}
-
+/* Looks at the upstreams, too, if there are any. */
 static int get_manifest(struct request *req, const char *repository, const char *reference,
 			struct manifest_bytes *ret, struct err *err)
 {
@@ -68,52 +57,66 @@ static int get_manifest(struct request *req, const char *repository, const char 
 
 /* The answer is the type that was stored, whatever the client says that it accepts: there is no
  * other, and clients that say nothing mean all. */
-static void manifest_head(struct request *req, const char *repository, const char *reference)
+static struct answer *read_manifest(struct request *req, const char *repository,
+				    const char *reference, struct err *err)
 {
-	struct content_reply reply = {0};
-	struct manifest_stat stat;
-	char text[DIGEST_TEXT_MAX];
-	struct err err = ERR_INIT;
+	cleanup_manifest_bytes struct manifest_bytes m = {0};
+	struct answer_source source = {.changes = store_changes(req->server->store)};
 
-	if (find_manifest(req, repository, reference, &stat, &err) < 0) {
-		not_there(req, repository, &err);
+	if (get_manifest(req, repository, reference, &m, err) < 0)
+		return NULL;
+	source.content_type = m.media_type;
+	source.digest = &m.digest;
+	return answers_keep(req, repository, reference, &source, &m.bytes);
+}
+
+static void respond_manifest(struct request *req, struct answer *a)
+{
+	char etag[DIGEST_TEXT_MAX + 2];
+
+	snprintf(etag, sizeof(etag), "\"%s\"", a->digest);
+	if (respond_condition(req, etag, a->len)) {
+		respond_header(req, "Docker-Content-Digest", "%s", a->digest);
 		return;
 	}
-	digest_format(text, &stat.digest);
-	reply.content_type = stat.media_type;
-	reply.tag = text;
-	respond_content_head(req, stat.size, &reply);
-	respond_header(req, "Docker-Content-Digest", "%s", text);
+	respond_answer(req, a);
+	respond_header(req, "Docker-Content-Digest", "%s", a->digest);
+	respond_header(req, "ETag", "%s", etag);
+	/* The type is the pusher's word: no browser shall take it for a page. */
+	respond_header(req, "X-Content-Type-Options", "nosniff");
+	respond_header(req, "Content-Security-Policy", "sandbox");
+}
+
+static void manifest_recall(struct request *req)
+{
+	char repository[REPOSITORY_MAX + 1], reference[DIGEST_TEXT_MAX];
+	CLEANUP(answer_release) struct answer *a = NULL;
+
+	if (!slice_to_text(repository, sizeof(repository), req->route.name) ||
+	    !slice_to_text(reference, sizeof(reference), req->route.arg))
+		return;
+	/* A tag of another registry's may be out of date by now. */
+	if (req->view->upstreams.len && !strchr(reference, ':'))
+		return;
+	a = answers_find(req, repository, reference);
+	if (a)
+		respond_manifest(req, a);
 }
 
 /* SPEC dist-1.1 end-3 */
 static void manifest_get_end(struct request *req)
 {
-	cleanup_manifest_bytes struct manifest_bytes m = {0};
-	char repository[REPOSITORY_MAX + 1], reference[DIGEST_TEXT_MAX], etag[DIGEST_TEXT_MAX + 2];
+	char repository[REPOSITORY_MAX + 1], reference[DIGEST_TEXT_MAX];
+	CLEANUP(answer_release) struct answer *a = NULL;
 	struct err err = ERR_INIT;
 
 	if (!oci_repository(req, repository) || !read_reference(req, reference))
 		return;
-	if (req->method == HTTP_HEAD) {
-		manifest_head(req, repository, reference);
-		return;
-	}
-	if (get_manifest(req, repository, reference, &m, &err) < 0) {
+	a = read_manifest(req, repository, reference, &err);
+	if (a)
+		respond_manifest(req, a);
+	else
 		not_there(req, repository, &err);
-		return;
-	}
-	digest_format(reference, &m.digest);
-	snprintf(etag, sizeof(etag), "\"%s\"", reference);
-	if (respond_condition(req, etag, m.bytes.len)) {
-		respond_header(req, "Docker-Content-Digest", "%s", reference);
-		return;
-	}
-	respond_buf(req, 200, m.media_type, &m.bytes);
-	oci_digest_headers(req, &m.digest);
-	/* The type is the pusher's word: no browser shall take it for a page. */
-	respond_header(req, "X-Content-Type-Options", "nosniff");
-	respond_header(req, "Content-Security-Policy", "sandbox");
 }
 
 /* What a PUT holds. */
@@ -299,7 +302,7 @@ static void manifest_delete_end(struct request *req)
 		not_there(req, repository, &err);
 }
 
-const struct handler manifest_get = {.end = manifest_get_end};
+const struct handler manifest_get = {.end = manifest_get_end, .recall = manifest_recall};
 const struct handler manifest_put = {.begin = manifest_put_begin,
 				     .body = manifest_put_body,
 				     .end = manifest_put_end,

@@ -56,4 +56,4 @@ static void base_end(struct request *req)
 	respond_text(req, 200, "application/json", slice_str("{}"));
 }
 
-const struct handler oci_base_get = {.end = base_end};
+const struct handler oci_base_get = {.end = base_end, .recall = base_end};

@@ -50,6 +50,6 @@ static void metrics_end(struct request *req)
 	respond_buf(req, 200, "text/plain; version=0.0.4; charset=utf-8", &text);
 }
 
-const struct handler health_get = {.end = health_end};
+const struct handler health_get = {.end = health_end, .recall = health_end};
 const struct handler ready_get = {.end = ready_end};
 const struct handler metrics_get = {.end = metrics_end};

@@ -73,6 +73,7 @@ static void release_state(struct request *req)
 void request_free(struct request *req)
 {
 	release_state(req);
+	body_queue_release(&req->incoming);
 	if (req->response)
 		MHD_destroy_response(req->response);
 	buf_release(&req->body);
@@ -278,7 +279,7 @@ static bool within_rate(struct request *req)
 	return true;
 }
 
-static void begin(struct request *req, const char *method, const char *version)
+void request_head(struct request *req, const char *method, const char *version)
 {
 	bool framed = read_framing(req, version);
 
@@ -302,10 +303,15 @@ static void begin(struct request *req, const char *method, const char *version)
 		request_refuse(req, 400, "the address is malformed");
 		return;
 	}
-	if (!within_rate(req))
-		return;
 	req->handler =
 		req->method == HTTP_OTHER ? NULL : handler_find(req->route.endpoint, req->method);
+}
+
+void request_admit(struct request *req)
+{
+	req->admitted = true;
+	if (!within_rate(req))
+		return;
 	if (!req->handler) {
 		refuse_method(req);
 		return;
@@ -315,6 +321,8 @@ static void begin(struct request *req, const char *method, const char *version)
 		return;
 	if (req->handler->begin)
 		req->handler->begin(req);
+	if (req->response)
+		release_state(req);
 }
 
 /* Does the client wait for our word before it sends the body? */
@@ -361,12 +369,32 @@ void request_log_failure(const struct request *req, const struct err *err)
 	log_error("%s: %s id=%s", line.text, err->text, req->id);
 }
 
-bool request_begin(struct request *req, const char *method, const char *version)
+bool request_answers_early(struct request *req)
 {
-	begin(req, method, version);
-	if (req->response)
-		release_state(req);
 	return req->response && (req->close || expects_word(req));
+}
+
+/* A password that is not known yet takes a while to check. */
+static bool shows_password(struct request *req)
+{
+	struct slice header = request_header(req, "Authorization");
+
+	return header.len >= 5 && strncasecmp((const char *)header.data, "Basic", 5) == 0;
+}
+
+bool request_recall(struct request *req)
+{
+	bool has_recall = req->handler && req->handler->recall;
+
+	if (!req->response && has_recall && !shows_password(req)) {
+		request_admit(req);
+		if (!req->response)
+			req->handler->recall(req);
+	}
+	if (!req->response)
+		return false;
+	request_ready(req);
+	return true;
 }
 
 void request_body(struct request *req, const void *data, size_t len)
@@ -388,9 +416,25 @@ void request_body(struct request *req, const void *data, size_t len)
 
 void request_end(struct request *req)
 {
+	if (!req->response && !req->admitted)
+		request_admit(req);
 	if (!req->response)
 		req->handler->end(req);
 	if (!req->response)
 		request_refuse(req, 500, "the server made no answer");
 	release_state(req);
+	request_ready(req);
+}
+
+void request_ready(struct request *req)
+{
+	if (endpoint_is_oci(req->route.endpoint))
+		respond_header(req, "Docker-Distribution-Api-Version", "registry/2.0");
+	respond_header(req, "X-Request-Id", "%s", req->id);
+	if (req->oci_namespace)
+		respond_header(req, "OCI-Namespace", "%s", req->oci_namespace);
+	if (req->close || atomic_load(&req->server->draining))
+		respond_header(req, "Connection", "close");
+	audit_request(req->server->audit, req);
+	webhooks_request(req->server->webhooks, req);
 }

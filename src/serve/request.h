@@ -9,7 +9,8 @@
  * 2.33.2 then hangs). A client that waits with "Expect: 100-continue" hears it before it has
  * sent the body.
  *
- * A request belongs to the thread of its connection. Handlers may block.
+ * Handlers run in a worker and may block; see exchange.h for how a request gets there. What is in
+ * memory the event loop may answer itself: handler->recall().
  */
 #ifndef NACRE_SERVE_REQUEST_H
 #define NACRE_SERVE_REQUEST_H
@@ -18,9 +19,11 @@
 
 #include <nacre/buf.h>
 
+#include "serve/body-queue.h"
 #include "serve/route.h"
 #include "serve/server.h"
 #include "serve/settings.h"
+#include "serve/workers.h"
 
 enum http_method {
 	HTTP_GET,
@@ -48,7 +51,21 @@ struct handler {
 	void (*begin)(struct request *req);                              /* may be NULL */
 	void (*body)(struct request *req, const void *data, size_t len); /* NULL: dropped */
 	void (*end)(struct request *req);
+	/* In the event loop, which must not wait for anything, a disk included, of a request
+	 * without a body that was admitted: sets a response if that is at hand. May be NULL. */
+	void (*recall)(struct request *req);
 	enum access access;
+	bool resumable; /* what arrives of a body is of use although it breaks off */
+};
+
+/* How far a request is, for its event loop. */
+enum stage {
+	STAGE_HEAD,      /* nothing was looked at */
+	STAGE_WHOLE,     /* the head is all there is */
+	STAGE_ADMITTING, /* a worker has it, before the body comes */
+	STAGE_BODY,      /* the body comes */
+	STAGE_ANSWERING, /* a worker has it */
+	STAGE_DROPPED,   /* the server stops */
 };
 
 struct request {
@@ -70,6 +87,10 @@ struct request {
 	uint64_t body_bytes;       /* received so far */
 	int64_t started_us;
 	bool begun;
+	enum stage stage;           /* the loop's */
+	struct work work;           /* what a worker does for it, one thing at a time */
+	struct body_queue incoming; /* all zero until a body comes */
+	bool admitted;              /* may do what it asks for, and begin() was called */
 	char id[REQUEST_ID_MAX + 1]; /* the client's, or one of ours */
 
 	char *user;           /* owned; NULL: anonymous */
@@ -102,14 +123,22 @@ void request_log_json(const struct request *req, bool complete);
 /* A failure of ours, for the log and not for the client. */
 void request_log_failure(const struct request *req, const struct err *err);
 
-/* request.c, for server.c: the life of a request. */
+/* request.c, for server.c and exchange.c: the life of a request. */
 struct request *request_new(struct server *server, const char *target, struct MHD_Connection *mhd);
 void request_free(struct request *req);
-/* The head is there. True: the response must go out now, before the body. */
-bool request_begin(struct request *req, const char *method, const char *version);
+/* The head is there: reads it, and waits for nothing. */
+void request_head(struct request *req, const char *method, const char *version);
+/* Must the response, if there is one, go out now, before the body? */
+bool request_answers_early(struct request *req);
+/* Asks whether it may do that, and begins. */
+void request_admit(struct request *req);
+/* A request without a body: answers it if the answer is at hand. False: request_end() has to. */
+bool request_recall(struct request *req);
 void request_body(struct request *req, const void *data, size_t len);
-/* All is there; there is a response afterwards. */
+/* All is there; there is a response afterwards, which is ready. */
 void request_end(struct request *req);
+/* Adds what every response has, and tells those who want to know of it. */
+void request_ready(struct request *req);
 
 /* respond.c: each makes the response of a request, which must have none yet. */
 
@@ -120,6 +149,13 @@ void respond_text(struct request *req, unsigned status, const char *content_type
 		  struct slice text);
 /* Takes over the content of `b`. */
 void respond_buf(struct request *req, unsigned status, const char *content_type, struct buf *b);
+/* Who the bytes belong to: `release(cls)` when they are not needed any more. */
+struct shared {
+	void (*release)(void *cls);
+	void *cls;
+};
+void respond_shared(struct request *req, unsigned status, const char *content_type,
+		    struct slice bytes, const struct shared *owner);
 /* "<text>\n", text/plain. */
 void respond_plain(struct request *req, unsigned status, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));

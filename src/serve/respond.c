@@ -44,6 +44,17 @@ void respond_buf(struct request *req, unsigned status, const char *content_type,
 	respond_header(req, "Content-Type", "%s", content_type);
 }
 
+void respond_shared(struct request *req, unsigned status, const char *content_type,
+		    struct slice bytes, const struct shared *owner)
+{
+	set_response(req, status,
+		     MHD_create_response_from_buffer_with_free_callback_cls(
+			     bytes.len, (void *)(uintptr_t)bytes.data, owner->release,
+			     owner->cls),
+		     bytes.len);
+	respond_header(req, "Content-Type", "%s", content_type);
+}
+
 void respond_plain(struct request *req, unsigned status, const char *fmt, ...)
 {
 	cleanup_buf struct buf text = BUF_INIT(4096);

@@ -26,6 +26,8 @@ struct server {
 	struct store *store;       /* borrowed */
 	struct auth *auth;         /* owned */
 	struct audit *audit;       /* owned */
+	struct workers *workers;   /* owned */
+	struct answers *answers;   /* owned */
 	struct webhooks *webhooks; /* owned */
 	pthread_rwlock_t settings_lock;
 	struct settings *settings; /* a reference; under settings_lock */

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <sched.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 
+#include "serve/answers.h"
 #include "serve/audit.h"
+#include "serve/exchange.h"
 #include "serve/listen.h"
 #include "serve/server-internal.h"
 #include "serve/upstream.h"
@@ -12,10 +15,11 @@ enum {
 	/* One connection's memory in libmicrohttpd: the head of a request has to fit, and a body is
 	 * received in pieces of up to this. It is cleared for each request, so more costs time
 	 * (docs/performance.md). */
-	CONNECTION_MEMORY = 64 << 10,
-	/* The deepest are SQLite and the codecs; sanitizers need more. Untouched pages cost
-	 * nothing. */
+	CONNECTION_MEMORY = 32 << 10,
+	/* Of an event loop, whose deepest are SQLite and zstd; sanitizers need more. Untouched
+	 * pages cost nothing. */
 	THREAD_STACK = 2 << 20,
+	LOOPS_MAX = 16,
 	DRAIN_STEP_MS = 20,
 };
 
@@ -42,28 +46,6 @@ static void log_request(const struct request *req, bool complete)
 static void *on_target(void *cls, const char *target, struct MHD_Connection *mhd)
 {
 	return request_new(cls, target, mhd);
-}
-
-static enum MHD_Result send_response(struct request *req)
-{
-	enum MHD_Result r;
-
-	if (endpoint_is_oci(req->route.endpoint))
-		respond_header(req, "Docker-Distribution-Api-Version", "registry/2.0");
-	respond_header(req, "X-Request-Id", "%s", req->id);
-	if (req->oci_namespace)
-		respond_header(req, "OCI-Namespace", "%s", req->oci_namespace);
-	if (req->close || atomic_load(&req->server->draining))
-		respond_header(req, "Connection", "close");
-	audit_request(req->server->audit, req);
-	webhooks_request(req->server->webhooks, req);
-	connection_phase(req->connection, PHASE_SENDING);
-	r = MHD_queue_response(req->mhd, req->status, req->response);
-	/* The library has a reference of its own. */
-	MHD_destroy_response(req->response);
-	req->response = NULL;
-	req->sent = true;
-	return r;
 }
 
 /* Once a connection: the handshake is over when its first request comes. */
@@ -95,22 +77,8 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const c
 		req->begun = true;
 		req->connection = info->socket_context;
 		connection_secure(req->connection, mhd);
-		snprintf(req->method_name, sizeof(req->method_name), "%s", method);
-		connection_phase(req->connection, PHASE_WORKING);
-		if (request_begin(req, method, version))
-			return send_response(req);
-		if (request_has_body(req))
-			connection_phase(req->connection, PHASE_BODY);
-		return MHD_YES;
 	}
-	if (*data_len) {
-		request_body(req, data, *data_len);
-		*data_len = 0;
-		return MHD_YES;
-	}
-	connection_phase(req->connection, PHASE_WORKING);
-	request_end(req);
-	return send_response(req);
+	return exchange_step(req, &(struct exchange_call){method, version, data, data_len});
 }
 
 static void on_completed(void *cls, struct MHD_Connection *mhd, void **state,
@@ -121,6 +89,7 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **state,
 	(void)cls, (void)mhd;
 	if (!req)
 		return;
+	exchange_end(req);
 	if (req->begun) {
 		bool complete = toe == MHD_REQUEST_TERMINATED_COMPLETED_OK;
 
@@ -172,6 +141,15 @@ static int wants_tls(const struct settings *settings, const struct listen_addres
 	return 0;
 }
 
+/* At least two: one may wait for a disk. */
+static unsigned count_loops(void)
+{
+	cpu_set_t set;
+	unsigned n = sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+
+	return n < 2 ? 2 : n > LOOPS_MAX ? LOOPS_MAX : n;
+}
+
 static struct MHD_Daemon *start_daemon(struct server *server, int fd, bool tls)
 {
 	const struct limit_settings *o = &server->settings->limits;
@@ -186,8 +164,8 @@ static struct MHD_Daemon *start_daemon(struct server *server, int fd, bool tls)
 	struct MHD_OptionItem plain[] = {{MHD_OPTION_END, 0, NULL}};
 
 	return MHD_start_daemon(
-		MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_THREAD_PER_CONNECTION | MHD_USE_POLL |
-			MHD_USE_ITC | MHD_USE_ERROR_LOG | (tls ? MHD_USE_TLS : 0),
+		MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME |
+			MHD_USE_ITC | MHD_USE_TURBO | MHD_USE_ERROR_LOG | (tls ? MHD_USE_TLS : 0),
 		0, NULL, NULL, on_request, server, MHD_OPTION_LISTEN_SOCKET, fd,
 		MHD_OPTION_EXTERNAL_LOGGER, on_log, server, MHD_OPTION_URI_LOG_CALLBACK, on_target,
 		server, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
@@ -195,7 +173,8 @@ static struct MHD_Daemon *start_daemon(struct server *server, int fd, bool tls)
 		o->connections_max, MHD_OPTION_PER_IP_CONNECTION_LIMIT, o->client_connections_max,
 		MHD_OPTION_CONNECTION_TIMEOUT, o->stall_timeout_s,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-		MHD_OPTION_THREAD_STACK_SIZE, (size_t)THREAD_STACK, MHD_OPTION_ARRAY,
+		MHD_OPTION_THREAD_STACK_SIZE, (size_t)THREAD_STACK, MHD_OPTION_THREAD_POOL_SIZE,
+		count_loops(), MHD_OPTION_ARRAY,
 		tls ? secure : plain, MHD_OPTION_END);
 }
 
@@ -298,6 +277,9 @@ static int start(struct server *server, const struct settings *settings, struct 
 	unsigned inherited = listen_inherited();
 	int r = 0;
 
+	/* Each connection has at most one thing done at a time. */
+	server->workers = workers_new(settings->limits.connections_max *
+				      (unsigned)(inherited ? inherited : settings->n_listen));
 	if (connection_set_start(&server->connections) < 0)
 		return err_set(err, E_NOMEM, "start a thread");
 	if (settings->auth.configured)
@@ -337,6 +319,7 @@ int server_start(struct server **ret, struct store *store, struct settings *sett
 	pthread_mutex_init(&server->ready_lock, NULL);
 	server->ready_checked_us = INT64_MIN / 2;
 	server->metrics = metrics_new();
+	server->answers = answers_new();
 	server->rates = rate_table_new();
 	server->audit = audit_new();
 	if (getrandom(&server->id_salt, sizeof(server->id_salt), 0) < 0)
@@ -396,6 +379,8 @@ void server_stop(struct server *server, unsigned drain_ms)
 	drain(server, drain_ms);
 	/* A request that waits for an upstream must end. */
 	upstreams_cancel(server->upstreams);
+	/* No connection is suspended when its daemon stops. */
+	workers_stop(server->workers);
 	for (size_t i = 0; i < server->n_listeners; i++)
 		stop_listener(&server->listeners[i]);
 	connection_set_stop(&server->connections);
@@ -405,6 +390,8 @@ void server_stop(struct server *server, unsigned drain_ms)
 	auth_free(server->auth);
 	audit_free(server->audit);
 	webhooks_stop(server->webhooks);
+	workers_free(server->workers);
+	answers_free(server->answers);
 	metrics_free(server->metrics);
 	rate_table_free(server->rates);
 	pthread_mutex_destroy(&server->ready_lock);

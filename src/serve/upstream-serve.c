@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "serve/http-syntax.h"
 #include "serve/oci.h"
+#include "serve/pump.h"
 #include "serve/server-internal.h"
 
 enum {
@@ -68,8 +69,8 @@ static void send_along(struct request *req, struct flight *f, unsigned status,
 
 	*a = (struct along){f, range.first};
 	req->status = status;
-	req->response = MHD_create_response_from_callback(len, len < BLOCK ? (size_t)len : BLOCK,
-							  read_along, a, free_along);
+	req->response =
+		pump_response(req, len, &(struct pump_source){read_along, free_along, a, BLOCK});
 	if (!req->response)
 		abort(); /* out of memory for a small allocation */
 	req->response_bytes = len;

@@ -4,6 +4,7 @@
 #define NACRE_STORE_DB_INTERNAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "store/db.h"
 
@@ -47,6 +48,8 @@ struct db {
 	struct db_job *jobs, **jobs_tail; /* borrowed; under jobs_lock */
 	bool leading;                     /* somebody runs a batch; under jobs_lock */
 	struct conn *writer;              /* owned; used by the leader alone */
+
+	_Atomic uint64_t changes; /* batches that were run */
 };
 
 /* Sets `err` from a result code of SQLite. */

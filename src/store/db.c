@@ -301,6 +301,8 @@ int db_write(struct db *db, db_job_fn *fn, void *arg, struct err *err)
 		db->jobs_tail = &db->jobs;
 		pthread_mutex_unlock(&db->jobs_lock);
 		batch_run(db->writer, batch);
+		/* Before anybody hears of what was done. */
+		atomic_fetch_add(&db->changes, 1);
 		pthread_mutex_lock(&db->jobs_lock);
 		for (struct db_job *next; batch; batch = next) {
 			next = batch->next; /* a job is gone once its owner sees it done */
@@ -313,6 +315,11 @@ int db_write(struct db *db, db_job_fn *fn, void *arg, struct err *err)
 	if (job.result < 0)
 		*err = failure;
 	return job.result;
+}
+
+uint64_t db_changes(struct db *db)
+{
+	return atomic_load(&db->changes);
 }
 
 static uint64_t file_bytes(const char *path)

@@ -49,6 +49,9 @@ void db_snapshot_end(struct conn *c);
 typedef int db_job_fn(struct conn *c, void *arg, struct err *err);
 /* Returns what `fn` returned, or an error of the commit. */
 int db_write(struct db *db, db_job_fn *fn, void *arg, struct err *err);
+/* A number that is another one after each db_write(), before that returns: what was read before
+ * may be old then. */
+uint64_t db_changes(struct db *db);
 /* Inside a transaction: makes anew what triggers keep (recount.sql). Reads everything. */
 int db_recount(struct conn *c, struct err *err);
 /* Bytes of the database and its log. */

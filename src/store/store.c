@@ -207,6 +207,11 @@ static int probe_job(struct conn *c, void *arg, struct err *err)
 	return query_run(&q, err);
 }
 
+uint64_t store_changes(struct store *s)
+{
+	return db_changes(s->db);
+}
+
 int store_probe(struct store *s, struct err *err)
 {
 	cleanup_fd int fd = openat(s->incoming_fd, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);

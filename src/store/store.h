@@ -124,6 +124,10 @@ int store_probe(struct store *s, struct err *err);
  * called now and then. Returns 1 if there is more to do, and it should be called again soon. */
 int store_maintain(struct store *s, struct err *err);
 
+/* A number that is another one after every change, before that is acknowledged: what was read
+ * while it was the same still holds. */
+uint64_t store_changes(struct store *s);
+
 struct store_statistics {
 	uint64_t physical_bytes; /* of all objects and the database */
 	uint64_t database_bytes; /* of these, the database */

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "serve/exchange.h"
+
+#include "serve/server-internal.h"
+
+static struct request *of_work(struct work *w)
+{
+	return container_of(w, struct request, work);
+}
+
+static void suspend(void *cls)
+{
+	MHD_suspend_connection(cls);
+}
+
+static void resume(void *cls)
+{
+	MHD_resume_connection(cls);
+}
+
+/* ---- What workers do ---- */
+
+static void admit_work(struct work *w)
+{
+	struct request *req = of_work(w);
+
+	request_admit(req);
+	resume(req->mhd);
+}
+
+static void body_work(struct work *w)
+{
+	struct request *req = of_work(w);
+	struct slice block;
+
+	while ((block = body_queue_take(&req->incoming, resume, req->mhd)).len)
+		request_body(req, block.data, block.len);
+}
+
+static void answer_work(struct work *w)
+{
+	struct request *req = of_work(w);
+	struct slice rest = body_queue_rest(&req->incoming);
+
+	if (rest.len)
+		request_body(req, rest.data, rest.len);
+	request_end(req);
+	resume(req->mhd);
+}
+
+/* ---- What the loop does ---- */
+
+bool exchange_run_suspended(struct MHD_Connection *mhd, struct workers *workers, struct work *work)
+{
+	/* In this order: who resumes a connection that is not suspended yet is not heard. */
+	MHD_suspend_connection(mhd);
+	if (workers_run(workers, work))
+		return true;
+	MHD_resume_connection(mhd);
+	return false;
+}
+
+static enum MHD_Result hand_over(struct request *req, void (*run)(struct work *w), enum stage stage)
+{
+	connection_phase(req->connection, PHASE_WORKING);
+	req->work.run = run;
+	req->stage = stage;
+	if (!exchange_run_suspended(req->mhd, req->server->workers, &req->work))
+		req->stage = STAGE_DROPPED;
+	return MHD_YES;
+}
+
+static enum MHD_Result send_response(struct request *req)
+{
+	enum MHD_Result r;
+
+	connection_phase(req->connection, PHASE_SENDING);
+	r = MHD_queue_response(req->mhd, req->status, req->response);
+	/* The library has a reference of its own. */
+	MHD_destroy_response(req->response);
+	req->response = NULL;
+	req->sent = true;
+	return r;
+}
+
+static enum MHD_Result begin(struct request *req, const struct exchange_call *call)
+{
+	snprintf(req->method_name, sizeof(req->method_name), "%s", call->method);
+	connection_phase(req->connection, PHASE_WORKING);
+	request_head(req, call->method, call->version);
+	if (request_answers_early(req)) {
+		request_ready(req);
+		return send_response(req);
+	}
+	if (!request_has_body(req)) {
+		/* The answer to a head alone, given now, would end the connection. */
+		req->stage = STAGE_WHOLE;
+		return MHD_YES;
+	}
+	if (!req->response)
+		return hand_over(req, admit_work, STAGE_ADMITTING);
+	req->stage = STAGE_BODY;
+	connection_phase(req->connection, PHASE_BODY);
+	return MHD_YES;
+}
+
+static enum MHD_Result admitted(struct request *req)
+{
+	if (request_answers_early(req)) {
+		request_ready(req);
+		return send_response(req);
+	}
+	req->stage = STAGE_BODY;
+	connection_phase(req->connection, PHASE_BODY);
+	return MHD_YES;
+}
+
+static enum MHD_Result whole(struct request *req)
+{
+	if (!request_recall(req))
+		return hand_over(req, answer_work, STAGE_ANSWERING);
+	return send_response(req);
+}
+
+static bool takes_body(struct request *req)
+{
+	return !req->response && req->handler && req->handler->body;
+}
+
+static enum MHD_Result receive(struct request *req, const char *data, size_t *len)
+{
+	struct body_queue *q = &req->incoming;
+	enum body_put put = BODY_TAKEN;
+
+	if (!q->size) {
+		uint64_t expected = req->content_length == BODY_UNKNOWN
+					    ? BODY_BLOCK
+					    : (uint64_t)req->content_length;
+
+		/* Once it is known that nobody wants the body: who asks later than that sees a
+		 * busy queue, and what the worker makes of it. */
+		if (!takes_body(req)) {
+			req->body_bytes += *len;
+			*len = 0;
+			return MHD_YES;
+		}
+		body_queue_init(q, expected < BODY_BLOCK ? (size_t)expected : BODY_BLOCK);
+	}
+	connection_phase(req->connection, PHASE_BODY);
+	while (*len && put != BODY_SUSPENDED) {
+		size_t n;
+
+		put = body_queue_put(q, data, *len, &n, suspend, req->mhd);
+		data += n;
+		*len -= n;
+		if (put == BODY_CALL) {
+			req->work.run = body_work;
+			if (!workers_run(req->server->workers, &req->work))
+				return MHD_NO;
+		} else if (put == BODY_SUSPENDED) {
+			connection_phase(req->connection, PHASE_WORKING);
+		}
+	}
+	return MHD_YES;
+}
+
+static enum MHD_Result received(struct request *req)
+{
+	if (req->incoming.size && !body_queue_end(&req->incoming, suspend, req->mhd)) {
+		connection_phase(req->connection, PHASE_WORKING);
+		return MHD_YES;
+	}
+	return hand_over(req, answer_work, STAGE_ANSWERING);
+}
+
+enum MHD_Result exchange_step(struct request *req, const struct exchange_call *call)
+{
+	switch (req->stage) {
+	case STAGE_HEAD:
+		return begin(req, call);
+	case STAGE_ADMITTING:
+		return admitted(req);
+	case STAGE_WHOLE:
+		return whole(req);
+	case STAGE_BODY:
+		return *call->data_len ? receive(req, call->data, call->data_len) : received(req);
+	case STAGE_ANSWERING:
+		return send_response(req);
+	case STAGE_DROPPED:
+		break;
+	}
+	return MHD_NO;
+}
+
+void exchange_end(struct request *req)
+{
+	struct body_queue *q = &req->incoming;
+
+	if (!q->size)
+		return;
+	body_queue_give_up(q);
+	/* An upload that broke off can be gone on with: what arrived of it is kept. */
+	if (!req->sent && takes_body(req) && req->handler->resumable) {
+		struct slice rest = body_queue_rest(q);
+
+		if (rest.len)
+			request_body(req, rest.data, rest.len);
+	}
+}
