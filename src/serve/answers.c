@@ -9,7 +9,7 @@
 enum {
 	PLACES = 1024, /* a power of two */
 	LOCKS = 64,
-	BODY_MAX = 256 << 10, /* bytes */
+	BODY_MAX = 256 << 10,                            /* bytes */
 	KEY_MAX = 32 + REPOSITORY_MAX + DIGEST_TEXT_MAX, /* what is longer is not kept */
 	HOLDS_US = 10 * 1000000,
 };

@@ -34,7 +34,7 @@ struct answer {
 	size_t key_len;
 	uint64_t changes;
 	int64_t until_us;
-	char *content_type; /* owned */
+	char *content_type;           /* owned */
 	char digest[DIGEST_TEXT_MAX]; /* "sha256:…", or empty */
 	uint8_t *body;                /* owned */
 	size_t len;

@@ -327,11 +327,15 @@ static void cancel_end(struct request *req)
 
 const struct handler uploads_post = {
 	.begin = uploads_begin, .body = uploads_body, .end = uploads_end, .access = ACCESS_WRITE};
-const struct handler upload_patch = {
-	.begin = patch_begin, .body = upload_body, .end = patch_end, .access = ACCESS_WRITE,
-	.resumable = true};
-const struct handler upload_put = {
-	.begin = put_begin, .body = upload_body, .end = put_end, .access = ACCESS_WRITE,
-	.resumable = true};
+const struct handler upload_patch = {.begin = patch_begin,
+				     .body = upload_body,
+				     .end = patch_end,
+				     .access = ACCESS_WRITE,
+				     .resumable = true};
+const struct handler upload_put = {.begin = put_begin,
+				   .body = upload_body,
+				   .end = put_end,
+				   .access = ACCESS_WRITE,
+				   .resumable = true};
 const struct handler upload_get = {.end = status_end, .access = ACCESS_WRITE};
 const struct handler upload_delete = {.end = cancel_end, .access = ACCESS_WRITE};

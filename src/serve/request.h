@@ -87,10 +87,10 @@ struct request {
 	uint64_t body_bytes;       /* received so far */
 	int64_t started_us;
 	bool begun;
-	enum stage stage;           /* the loop's */
-	struct work work;           /* what a worker does for it, one thing at a time */
-	struct body_queue incoming; /* all zero until a body comes */
-	bool admitted;              /* may do what it asks for, and begin() was called */
+	enum stage stage;            /* the loop's */
+	struct work work;            /* what a worker does for it, one thing at a time */
+	struct body_queue incoming;  /* all zero until a body comes */
+	bool admitted;               /* may do what it asks for, and begin() was called */
 	char id[REQUEST_ID_MAX + 1]; /* the client's, or one of ours */
 
 	char *user;           /* owned; NULL: anonymous */

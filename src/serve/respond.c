@@ -49,8 +49,7 @@ void respond_shared(struct request *req, unsigned status, const char *content_ty
 {
 	set_response(req, status,
 		     MHD_create_response_from_buffer_with_free_callback_cls(
-			     bytes.len, (void *)(uintptr_t)bytes.data, owner->release,
-			     owner->cls),
+			     bytes.len, (void *)(uintptr_t)bytes.data, owner->release, owner->cls),
 		     bytes.len);
 	respond_header(req, "Content-Type", "%s", content_type);
 }

@@ -174,8 +174,7 @@ static struct MHD_Daemon *start_daemon(struct server *server, int fd, bool tls)
 		MHD_OPTION_CONNECTION_TIMEOUT, o->stall_timeout_s,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
 		MHD_OPTION_THREAD_STACK_SIZE, (size_t)THREAD_STACK, MHD_OPTION_THREAD_POOL_SIZE,
-		count_loops(), MHD_OPTION_ARRAY,
-		tls ? secure : plain, MHD_OPTION_END);
+		count_loops(), MHD_OPTION_ARRAY, tls ? secure : plain, MHD_OPTION_END);
 }
 
 static int start_listener(struct server *server, struct listener *l, const char *text,

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The threads that wait, and the bodies that come while they do. */
+#include "../unit.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "serve/body-queue.h"
+#include "serve/workers.h"
+
+/* ---- Workers ---- */
+
+static _Atomic unsigned done;
+
+static void count(struct work *w)
+{
+	(void)w;
+	atomic_fetch_add(&done, 1);
+}
+
+static void everything_is_done_before_the_end(void **state)
+{
+	struct workers *w = workers_new(4);
+	struct work items[1000] = {0};
+	struct work late = {.run = count};
+
+	(void)state;
+	atomic_store(&done, 0);
+	for (size_t i = 0; i < ARRAY_LEN(items); i++) {
+		items[i].run = count;
+		assert_true(workers_run(w, &items[i]));
+	}
+	workers_stop(w);
+	assert_int_equal(atomic_load(&done), ARRAY_LEN(items));
+	assert_false(workers_run(w, &late));
+	workers_free(w);
+	assert_int_equal(atomic_load(&done), ARRAY_LEN(items));
+	workers_stop(NULL);
+	workers_free(NULL);
+}
+
+struct meeting {
+	struct work work;
+	pthread_barrier_t *all;
+};
+
+static void meet(struct work *w)
+{
+	pthread_barrier_wait(container_of(w, struct meeting, work)->all);
+}
+
+/* What one waits for may be another: as many run at once as there may be threads. */
+static void work_does_not_wait_for_work(void **state)
+{
+	enum { N = 16, ROUNDS = 20 };
+	struct workers *w = workers_new(N);
+	struct meeting meetings[ROUNDS][N];
+	pthread_barrier_t all[ROUNDS];
+
+	(void)state;
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		pthread_barrier_init(&all[round], NULL, N + 1);
+		for (unsigned i = 0; i < N; i++) {
+			meetings[round][i] = (struct meeting){{.run = meet}, &all[round]};
+			assert_true(workers_run(w, &meetings[round][i].work));
+		}
+		pthread_barrier_wait(&all[round]);
+	}
+	workers_free(w);
+	for (unsigned round = 0; round < ROUNDS; round++)
+		pthread_barrier_destroy(&all[round]);
+}
+
+/* ---- Bodies ---- */
+
+/* Stands for a connection. */
+struct loop {
+	struct body_queue queue;
+	pthread_mutex_t lock;
+	pthread_cond_t resumed;
+	bool suspended;
+	uint8_t got[1 << 20];
+	size_t n_got;
+};
+
+static void suspend(void *cls)
+{
+	struct loop *l = cls;
+
+	pthread_mutex_lock(&l->lock);
+	assert_false(l->suspended);
+	l->suspended = true;
+	pthread_mutex_unlock(&l->lock);
+}
+
+static void resume(void *cls)
+{
+	struct loop *l = cls;
+
+	pthread_mutex_lock(&l->lock);
+	assert_true(l->suspended);
+	l->suspended = false;
+	pthread_cond_signal(&l->resumed);
+	pthread_mutex_unlock(&l->lock);
+}
+
+static void wait_resumed(struct loop *l)
+{
+	pthread_mutex_lock(&l->lock);
+	while (l->suspended)
+		pthread_cond_wait(&l->resumed, &l->lock);
+	pthread_mutex_unlock(&l->lock);
+}
+
+static void *take_all(void *arg)
+{
+	struct loop *l = arg;
+	struct slice block;
+
+	while ((block = body_queue_take(&l->queue, resume, l)).len) {
+		memcpy(l->got + l->n_got, block.data, block.len);
+		l->n_got += block.len;
+	}
+	return NULL;
+}
+
+struct worker {
+	pthread_t thread;
+	bool running;
+};
+
+static void call(struct worker *w, struct loop *l)
+{
+	if (w->running)
+		pthread_join(w->thread, NULL);
+	w->running = true;
+	assert_int_equal(pthread_create(&w->thread, NULL, take_all, l), 0);
+}
+
+/* The whole of `body` in pieces, through blocks of `block` bytes. */
+static void pass(struct loop *l, const uint8_t *body, size_t len, size_t piece, size_t block)
+{
+	struct worker worker = {0};
+	struct slice rest;
+	size_t at = 0;
+
+	l->n_got = 0;
+	body_queue_init(&l->queue, block);
+	while (at < len) {
+		size_t n = len - at < piece ? len - at : piece, put;
+
+		switch (body_queue_put(&l->queue, body + at, n, &put, suspend, l)) {
+		case BODY_CALL:
+			call(&worker, l);
+			break;
+		case BODY_SUSPENDED:
+			wait_resumed(l);
+			break;
+		case BODY_TAKEN:
+			assert_int_equal(put, n);
+			break;
+		}
+		at += put;
+	}
+	while (!body_queue_end(&l->queue, suspend, l))
+		wait_resumed(l);
+	rest = body_queue_rest(&l->queue);
+	assert_true(rest.len < block || !worker.running);
+	memcpy(l->got + l->n_got, rest.data, rest.len);
+	l->n_got += rest.len;
+	if (worker.running)
+		pthread_join(worker.thread, NULL);
+	body_queue_release(&l->queue);
+	assert_int_equal(l->n_got, len);
+	assert_memory_equal(l->got, body, len);
+}
+
+static void bodies_arrive_whole(void **state)
+{
+	static const struct {
+		size_t len, piece, block;
+	} cases[] = {
+		{1, 1, 1},
+		{1, 1, 4096},
+		{4096, 4096, 4096},
+		{4097, 4096, 4096},
+		{8192, 1, 4096},
+		{100000, 7, 1000},
+		{300000, 65536, 4096},
+		{500000, 100, 131072},
+		{500000, 500000, 1000},
+	};
+	struct loop *l = xcalloc(1, sizeof(*l));
+	uint8_t *body = xmalloc(1 << 20);
+
+	(void)state;
+	pthread_mutex_init(&l->lock, NULL);
+	pthread_cond_init(&l->resumed, NULL);
+	for (size_t i = 0; i < 1 << 20; i++)
+		body[i] = (uint8_t)(i * 2654435761u >> 13);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+		pass(l, body, cases[i].len, cases[i].piece, cases[i].block);
+	free(body);
+	free(l);
+}
+
+/* A client that went: what was not begun is not, and nobody is at it afterwards. */
+static void giving_up_waits_for_the_worker(void **state)
+{
+	struct loop *l = xcalloc(1, sizeof(*l));
+	struct worker worker = {0};
+	uint8_t body[100] = {1};
+	size_t put;
+
+	(void)state;
+	pthread_mutex_init(&l->lock, NULL);
+	pthread_cond_init(&l->resumed, NULL);
+	body_queue_init(&l->queue, 64);
+	assert_int_equal(body_queue_put(&l->queue, body, 64, &put, suspend, l), BODY_CALL);
+	call(&worker, l);
+	body_queue_give_up(&l->queue);
+	assert_false(l->queue.busy);
+	pthread_join(worker.thread, NULL);
+	assert_true(l->n_got == 0 || l->n_got == 64);
+	body_queue_release(&l->queue);
+	free(l);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(everything_is_done_before_the_end),
+		cmocka_unit_test(work_does_not_wait_for_work),
+		cmocka_unit_test(bodies_arrive_whole),
+		cmocka_unit_test(giving_up_waits_for_the_worker),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
