@@ -138,7 +138,8 @@ static void send_range(struct request *req, unsigned status, struct content *con
 
 	if (len <= SMALL_BODY)
 		r = from_memory(content, range.first, len);
-	if (!r)
+	/* Of a file libmicrohttpd reads for TLS no more than a record at a time. */
+	if (!r && !req->connection->encrypted)
 		r = from_file(content, range.first, len);
 	if (!r)
 		r = from_reader(req, content, range.first, len);

@@ -259,6 +259,21 @@ def test_disconnects(server):
     check_eq("downloads that break off harm nobody", 200, server.request("GET", "/v2/").status)
 
 
+def test_half_closed(server):
+    """A client may say that nothing more comes from it and still wait for the answer."""
+    location = push(server, "half/big", os.urandom(3 << 20))["Location"]
+    for target in ("/v2/", "/v2/_catalog", "/nix-cache-info", "/" + "0" * 32 + ".narinfo", location):
+        wire = server.connect()
+        wire.send(w.build_request("GET", target))
+        wire.socket.shutdown(socket.SHUT_WR)
+        try:
+            r = wire.response()
+            check("a half-closed connection gets its answer: " + target[:40], r.status in (200, 404), r)
+        except (EOFError, OSError) as e:
+            check("a half-closed connection gets its answer: " + target[:40], False, e)
+        wire.close()
+
+
 def test_session_after_disconnect(server):
     """The session keeps what arrived, and is free again."""
     location = server.request("POST", "/v2/resume/blobs/uploads/")["Location"]
@@ -480,7 +495,7 @@ def test_unix_socket():
 def main():
     server = w.Server(FAKE)
     for test in (test_connections, test_expect, test_early_refusal, test_chunked, test_framing, test_targets, test_bodies,
-                 test_conditions, test_store_faults, test_broken_read, test_disconnects, test_session_after_disconnect,
+                 test_conditions, test_store_faults, test_broken_read, test_disconnects, test_half_closed, test_session_after_disconnect,
                  test_concurrency, test_many_idle):
         try:
             test(server)
