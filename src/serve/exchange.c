@@ -70,6 +70,18 @@ static enum MHD_Result hand_over(struct request *req, void (*run)(struct work *w
 	return MHD_YES;
 }
 
+/* All of the request is there. libmicrohttpd, when it resumes a connection, does first what it
+ * last waited for; that must not be more input, since a client may have closed its half by then
+ * and would be taken for gone. A turn without an answer makes it wait for us. */
+static enum MHD_Result hand_over_whole(struct request *req)
+{
+	if (!req->turned) {
+		req->turned = true;
+		return MHD_YES;
+	}
+	return hand_over(req, answer_work, STAGE_ANSWERING);
+}
+
 static enum MHD_Result send_response(struct request *req)
 {
 	enum MHD_Result r;
@@ -117,9 +129,9 @@ static enum MHD_Result admitted(struct request *req)
 
 static enum MHD_Result whole(struct request *req)
 {
-	if (!request_recall(req))
-		return hand_over(req, answer_work, STAGE_ANSWERING);
-	return send_response(req);
+	if (!req->turned && request_recall(req))
+		return send_response(req);
+	return hand_over_whole(req);
 }
 
 static bool takes_body(struct request *req)
@@ -170,7 +182,7 @@ static enum MHD_Result received(struct request *req)
 		connection_phase(req->connection, PHASE_WORKING);
 		return MHD_YES;
 	}
-	return hand_over(req, answer_work, STAGE_ANSWERING);
+	return hand_over_whole(req);
 }
 
 enum MHD_Result exchange_step(struct request *req, const struct exchange_call *call)

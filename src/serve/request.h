@@ -88,6 +88,7 @@ struct request {
 	int64_t started_us;
 	bool begun;
 	enum stage stage;            /* the loop's */
+	bool turned;                 /* the loop's: see hand_over_whole() */
 	struct work work;            /* what a worker does for it, one thing at a time */
 	struct body_queue incoming;  /* all zero until a body comes */
 	bool admitted;               /* may do what it asks for, and begin() was called */
