@@ -66,11 +66,18 @@ static int get_manifest(struct request *req, const char *repository, const char 
 	return r < 0 ? err->code : 0;
 }
 
+/* The type is the pusher's word: no browser shall take it for a page. */
+static void never_a_page(struct request *req)
+{
+	respond_header(req, "X-Content-Type-Options", "nosniff");
+	respond_header(req, "Content-Security-Policy", "sandbox");
+}
+
 /* The answer is the type that was stored, whatever the client says that it accepts: there is no
  * other, and clients that say nothing mean all. */
 static void manifest_head(struct request *req, const char *repository, const char *reference)
 {
-	struct content_reply reply = {0};
+	struct content_reply reply = {.whole = true};
 	struct manifest_stat stat;
 	char text[DIGEST_TEXT_MAX];
 	struct err err = ERR_INIT;
@@ -84,6 +91,8 @@ static void manifest_head(struct request *req, const char *repository, const cha
 	reply.tag = text;
 	respond_content_head(req, stat.size, &reply);
 	respond_header(req, "Docker-Content-Digest", "%s", text);
+	if (req->status < 300)
+		never_a_page(req);
 }
 
 /* SPEC dist-1.1 end-3 */
@@ -111,9 +120,7 @@ static void manifest_get_end(struct request *req)
 	}
 	respond_buf(req, 200, m.media_type, &m.bytes);
 	oci_digest_headers(req, &m.digest);
-	/* The type is the pusher's word: no browser shall take it for a page. */
-	respond_header(req, "X-Content-Type-Options", "nosniff");
-	respond_header(req, "Content-Security-Policy", "sandbox");
+	never_a_page(req);
 }
 
 /* What a PUT holds. */

@@ -121,6 +121,18 @@ class Cache:
             self.bad_statuses.append("%s: %d" % (target, r.status))
         return r
 
+    def url(self, hash_part):
+        """Where the server has its NAR."""
+        return parse(self.get(hash_part + ".narinfo").body)["URL"][0]
+
+    def elf(self, name, references=()):
+        """Uploads a path that an image can be made of: it has a program for this machine."""
+        with open(sys.executable, "rb") as f:
+            program = f.read(20) + name.encode() * 2000
+        package = Package(name, narlib.Directory({b"bin": narlib.Directory({name.encode(): narlib.File(program, True)})}), references)
+        self.upload(package)
+        return package
+
     def upload(self, package):
         self.put(package.url, package.file, {"Content-Type": "application/x-nix-nar"})
         return self.put(package.hash_part + ".narinfo", package.narinfo(), {"Content-Type": "text/x-nix-narinfo"})
@@ -434,6 +446,45 @@ def test_documents(cache):
         check("PUT /%.30s is refused" % target, r.status in (400, 404, 405), r)
 
 
+def test_heads(cache):
+    """HEAD is GET without the body, whatever the client takes."""
+    package = cache.elf("heads")
+    cache.put("log/%s-heads.drv" % ("3" * 32), gzip.compress(b"line\n" * 100), {"Content-Encoding": "gzip"})
+    cache.put("realisations/sha256:%s!heads.doi" % ("c" * 64), b"{}")
+    plain = "nar/%s.nar" % nix32(package.nar)
+    for encoded in ("none", "xz"):
+        package.encode_as(encoded)
+        cache.put(package.url, package.file)
+    tag = package.hash_part
+    manifest = cache.get("v2/nix/manifests/" + tag)
+    layers = json.loads(manifest.body)["layers"] if manifest.status == 200 else []
+    tar = json.loads(cache.get("v2/nix/manifests/%s-tar" % tag).body)["layers"]
+    targets = ["", "v2/", "v2/_catalog", "v2/_catalog?n=1", "nix-cache-info", tag + ".narinfo", tag + ".ls", "0" * 32 + ".narinfo", "nothing",
+               cache.url(tag), plain, package.url, "log/%s-heads.drv" % ("3" * 32), "realisations/sha256:%s!heads.doi" % ("c" * 64),
+               "v2/nix/manifests/" + tag, "v2/nix/manifests/%s" % manifest["Docker-Content-Digest"], "v2/nix/manifests/none",
+               "v2/nix/tags/list", "v2/nix/tags/list?n=1", "v2/nix/referrers/%s" % manifest["Docker-Content-Digest"],
+               "v2/nix/referrers/%s?artifactType=a/b" % manifest["Docker-Content-Digest"], "healthz", "readyz"]
+    targets += ["v2/nix/blobs/" + layer["digest"] for layer in layers + tar[:1]]
+    codings = ({}, {"Accept-Encoding": "identity"}, {"Accept-Encoding": "zstd, gzip"}, {"Accept-Encoding": "gzip"})
+    for target in targets:
+        different = []
+        for headers in codings:
+            got, head = cache.get(target, headers), cache.get(target, headers, method="HEAD")
+            a, b = ({k.lower(): v for k, v in r.headers if k.lower() not in ("date", "x-request-id")} for r in (got, head))
+            # SPEC rfc-9110 8.6, 9.3.2: what is only known when the body is made may be left out.
+            if "content-length" not in b and b.get("connection") == "close":
+                b.pop("connection")
+                a.pop("transfer-encoding", None)
+            if got.status != head.status or a != b or head.body:
+                different.append("%s\n%s\n%s" % (headers, got, head))
+        check("HEAD is like GET: /%.60s" % target.replace(tag, "<hash>"), not different, "\n".join(different))
+        etag = cache.get(target)["ETag"]
+        if etag:
+            h = cache.get(target, {"If-None-Match": etag}, method="HEAD")
+            check_eq("and conditional", 304, h.status)
+    check("a NAR has an ETag", cache.get(cache.url(tag), method="HEAD")["ETag"] and cache.get(plain, method="HEAD")["ETag"])
+
+
 def test_concurrent(cache):
     """Many clients with the same path."""
     package = Package("concurrent", tree(a=os.urandom(1 << 20)))
@@ -473,7 +524,7 @@ def main():
     server = w.Server(*command)
     cache = Cache(server)
     for test in (test_cache_info, test_absent, test_uploads, test_ranges, test_transport_coding, test_bad_nars, test_bad_narinfos,
-                 test_bindings, test_bodies, test_documents, test_concurrent, test_pipelining):
+                 test_bindings, test_bodies, test_documents, test_heads, test_concurrent, test_pipelining):
         try:
             test(cache)
         except Exception as e:  # noqa: BLE001
