@@ -159,6 +159,7 @@ static void decide(void **state)
 			fail_msg("%s on %s: %u", cases[i].user ? cases[i].user : "anybody",
 				 cases[i].name, got);
 	}
+	assert_int_equal(access_admin(&s, NULL), ADMIN_NOTHING);
 	access_settings_release(&s);
 	config_free(c);
 }
