@@ -131,10 +131,11 @@ static int pin_released(struct conn *c, const struct pin_job *job, struct err *e
 		r = released_path(c, job, err);
 	if (r < 0)
 		return r;
-	return released_run(c,
-			    "UPDATE candidate SET due = 0 WHERE kind = 2 AND b = 0 AND name = ?3 AND a ="
-			    " (SELECT id FROM repository WHERE view = ?1 AND name = ?2)",
-			    job, err);
+	return released_run(
+		c,
+		"UPDATE candidate SET due = 0 WHERE kind = 2 AND b = 0 AND name = ?3 AND a ="
+		" (SELECT id FROM repository WHERE view = ?1 AND name = ?2)",
+		job, err);
 }
 
 static int pin_job(struct conn *c, void *arg, struct err *err)

@@ -485,6 +485,41 @@ def test_heads(cache):
     check("a NAR has an ETag", cache.get(cache.url(tag), method="HEAD")["ETag"] and cache.get(plain, method="HEAD")["ETag"])
 
 
+def test_many_paths(cache):
+    """SPEC nacre 6: the first of several paths are in the name of the repository, the last ones in the tag."""
+    hashes = [cache.elf("many-%d" % i).hash_part for i in range(11)]
+
+    def get(before, behind, suffix="", method="GET"):
+        return cache.get("v2/%s/manifests/%s%s" % ("/".join(["nix"] + before), ".".join(behind), suffix), method=method)
+
+    same = [get([], hashes[:3]), get(hashes[:1], hashes[1:3]), get(hashes[:2], hashes[2:3])]
+    check_eq("where the names are is one image", {same[0]["Docker-Content-Digest"]}, {r["Docker-Content-Digest"] for r in same})
+    check("in another order it is another", get(hashes[1::-1], hashes[2:3])["Docker-Content-Digest"] != same[0]["Docker-Content-Digest"])
+    r = get(hashes[:7], hashes[7:10])
+    layers = json.loads(r.body)["layers"] if r.status == 200 else []
+    found = {v.split()[0][11:43] for layer in layers for k, v in layer.get("annotations", {}).items() if ".path." in k}
+    check("ten paths", found == set(hashes[:10]), r)
+    name = "/".join(["nix"] + hashes[:7])
+    for layer in layers[:2] + layers[-1:]:
+        got = cache.get("v2/%s/blobs/%s" % (name, layer["digest"]))
+        check("a layer of it", got.status == 200 and "sha256:" + hashlib.sha256(got.body).hexdigest() == layer["digest"], got)
+    check_eq("by HEAD and by digest", [200, 200], [get(hashes[:7], hashes[7:10], method="HEAD").status,
+                                                   cache.get("v2/%s/manifests/%s" % (name, r["Docker-Content-Digest"])).status])
+    check_eq("the other forms", [200, 200, 200], [get(hashes[:2], hashes[2:3], s).status for s in ("-tar", "-gzip", "-native")])
+    check_eq("path infos refer to it", 1, len(json.loads(cache.get("v2/%s/referrers/%s" % (name, r["Docker-Content-Digest"])).body)["manifests"]))
+    check_eq("its tags", [".".join(hashes[7:10])], json.loads(cache.get("v2/%s/tags/list" % name).body)["tags"])
+    missing = "0" * 32
+    check_eq("a name can have no more than 255 characters", 400, get(hashes[:8], hashes[8:11]).status)
+    bad = [(hashes[:1], hashes[:1], ""), (hashes[:2] + hashes[:1], hashes[3:4], ""), (hashes[:1], ["latest"], ""),
+           (hashes[:1], [], ""), ([missing], hashes[:1], ""), (hashes[:1], [missing], ""), (hashes[:1], hashes[1:2], "-x"),
+           (["package"] + hashes[:1], hashes[1:2], ""), (hashes[:1] + ["x"], hashes[1:2], "")]
+    check_eq("what is no image", [404] * len(bad), [get(*b).status for b in bad])
+    check("what is missing is named", missing in get(hashes[:1], [missing]).body.decode())
+    r = cache.server.request("PUT", "/v2/nix/%s/manifests/%s" % (hashes[0], hashes[1]), {"Content-Type": "application/vnd.oci.image.index.v1+json"},
+                             b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}')
+    check("nobody pushes them", 400 <= r.status < 500, r)
+
+
 def test_concurrent(cache):
     """Many clients with the same path."""
     package = Package("concurrent", tree(a=os.urandom(1 << 20)))
@@ -524,7 +559,7 @@ def main():
     server = w.Server(*command)
     cache = Cache(server)
     for test in (test_cache_info, test_absent, test_uploads, test_ranges, test_transport_coding, test_bad_nars, test_bad_narinfos,
-                 test_bindings, test_bodies, test_documents, test_heads, test_concurrent, test_pipelining):
+                 test_bindings, test_bodies, test_documents, test_heads, test_many_paths, test_concurrent, test_pipelining):
         try:
             test(cache)
         except Exception as e:  # noqa: BLE001
