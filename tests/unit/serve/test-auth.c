@@ -62,7 +62,7 @@ static void verify_passwords(void **state)
 	assert_false(htpasswd_verify(h, "c", "U*U"));
 	assert_false(htpasswd_verify(h, "", ""));
 	assert_false(htpasswd_verify(NULL, "a", "U*U"));
-	htpasswd_free(h);
+	htpasswd_unref(h);
 }
 
 static void parse_scopes(void **state)
