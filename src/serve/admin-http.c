@@ -156,9 +156,12 @@ static void post_end(struct request *req)
 		fail(req, &err);
 		return;
 	}
-	/* For the audit log. */
+	/* For the audit log and the webhooks. */
 	req->repository = xstrdup(what);
 	req->route.name = slice_str(req->repository);
+	for (size_t i = 0; i < req->settings->n_views; i++)
+		if (strcmp(req->settings->views[i].name, view) == 0)
+			req->view = &req->settings->views[i];
 	request = json_pack("{s:s, s:s, s:s}", "command", name, "what", what, "view", view);
 	answer(req, request);
 }
