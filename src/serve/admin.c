@@ -28,7 +28,7 @@ static bool may(const struct command *cmd, const char *view, const char *reposit
 
 	if (!cmd->caller)
 		return true;
-	if (!repository[0])
+	if (!repository || !repository[0])
 		return cmd->caller->may(cmd->caller->arg, true, view[0] ? view : "/");
 	name = xasprintf("%s%s%s", view, view[0] ? "/" : "", repository);
 	return cmd->caller->may(cmd->caller->arg, false, name);

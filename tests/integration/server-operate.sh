@@ -65,10 +65,11 @@ check "the log as JSON" python3 -c '
 import json, sys
 lines = [json.loads(l) for l in open(sys.argv[1]) if l.startswith("{")]
 assert any(l["target"].startswith("/a%00") and l["status"] == 400 and l["method"] == "GET" and len(l["id"]) == 16 for l in lines), lines' "$NACRE_LOG"
-codes=$(for _ in $(seq 30); do status "$NACRE_URL/v2/none/tags/list"; echo; done | sort | uniq -c | awk '{ print $2 ":" ($1 > 0) }' | paste -sd' ')
+# One program for all of them, so that they are fast on any machine.
+codes=$(curl -s -o "$T/body" -w '%{http_code}\n' "$NACRE_URL/v2/none/tags/list?n=[1-60]" | sort | uniq -c | awk '{ print $2 ":" ($1 > 0) }' | paste -sd' ')
 check_eq "who asks too fast is told so" "404:1 429:1" "$codes"
-check_match "and when to come again" "^Retry-After: [0-9]" "$(for _ in $(seq 10); do curl -si "$NACRE_URL/v2/none/tags/list"; done)"
-check_match "in the registry's language" "TOOMANYREQUESTS" "$(for _ in $(seq 10); do curl -s "$NACRE_URL/v2/none/tags/list"; done)"
+check_match "and when to come again" "^Retry-After: [0-9]" "$(curl -si "$NACRE_URL/v2/none/tags/list?n=[1-30]")"
+check_match "in the registry's language" "TOOMANYREQUESTS" "$(curl -s "$NACRE_URL/v2/none/tags/list?n=[1-30]")"
 check_eq "health is always answered" "200" "$(for _ in $(seq 20); do status "$NACRE_URL/healthz"; echo; done | sort -u)"
 puts=$(for i in $(seq 12); do status -X PUT --data-binary "x" "$NACRE_URL/log/0000000000000000000000000000000$((i % 10))-x.drv"; echo; done | sort -u | paste -sd' ')
 case $puts in *429* | *5*) not_ok "a PUT of the cache waits for its turn" "$puts" ;; *) ok "a PUT of the cache waits for its turn" ;; esac
