@@ -10,10 +10,13 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "cli/cli.h"
+#include "net/credentials.h"
+#include "net/http.h"
+#include "net/url.h"
 #include "serve/admin.h"
 #include "store/upkeep.h"
 
-enum { LINE_MAX_BYTES = 1 << 20 };
+enum { LINE_MAX_BYTES = 1 << 20, ANSWER_MAX_BYTES = 65 << 20 };
 
 /* ---- Reading values ---- */
 
@@ -102,6 +105,109 @@ static int ask_server(struct admin_call *call, int fd, struct err *err)
 	return r;
 }
 
+/* ---- A server elsewhere ---- */
+
+/* Host, and who we are to it. */
+static int remote_credentials(char **ret, const struct admin_call *call, const struct url *u,
+			      struct err *err)
+{
+	cleanup_credentials struct credentials c = {0};
+	int r;
+
+	if (u->user) {
+		c.user = xstrdup(u->user);
+		c.password = xstrdup(u->password ? u->password : "");
+		return credentials_basic(ret, &c);
+	}
+	r = credentials_for_cache(&c, call->netrc, u->host, err);
+	if (r <= 0)
+		return r;
+	return credentials_basic(ret, &c) < 0
+		       ? err_set(err, E_INVALID, "the user in the netrc file makes no sense")
+		       : 0;
+}
+
+static int remote_url(char **ret, const struct admin_call *call, const struct url *u,
+		      struct err *err)
+{
+	size_t len = strlen(u->text);
+	bool repositories = json_is_true(json_object_get(call->request, "repositories"));
+
+	while (len && u->text[len - 1] == '/')
+		len--;
+	if (strchr(u->text, '?'))
+		return err_set(err, E_USAGE, "--server takes the address of the server alone");
+	*ret = xasprintf("%.*s/admin/%s%s", (int)len, u->text, call->command,
+			 repositories ? "?repositories=true" : "");
+	return 0;
+}
+
+static int answer_take(struct admin_call *call, const struct http_response *resp, struct err *err)
+{
+	struct slice text = buf_slice(&resp->body);
+	int r = 0;
+
+	if (resp->status != 200 && resp->body.len && resp->status < 500) {
+		while (text.len && text.data[text.len - 1] == '\n')
+			text.len--;
+		return err_set(err, resp->status == 400 ? E_USAGE : E_DENIED, "%.*s",
+			       (int)(text.len < 1000 ? text.len : 1000), (const char *)text.data);
+	}
+	if (resp->status != 200)
+		return http_status_err(resp, call->command, err);
+	while (r >= 0 && text.len) {
+		const uint8_t *end = memchr(text.data, '\n', text.len);
+		size_t n = end ? (size_t)(end - text.data) + 1 : text.len;
+		cleanup_json json_t *value = NULL;
+
+		r = json_parse(&value, slice_make(text.data, n), LINE_MAX_BYTES, err);
+		if (r >= 0)
+			r = line_take(call, value, err);
+		slice_advance(&text, n);
+	}
+	if (r >= 0 && !call->result)
+		r = err_set(err, E_NET, "the answer of the server is not whole");
+	return r;
+}
+
+static int ask_elsewhere(struct admin_call *call, struct err *err)
+{
+	cleanup_http_response struct http_response resp = {0};
+	CLEANUP(http_free) struct http *http = NULL;
+	cleanup_url struct url u = {0};
+	cleanup_free char *url = NULL, *authorization = NULL, *body = NULL;
+	struct http_slice_source source;
+	struct http_request req = {.method = call->remote == REMOTE_POST ? HTTP_POST : HTTP_GET,
+				   .max_body = ANSWER_MAX_BYTES};
+	int r;
+
+	if (call->data)
+		return err_set(err, E_USAGE, "say one of --data and --server");
+	if (call->remote == REMOTE_NEVER ||
+	    (strcmp(call->command, "gc") == 0 &&
+	     !json_is_true(json_object_get(call->request, "dry-run"))))
+		return err_set(err, E_USAGE,
+			       "this is done on the server's machine only: --data DIR");
+	if (url_parse(&u, slice_str(call->server)) < 0)
+		return err_set(err, E_USAGE, "'%.200s' is no http or https address", call->server);
+	r = remote_credentials(&authorization, call, &u, err);
+	if (r >= 0)
+		r = remote_url(&url, call, &u, err);
+	if (r >= 0)
+		r = http_new(&http, &(struct http_options){0}, err);
+	if (r < 0)
+		return r;
+	body = json_dumps(call->request, JSON_COMPACT);
+	if (call->remote == REMOTE_POST) {
+		http_slice_source_init(&source, slice_str(body ? body : "{}"));
+		req.body = &source.source;
+	}
+	req.url = url;
+	req.authorization = authorization;
+	r = http_perform(http, &req, &resp, err);
+	return r < 0 ? r : answer_take(call, &resp, err);
+}
+
 /* ---- Without a server ---- */
 
 struct here {
@@ -166,6 +272,8 @@ static int call_it(struct admin_call *call, struct err *err)
 {
 	cleanup_fd int fd = -1;
 
+	if (call->server)
+		return ask_elsewhere(call, err);
 	if (!call->data)
 		return err_set(err, E_USAGE, "say which data directory: --data DIR");
 	json_object_set_new(call->request, "command", json_string(call->command));
@@ -196,6 +304,10 @@ static void take_option(struct admin_call *call, int c)
 
 	if (c == ADMIN_OPT_DATA)
 		call->data = optarg;
+	else if (c == ADMIN_OPT_SERVER)
+		call->server = optarg;
+	else if (c == ADMIN_OPT_NETRC)
+		call->netrc = optarg;
 	else if (c == ADMIN_OPT_JSON)
 		call->json = true;
 	else if (c == ADMIN_OPT_VIEW)

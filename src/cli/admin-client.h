@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What `nacre admin` and `nacre fsck` share: a request to the server of a data directory or, where
- * none runs, the same done here. */
+ * none runs, the same done here; or to a server elsewhere, by HTTP. */
 #ifndef NACRE_CLI_ADMIN_CLIENT_H
 #define NACRE_CLI_ADMIN_CLIENT_H
 
@@ -16,12 +16,18 @@ enum admin_where {
 	ADMIN_HERE,   /* only without a server */
 };
 
+/* What a server elsewhere takes. */
+enum admin_remote { REMOTE_NEVER, REMOTE_GET, REMOTE_POST };
+
 struct admin_call {
 	const char *data;    /* directory; NULL: was not said */
+	const char *server;  /* URL, instead of that; or NULL */
+	const char *netrc;   /* file with the password for it; NULL: the usual ones */
 	const char *command; /* name of it */
 	json_t *request;     /* owned by the caller */
 	bool json;           /* print the lines as they are */
 	enum admin_where where;
+	enum admin_remote remote;
 	/* One line for people; `key` says what `value` is. The last one is "result". */
 	void (*print)(const char *key, const json_t *value);
 	json_t *result; /* owned by the caller; NULL: there is none */
@@ -36,11 +42,18 @@ enum {
 	ADMIN_OPT_COPY,
 	ADMIN_OPT_VIEW,
 	ADMIN_OPT_REPOSITORIES,
+	ADMIN_OPT_SERVER,
+	ADMIN_OPT_NETRC,
 };
 #define ADMIN_OPTIONS                                      \
 	{"data", required_argument, NULL, ADMIN_OPT_DATA}, \
 	{                                                  \
 		"json", no_argument, NULL, ADMIN_OPT_JSON  \
+	}
+#define ADMIN_REMOTE_OPTIONS                                      \
+	{"server", required_argument, NULL, ADMIN_OPT_SERVER},    \
+	{                                                         \
+		"netrc", required_argument, NULL, ADMIN_OPT_NETRC \
 	}
 struct admin_subcommand {
 	const char *help;

@@ -22,12 +22,18 @@ static const char help[] =
 	"  pin WHAT         keep something whatever the rules say\n"
 	"  unpin WHAT       let it go again\n"
 	"  pins             what is pinned\n"
+	"  delete WHAT      remove a tag, a manifest or a store path, also what is immutable\n"
 	"  stats            who uses how much\n"
 	"  token            make, list or void tokens to log in with\n"
 	"\n"
 	"Options of all:\n"
 	"      --data DIR   the data directory of the server\n"
-	"      --json       lines of JSON\n";
+	"      --json       lines of JSON\n"
+	"\n"
+	"Of gc --dry-run, pin, unpin, pins, delete and stats, instead of --data:\n"
+	"      --server URL   a server elsewhere; its rules say on what you have the right "
+	"`admin`\n"
+	"      --netrc FILE   where the password for it is (default: /etc/nix/netrc, ~/.netrc)\n";
 
 static const char gc_help[] = "Usage: nacre admin gc --data DIR [--dry-run] [--json]\n"
 			      "\n"
@@ -53,6 +59,17 @@ static const char pin_help[] = "Usage: nacre admin pin|unpin --data DIR [--view 
 			       "with it. It need not be there yet.\n"
 			       "\n"
 			       "      --view NAME  the view of a store path (default: the root)\n";
+
+static const char delete_help[] =
+	"Usage: nacre admin delete --data DIR [--view NAME] WHAT\n"
+	"\n"
+	"WHAT is REPOSITORY:TAG, REPOSITORY@DIGEST or a store path. Tags that stand for ever go, "
+	"too. A path\n"
+	"stays while others refer to it; the bytes go from the disk when nothing names them any "
+	"more, after\n"
+	"the grace period.\n"
+	"\n"
+	"      --view NAME  the view of a store path (default: the root)\n";
 
 static const char pins_help[] = "Usage: nacre admin pins --data DIR [--json]\n"
 				"\n"
@@ -86,10 +103,13 @@ static void print_gc(const char *key, const json_t *value)
 
 static int cmd_gc(int argc, char **argv)
 {
-	static const struct option options[] = {
-		ADMIN_OPTIONS, {"dry-run", no_argument, NULL, ADMIN_OPT_DRY_RUN}, {0}};
+	static const struct option options[] = {ADMIN_OPTIONS,
+						ADMIN_REMOTE_OPTIONS,
+						{"dry-run", no_argument, NULL, ADMIN_OPT_DRY_RUN},
+						{0}};
 	static const struct admin_subcommand sub = {gc_help, options, 0};
-	struct admin_call call = {.command = "gc", .where = ADMIN_SERVER, .print = print_gc};
+	struct admin_call call = {
+		.command = "gc", .where = ADMIN_SERVER, .print = print_gc, .remote = REMOTE_GET};
 
 	admin_options(&call, &sub, argc, argv);
 	return admin_call_end(&call, admin_call(&call));
@@ -147,12 +167,15 @@ static void print_pin(const char *key, const json_t *value)
 		       reference);
 }
 
-static int pin(const char *command, int argc, char **argv)
+/* One thing with a name. */
+static int named(const char *command, const char *text, int argc, char **argv)
 {
-	static const struct option options[] = {
-		ADMIN_OPTIONS, {"view", required_argument, NULL, ADMIN_OPT_VIEW}, {0}};
-	static const struct admin_subcommand sub = {pin_help, options, 1};
-	struct admin_call call = {.command = command, .print = print_pin};
+	static const struct option options[] = {ADMIN_OPTIONS,
+						ADMIN_REMOTE_OPTIONS,
+						{"view", required_argument, NULL, ADMIN_OPT_VIEW},
+						{0}};
+	struct admin_subcommand sub = {text, options, 1};
+	struct admin_call call = {.command = command, .print = print_pin, .remote = REMOTE_POST};
 
 	admin_options(&call, &sub, argc, argv);
 	json_object_set_new(call.request, "what", json_string(argv[optind]));
@@ -161,19 +184,24 @@ static int pin(const char *command, int argc, char **argv)
 
 static int cmd_pin(int argc, char **argv)
 {
-	return pin("pin", argc, argv);
+	return named("pin", pin_help, argc, argv);
 }
 
 static int cmd_unpin(int argc, char **argv)
 {
-	return pin("unpin", argc, argv);
+	return named("unpin", pin_help, argc, argv);
+}
+
+static int cmd_delete(int argc, char **argv)
+{
+	return named("delete", delete_help, argc, argv);
 }
 
 static int cmd_pins(int argc, char **argv)
 {
-	static const struct option options[] = {ADMIN_OPTIONS, {0}};
+	static const struct option options[] = {ADMIN_OPTIONS, ADMIN_REMOTE_OPTIONS, {0}};
 	static const struct admin_subcommand sub = {pins_help, options, 0};
-	struct admin_call call = {.command = "pins", .print = print_pin};
+	struct admin_call call = {.command = "pins", .print = print_pin, .remote = REMOTE_GET};
 
 	admin_options(&call, &sub, argc, argv);
 	return admin_call_end(&call, admin_call(&call));
@@ -218,16 +246,19 @@ static void print_stats(const char *key, const json_t *v)
 		       admin_text(v, "view"), admin_text(v, "view")[0] ? "/" : "", name,
 		       admin_size(a, v, "bytes"), admin_number(v, "blobs"),
 		       admin_number(v, "manifests"), admin_number(v, "tags"));
-	else
+	else if (json_object_get(v, "physical-bytes")) /* are for who may see everything */
 		print_totals(v);
 }
 
 static int cmd_stats(int argc, char **argv)
 {
 	static const struct option options[] = {
-		ADMIN_OPTIONS, {"repositories", no_argument, NULL, ADMIN_OPT_REPOSITORIES}, {0}};
+		ADMIN_OPTIONS,
+		ADMIN_REMOTE_OPTIONS,
+		{"repositories", no_argument, NULL, ADMIN_OPT_REPOSITORIES},
+		{0}};
 	static const struct admin_subcommand sub = {stats_help, options, 0};
-	struct admin_call call = {.command = "stats", .print = print_stats};
+	struct admin_call call = {.command = "stats", .print = print_stats, .remote = REMOTE_GET};
 
 	admin_options(&call, &sub, argc, argv);
 	return admin_call_end(&call, admin_call(&call));
@@ -242,6 +273,7 @@ int cmd_admin(int argc, char **argv)
 		{"pin", "keep something whatever the rules say", cmd_pin},
 		{"unpin", "let it go again", cmd_unpin},
 		{"pins", "what is pinned", cmd_pins},
+		{"delete", "remove something, also what is immutable", cmd_delete},
 		{"stats", "who uses how much", cmd_stats},
 		{"token", "make, list or void tokens to log in with", cmd_admin_token},
 		{NULL, NULL, NULL},

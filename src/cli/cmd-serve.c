@@ -265,6 +265,7 @@ static int serve(struct settings *settings, const struct command_line *line,
 			printf("%s\n", server_address(server, i));
 		fflush(stdout);
 		upstream_repair_enable(server);
+		admin_http_enable(server);
 		notify("READY=1");
 		run(server, store, line, signals);
 		notify("STOPPING=1");

@@ -206,6 +206,22 @@ unsigned access_rights(const struct access_settings *s, const char *user, enum r
 	return rights;
 }
 
+enum admin_reach access_admin(const struct access_settings *s, const char *user)
+{
+	enum admin_reach reach = ADMIN_NOTHING;
+
+	for (size_t i = 0; i < s->n_rules; i++) {
+		const struct access_rule *rule = &s->rules[i];
+
+		if (!(rule->allow & RIGHT_ADMIN) || !is_meant(s, &rule->who, user))
+			continue;
+		if (strv_contains(&rule->repositories, "**") && strv_contains(&rule->caches, "**"))
+			return ADMIN_EVERYTHING;
+		reach = ADMIN_SOMETHING;
+	}
+	return reach;
+}
+
 /* ---- Scopes ---- */
 
 static const char *const resource_names[] = {"repository", "cache", "registry"};

@@ -43,6 +43,10 @@ void access_settings_release(struct access_settings *s);
 unsigned access_rights(const struct access_settings *s, const char *user, enum resource resource,
 		       const char *name);
 
+enum admin_reach { ADMIN_NOTHING, ADMIN_SOMETHING, ADMIN_EVERYTHING };
+/* Does a rule give the user `admin` on anything; on every repository and cache (the pattern "**" for both)? */
+enum admin_reach access_admin(const struct access_settings *s, const char *user);
+
 /* ---- Scopes ---- */
 
 struct grant {

@@ -16,9 +16,7 @@
 #include <nacre/json.h>
 
 #include "base/fs.h"
-#include "base/log.h"
-#include "base/mem.h"
-#include "serve/admin.h"
+#include "serve/server-internal.h"
 
 enum { TIMEOUT_S = 30, WATCH_MS = 500 };
 
@@ -220,6 +218,11 @@ static void *accept_all(void *arg)
 			session_begin(a, fd);
 	}
 	return NULL;
+}
+
+void admin_http_enable(struct server *server)
+{
+	server->admin = admin_answer;
 }
 
 /* Nobody but us has this directory open as a store, so a socket in it is a leftover. */

@@ -16,8 +16,23 @@ enum { GC_SLICE_MS = 500, PAGE = 1000 };
 struct command {
 	struct store *store;
 	const json_t *request;
+	const struct admin_caller *caller; /* or NULL */
 	struct admin_output *out;
+	struct store_gc_result shown; /* of what the caller saw going */
 };
+
+/* `view` is the name of one; `repository` is a name within it, or "" for its cache. */
+static bool may(const struct command *cmd, const char *view, const char *repository)
+{
+	cleanup_free char *name = NULL;
+
+	if (!cmd->caller)
+		return true;
+	if (!repository || !repository[0])
+		return cmd->caller->may(cmd->caller->arg, true, view[0] ? view : "/");
+	name = xasprintf("%s%s%s", view, view[0] ? "/" : "", repository);
+	return cmd->caller->may(cmd->caller->arg, false, name);
+}
 
 static void emit(struct command *cmd, const char *key, json_t *value)
 {
@@ -48,9 +63,34 @@ static void set_number(json_t *object, const char *key, uint64_t n)
 
 /* ---- Garbage ---- */
 
+/* Names are VIEW/BASE of a path, else REPOSITORY:TAG or REPOSITORY@DIGEST. */
+static bool may_see(const struct command *cmd, const struct store_gc_item *item)
+{
+	cleanup_free char *name = xstrdup(item->name);
+	bool path = strcmp(item->kind, "path") == 0;
+	char *end = strchr(name, '@');
+
+	if (path)
+		end = strrchr(name, '/');
+	else if (!end)
+		end = strrchr(name, ':');
+	if (end)
+		*end = '\0';
+	return path ? may(cmd, end ? name : "", "") : may(cmd, "", name);
+}
+
 static void gone(void *arg, const struct store_gc_item *item)
 {
-	json_t *value = json_object();
+	struct command *cmd = arg;
+	json_t *value;
+
+	if (!may_see(cmd, item))
+		return;
+	cmd->shown.tags += strcmp(item->kind, "tag") == 0;
+	cmd->shown.manifests += strcmp(item->kind, "manifest") == 0;
+	cmd->shown.blobs += strcmp(item->kind, "blob") == 0;
+	cmd->shown.paths += strcmp(item->kind, "path") == 0;
+	value = json_object();
 
 	json_object_set_new(value, "kind", text(item->kind));
 	json_object_set_new(value, "name", text(item->name));
@@ -100,7 +140,7 @@ static int do_gc(struct command *cmd, json_t **ret, struct err *err)
 	}
 	if (r < 0)
 		return r;
-	*ret = gc_result(&sum);
+	*ret = gc_result(cmd->caller && !cmd->caller->everything ? &cmd->shown : &sum);
 	json_object_set_new(*ret, "dry-run", json_boolean(options.dry_run));
 	json_object_set_new(*ret, "more", json_boolean(one.more));
 	return 0;
@@ -225,33 +265,70 @@ static int pin_name_parse(struct pin_name *n, struct command *cmd, struct err *e
 	return 0;
 }
 
-static int do_pin_or_not(struct command *cmd, bool pin, struct err *err)
+/* What may be done to a name. */
+struct name_action {
+	int (*path)(struct store_view *v, const char *base, struct err *err);
+	int (*reference)(struct store_view *v, const char *repository, const char *reference,
+			 struct err *err);
+};
+
+static int do_named(struct command *cmd, const struct name_action *action, struct err *err)
 {
 	__attribute__((cleanup(pin_name_release))) struct pin_name n = {0};
 	int r = pin_name_parse(&n, cmd, err);
 
+	/* The same answer whether it is there or not. */
+	if (r >= 0 && !may(cmd, store_view_name(n.view), n.base ? "" : n.repository))
+		return err_set(err, E_DENIED, "you may not do this here");
 	if (r < 0)
 		return r;
-	if (n.base)
-		return (pin ? store_pin_path : store_unpin_path)(n.view, n.base, err);
-	return (pin ? store_pin : store_unpin)(n.view, n.repository, n.reference, err);
+	return n.base ? action->path(n.view, n.base, err)
+		      : action->reference(n.view, n.repository, n.reference, err);
 }
 
 static int do_pin(struct command *cmd, json_t **ret, struct err *err)
 {
+	static const struct name_action action = {store_pin_path, store_pin};
+
 	*ret = json_object();
-	return do_pin_or_not(cmd, true, err);
+	return do_named(cmd, &action, err);
 }
 
 static int do_unpin(struct command *cmd, json_t **ret, struct err *err)
 {
+	static const struct name_action action = {store_unpin_path, store_unpin};
+
 	*ret = json_object();
-	return do_pin_or_not(cmd, false, err);
+	return do_named(cmd, &action, err);
+}
+
+static int reference_delete(struct store_view *v, const char *repository, const char *reference,
+			    struct err *err)
+{
+	if (!reference[0])
+		return err_set(
+			err, E_USAGE,
+			"say which tag or digest of %.200s: a repository goes with the last of"
+			" them",
+			repository);
+	return store_manifest_remove(v, repository, reference, err);
+}
+
+static int do_delete(struct command *cmd, json_t **ret, struct err *err)
+{
+	static const struct name_action action = {store_path_remove, reference_delete};
+
+	*ret = json_object();
+	return do_named(cmd, &action, err);
 }
 
 static void pin(void *arg, const struct store_pin_item *item)
 {
-	json_t *value = json_object();
+	json_t *value;
+
+	if (!may(arg, item->view, item->repository))
+		return;
+	value = json_object();
 
 	json_object_set_new(value, "view", text(item->view));
 	json_object_set_new(value, "repository", text(item->repository));
@@ -280,8 +357,13 @@ struct usages {
 static void view_usage(void *arg, const struct store_view_usage *u)
 {
 	struct usages *sum = arg;
-	json_t *value = json_object();
+	json_t *value;
 
+	/* Those of a view whose cache is not his may have repositories that are. */
+	strv_add(&sum->views, u->view);
+	if (!may(sum->cmd, u->view, ""))
+		return;
+	value = json_object();
 	json_object_set_new(value, "name", text(u->view));
 	set_number(value, "paths", u->paths);
 	set_number(value, "nar-bytes", u->nar_bytes);
@@ -292,15 +374,20 @@ static void view_usage(void *arg, const struct store_view_usage *u)
 	set_number(value, "tags", u->tags);
 	emit(sum->cmd, "view", value);
 	sum->logical += u->bytes + u->repository_bytes;
-	strv_add(&sum->views, u->view);
 }
 
 static void repository_usage(void *arg, const struct store_repository_usage *u)
 {
 	struct usages *sum = arg;
 	const char *view = store_view_name(sum->view);
-	json_t *value = json_object();
+	json_t *value;
 
+	free(sum->last);
+	sum->last = xstrdup(u->name);
+	sum->n++;
+	if (!may(sum->cmd, view, u->name))
+		return;
+	value = json_object();
 	json_object_set_new(value, "view", text(view));
 	json_object_set_new(value, "name", text(u->name));
 	set_number(value, "bytes", u->bytes);
@@ -308,9 +395,6 @@ static void repository_usage(void *arg, const struct store_repository_usage *u)
 	set_number(value, "manifests", u->manifests);
 	set_number(value, "tags", u->tags);
 	emit(sum->cmd, "repository", value);
-	free(sum->last);
-	sum->last = xstrdup(u->name);
-	sum->n++;
 }
 
 static int repository_usages(struct usages *sum, struct err *err)
@@ -375,6 +459,10 @@ static int do_stats(struct command *cmd, json_t **ret, struct err *err)
 	strv_release(&sum.views);
 	if (r < 0)
 		return r;
+	if (cmd->caller && !cmd->caller->everything) {
+		*ret = json_object();
+		return 0;
+	}
 	*ret = totals(&s, sum.logical);
 	store_gc_total(cmd->store, &gc);
 	json_object_set_new(*ret, "collected", gc_result(&gc));
@@ -390,7 +478,7 @@ static const struct {
 	command_fn *run;
 } commands[] = {
 	{"gc", do_gc},       {"fsck", do_fsck}, {"backup", do_backup}, {"pin", do_pin},
-	{"unpin", do_unpin}, {"pins", do_pins}, {"stats", do_stats},
+	{"unpin", do_unpin}, {"pins", do_pins}, {"stats", do_stats},   {"delete", do_delete},
 };
 
 static int run(struct command *cmd, json_t **ret, struct err *err)
@@ -406,17 +494,27 @@ static int run(struct command *cmd, json_t **ret, struct err *err)
 	return err_set(err, E_USAGE, "there is no command '%.100s'", name);
 }
 
+int admin_answer(struct store *s, const json_t *request, const struct admin_caller *caller,
+		 struct admin_output *o, struct err *err)
+{
+	struct command cmd = {.store = s, .request = request, .caller = caller, .out = o};
+	cleanup_json json_t *result = NULL;
+	int r = run(&cmd, &result, err);
+
+	if (r < 0)
+		return r;
+	emit(&cmd, "result", json_incref(result));
+	return 0;
+}
+
 int admin_execute(struct store *s, const json_t *request, struct admin_output *o)
 {
-	struct command cmd = {s, request, o};
-	cleanup_json json_t *result = NULL, *failure = NULL;
+	cleanup_json json_t *failure = NULL;
 	struct err err = ERR_INIT;
-	int r = run(&cmd, &result, &err);
+	int r = admin_answer(s, request, NULL, o, &err);
 
-	if (r >= 0) {
-		emit(&cmd, "result", json_incref(result));
+	if (r >= 0)
 		return 0;
-	}
 	failure = json_object();
 	json_object_set_new(failure, "error", text(err.text));
 	json_object_set_new(failure, "code", text(err_code_name(r)));

@@ -81,6 +81,7 @@ int audit_open(struct audit *a, const struct audit_settings *settings, struct er
 /* ---- What is worth a line ---- */
 
 static const char *const subjects[ENDPOINT_COUNT] = {
+	[ENDPOINT_ADMIN] = "admin",
 	[ENDPOINT_BLOB] = "blob",
 	[ENDPOINT_UPLOADS] = "blob",
 	[ENDPOINT_UPLOAD] = "blob",
@@ -123,6 +124,15 @@ static bool find_action(const struct request *req, char *ret, size_t size)
 	}
 	if (!is_change(req) || is_step(req))
 		return false;
+	/* Of a command that there is: the name is the client's. */
+	if (req->route.endpoint == ENDPOINT_ADMIN) {
+		snprintf(ret, size, "admin.%s",
+			 slice_equal_str(req->route.arg, "pin")      ? "pin"
+			 : slice_equal_str(req->route.arg, "unpin")  ? "unpin"
+			 : slice_equal_str(req->route.arg, "delete") ? "delete"
+								     : "other");
+		return true;
+	}
 	snprintf(ret, size, "%s.%s", subjects[req->route.endpoint],
 		 req->handler->access == ACCESS_DELETE ? "delete" : "put");
 	return true;
@@ -177,8 +187,12 @@ static json_t *make_line(const struct request *req, const char *action)
 		add_text(line, "certificate", slice_str(req->connection->certificate_name));
 	if (req->view)
 		add_text(line, "view", slice_str(req->view->name));
-	add_text(line, "repository", req->route.name);
-	add_text(line, "object", req->route.arg);
+	if (req->route.endpoint == ENDPOINT_ADMIN) {
+		add_text(line, "object", req->route.name);
+	} else {
+		add_text(line, "repository", req->route.name);
+		add_text(line, "object", req->route.arg);
+	}
 	if (digest && req->status < 400)
 		add_text(line, "digest", slice_str(digest));
 	return line;

@@ -38,7 +38,7 @@ static int auth_read(struct auth_settings *ret, struct config *map, struct err *
 	struct err why = ERR_INIT;
 	int r = config_text(map, "htpasswd", &path, err);
 
-	if (r == 0 && path && htpasswd_read(&ret->htpasswd, path, &why) < 0)
+	if (r == 0 && path && htpasswd_file_open(&ret->htpasswd, path, &why) < 0)
 		r = config_fail(config_child(map, "htpasswd"), err, "%s", why.text);
 	if (r == 0)
 		r = config_text(map, "service", &ret->service, err);
@@ -65,14 +65,14 @@ int auth_settings_read(struct auth_settings *ret, struct config *root, struct er
 
 void auth_settings_release(struct auth_settings *s)
 {
-	htpasswd_free(s->htpasswd);
+	htpasswd_file_free(s->htpasswd);
 }
 
 /* ---- State ---- */
 
-/* A user and password that were right, by their hash under a key of this process. */
+/* A user and password that were right, by the hash of both and of what the file says of the user, under
+ * a key of this process. */
 struct known {
-	uint64_t serial; /* of the settings they were right in */
 	struct hash hash;
 	int64_t until_us; /* a clock that nobody sets */
 };
@@ -179,11 +179,21 @@ const struct secret_key *auth_key(const struct auth *a)
 
 /* ---- Passwords ---- */
 
-static void known_hash(struct auth *a, struct hash *ret, const char *user, const char *password)
+bool auth_password_stamp(const struct request *req, const char *user, char *ret)
+{
+	CLEANUP(htpasswd_unref)
+	struct htpasswd *h = htpasswd_file_get(req->settings->auth.htpasswd);
+
+	return htpasswd_stamp(h, user, ret);
+}
+
+static void known_hash(struct auth *a, struct hash *ret, const char *user, const char *password,
+		       const char *stamp)
 {
 	cleanup_buf struct buf text = {0};
 
 	buf_add(&text, a->salt, sizeof(a->salt));
+	buf_add_str(&text, stamp);
 	buf_add(&text, user, strlen(user) + 1);
 	buf_add_str(&text, password);
 	hash_bytes(ret, HASH_SHA256, text.data, text.len);
@@ -192,26 +202,30 @@ static void known_hash(struct auth *a, struct hash *ret, const char *user, const
 
 static bool password_is_right(const struct request *req, const char *user, const char *password)
 {
+	CLEANUP(htpasswd_unref)
+	struct htpasswd *h = htpasswd_file_get(req->settings->auth.htpasswd);
 	struct auth *a = req->server->auth;
+	char stamp[PASSWORD_STAMP_LEN + 1] = "";
 	struct known *slot;
 	struct hash hash;
 	bool right;
 
 	if (strlen(password) > PASSWORD_MAX)
 		return false;
-	known_hash(a, &hash, user, password);
+	/* Who is not in the file was never right: the stamp is empty. */
+	if (!htpasswd_stamp(h, user, stamp))
+		stamp[0] = '\0';
+	known_hash(a, &hash, user, password, stamp);
 	slot = &a->known[hash.bytes[0]];
 	pthread_mutex_lock(&a->lock);
-	right = slot->serial == req->settings->serial && slot->until_us > clock_us() &&
-		hash_equal(&slot->hash, &hash);
+	right = stamp[0] && slot->until_us > clock_us() && hash_equal(&slot->hash, &hash);
 	pthread_mutex_unlock(&a->lock);
 	if (right)
 		return true;
-	right = htpasswd_verify(req->settings->auth.htpasswd, user, password);
+	right = htpasswd_verify(h, user, password);
 	if (right) {
 		pthread_mutex_lock(&a->lock);
-		*slot = (struct known){req->settings->serial, hash,
-				       clock_us() + (int64_t)KNOWN_S * 1000000};
+		*slot = (struct known){hash, clock_us() + (int64_t)KNOWN_S * 1000000};
 		pthread_mutex_unlock(&a->lock);
 	}
 	return right;
@@ -289,9 +303,8 @@ bool auth_refresh(struct request *req, const char *text)
 	req->token = claims;
 	/* As good as the password that it was got with: one that is changed ends it. */
 	if (claims->use == TOKEN_ACCESS ||
-	    (claims->use == TOKEN_REFRESH &&
-	     (!htpasswd_stamp(req->settings->auth.htpasswd, claims->subject, stamp) ||
-	      strcmp(stamp, claims->stamp) != 0)))
+	    (claims->use == TOKEN_REFRESH && (!auth_password_stamp(req, claims->subject, stamp) ||
+					      strcmp(stamp, claims->stamp) != 0)))
 		return false;
 	req->user = xstrdup(claims->subject);
 	return true;

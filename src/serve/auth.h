@@ -11,14 +11,14 @@
 
 #include "serve/jwt.h"
 
-struct htpasswd;
+struct htpasswd_file;
 struct request;
 
 struct auth_settings {
-	bool configured;           /* there is a section `auth` */
-	struct htpasswd *htpasswd; /* owned; or NULL */
-	const char *service;       /* audience of tokens; borrowed from the tree */
-	const char *token_url;     /* NULL: as the client addressed us */
+	bool configured;                /* there is a section `auth` */
+	struct htpasswd_file *htpasswd; /* owned; or NULL */
+	const char *service;            /* audience of tokens; borrowed from the tree */
+	const char *token_url;          /* NULL: as the client addressed us */
 	unsigned token_lifetime_s;
 	unsigned refresh_lifetime_s;
 };
@@ -44,6 +44,9 @@ bool auth_identify(struct request *req);
 bool auth_login(struct request *req, const char *user, const char *password);
 /* The same with a refresh or login token. */
 bool auth_refresh(struct request *req, const char *token);
+/* Short text that changes with a user's password; `ret` has PASSWORD_STAMP_LEN + 1 bytes. False: the
+ * user has none. */
+bool auth_password_stamp(const struct request *req, const char *user, char *ret);
 /* What the request's user may do with something. */
 unsigned auth_rights(const struct request *req, enum resource resource, const char *name);
 /* The same without regard to a token: what one could be issued for. */

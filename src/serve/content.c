@@ -291,5 +291,5 @@ void respond_content_head(struct request *req, uint64_t size, const struct conte
 	if (is_answered(req, reply, NULL, size))
 		return;
 	set_response(req, 200, from_size(size), size);
-	common_headers(req, reply, NULL, size != CONTENT_SIZE_UNKNOWN);
+	common_headers(req, reply, NULL, size != CONTENT_SIZE_UNKNOWN && !reply->whole);
 }

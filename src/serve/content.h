@@ -11,12 +11,14 @@ struct content_reply {
 	const char *
 		tag; /* what the entity tag is made of: a text that changes with the bytes; NULL: none */
 	bool encode; /* Content-Encoding is welcome, as the client accepts it */
+	bool whole;  /* no ranges */
 };
 
 /* GET and HEAD of content: ranges, conditions, codings. Takes over `content`. */
 void respond_content(struct request *req, struct content *content,
 		     const struct content_reply *reply);
-/* The head of the same, from the size alone (CONTENT_SIZE_UNKNOWN is known here, too). */
+/* The head of the same, from the size alone (CONTENT_SIZE_UNKNOWN is known here, too), for a client that
+ * takes no coding, or for content that has none: otherwise respond_content(). */
 void respond_content_head(struct request *req, uint64_t size, const struct content_reply *reply);
 
 /* SPEC rfc-9110 13.2.2: what the client says about the bytes with this tag (in quotes), of which there

@@ -3,14 +3,18 @@
 
 #include <crypt.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 
 #include <nacre/buf.h>
 #include <nacre/encode.h>
 #include <nacre/hash.h>
 
 #include "base/fs.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "serve/jwt.h"
 
@@ -21,6 +25,7 @@ enum {
 	/* Each step doubles the work; 14 is a second. */
 	COST_MIN = 4,
 	COST_MAX = 16,
+	SETTLE_S = 2, /* between one second and two */
 };
 
 /* Of nobody: for users that do not exist. It has the cost of the dearest that there are. */
@@ -31,6 +36,7 @@ struct user {
 };
 
 struct htpasswd {
+	_Atomic unsigned refs;
 	struct user *items; /* owned; sorted */
 	size_t len, cap;
 	char dummy[BCRYPT_LEN + 1];
@@ -41,9 +47,9 @@ static int compare_users(const void *a, const void *b)
 	return strcmp(((const struct user *)a)->name, ((const struct user *)b)->name);
 }
 
-void htpasswd_free(struct htpasswd *h)
+void htpasswd_unref(struct htpasswd *h)
 {
-	if (!h)
+	if (!h || atomic_fetch_sub(&h->refs, 1) > 1)
 		return;
 	for (size_t i = 0; i < h->len; i++) {
 		free(h->items[i].name);
@@ -134,6 +140,7 @@ int htpasswd_parse(struct htpasswd **ret, struct slice text, const char *name, s
 	struct htpasswd *h = xcalloc(1, sizeof(*h));
 	int r = parse_lines(h, text, name, err);
 
+	h->refs = 1;
 	if (h->len)
 		qsort(h->items, h->len, sizeof(*h->items), compare_users);
 	for (size_t i = 1; i < h->len && r == 0; i++)
@@ -141,7 +148,7 @@ int htpasswd_parse(struct htpasswd **ret, struct slice text, const char *name, s
 			r = err_set(err, E_INVALID, "%s: the user '%s' is there twice", name,
 				    h->items[i].name);
 	if (r < 0) {
-		htpasswd_free(h);
+		htpasswd_unref(h);
 		return r;
 	}
 	dummy_make(h);
@@ -202,4 +209,92 @@ bool htpasswd_verify(const struct htpasswd *h, const char *user, const char *pas
 	explicit_bzero(data, sizeof(*data));
 	free(data);
 	return found && !different;
+}
+
+/* ---- A file that changes ---- */
+
+struct htpasswd_file {
+	char *path; /* owned */
+	pthread_mutex_t lock;
+	struct stat looked_at; /* the file when it was read last, well or not; under lock */
+	struct htpasswd *now;  /* a reference; under lock */
+};
+
+int htpasswd_file_open(struct htpasswd_file **ret, const char *path, struct err *err)
+{
+	struct htpasswd_file *f = xcalloc(1, sizeof(*f));
+	int r;
+
+	pthread_mutex_init(&f->lock, NULL);
+	f->path = xstrdup(path);
+	/* Before it is read: what changes meanwhile is looked at again. */
+	if (stat(path, &f->looked_at) < 0)
+		f->looked_at = (struct stat){0};
+	r = htpasswd_read(&f->now, path, err);
+	if (r < 0) {
+		htpasswd_file_free(f);
+		return r;
+	}
+	*ret = f;
+	return 0;
+}
+
+void htpasswd_file_free(struct htpasswd_file *f)
+{
+	if (!f)
+		return;
+	htpasswd_unref(f->now);
+	pthread_mutex_destroy(&f->lock);
+	free(f->path);
+	free(f);
+}
+
+static bool is_same(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec &&
+	       a->st_ctim.tv_sec == b->st_ctim.tv_sec && a->st_ctim.tv_nsec == b->st_ctim.tv_nsec;
+}
+
+/* Somebody may still write to it. Its time may lie ahead, if the clock was put back. */
+static bool is_fresh(const struct stat *st)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return st->st_ctim.tv_sec <= now.tv_sec && now.tv_sec - st->st_ctim.tv_sec < SETTLE_S;
+}
+
+/* Under the lock. */
+static void look_again(struct htpasswd_file *f)
+{
+	struct htpasswd *fresh;
+	struct err err = ERR_INIT;
+	struct stat st;
+
+	/* A file that is away is being replaced, or will be missed at the next SIGHUP. */
+	if (stat(f->path, &st) < 0 || is_same(&st, &f->looked_at) || is_fresh(&st))
+		return;
+	f->looked_at = st;
+	if (htpasswd_read(&fresh, f->path, &err) < 0) {
+		log_error("the users stay as they were: %s", err.text);
+		return;
+	}
+	htpasswd_unref(f->now);
+	f->now = fresh;
+	log_info("%s was read again", f->path);
+}
+
+struct htpasswd *htpasswd_file_get(struct htpasswd_file *f)
+{
+	struct htpasswd *h;
+
+	if (!f)
+		return NULL;
+	pthread_mutex_lock(&f->lock);
+	look_again(f);
+	h = f->now;
+	atomic_fetch_add(&h->refs, 1);
+	pthread_mutex_unlock(&f->lock);
+	return h;
 }

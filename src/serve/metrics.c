@@ -26,6 +26,7 @@ static const char *const endpoint_names[ENDPOINT_COUNT] = {
 	[ENDPOINT_READY] = "readyz",
 	[ENDPOINT_METRICS] = "metrics",
 	[ENDPOINT_TOKEN] = "token",
+	[ENDPOINT_ADMIN] = "admin",
 	[ENDPOINT_OCI_BASE] = "base",
 	[ENDPOINT_OCI_UNKNOWN] = "unknown",
 	[ENDPOINT_CATALOG] = "catalog",

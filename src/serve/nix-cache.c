@@ -136,14 +136,10 @@ static void nar_end(struct request *req)
 
 	if (!nix_name(req, name))
 		return;
-	if (req->method == HTTP_HEAD) {
-		if (store_nar_stat(request_cache(req), name, &size, &err) == 0)
-			respond_content_head(req, size, &reply);
-		else if (!upstream_answer_nar(req, name, &err))
-			nix_fail_get(req, &err);
-		return;
-	}
-	if (store_nar_open(request_cache(req), name, &content, &err) < 0) {
+	/* Who is told by HEAD that it is here may not send it: the collector has to know. */
+	if ((req->method == HTTP_HEAD &&
+	     store_nar_stat(request_cache(req), name, &size, &err) < 0) ||
+	    store_nar_open(request_cache(req), name, &content, &err) < 0) {
 		if (!upstream_answer_nar(req, name, &err))
 			nix_fail_get(req, &err);
 		return;

@@ -115,6 +115,28 @@ static void narinfo_end(struct request *req)
 		respond_empty(req, 201);
 }
 
+/* Nix has no such request; it is for people. */
+static void narinfo_delete_end(struct request *req)
+{
+	char name[NIX_NAME_MAX + 1];
+	struct err err = ERR_INIT;
+	int r;
+
+	if (!nix_name(req, name))
+		return;
+	r = strlen(name) == STORE_HASH_LEN
+		    ? store_path_remove(request_cache(req), name, &err)
+		    : err_set(&err, E_NOTFOUND, "there is no %.80s.narinfo", name);
+	if (r == E_NOTFOUND)
+		nix_fail_get(req, &err);
+	else if (r == E_CANCELLED)
+		respond_plain(req, 409, "%s", err.text);
+	else if (r < 0)
+		nix_fail_put(req, &err);
+	else
+		respond_empty(req, 204);
+}
+
 /* What goes to the store as it arrives: NARs, documents. */
 static void put_free(void *arg)
 {
@@ -181,6 +203,7 @@ const struct handler cache_info_put = {.begin = cache_info_begin,
 				       .access = ACCESS_WRITE};
 const struct handler narinfo_put = {
 	.begin = narinfo_begin, .body = text_body, .end = narinfo_end, .access = ACCESS_WRITE};
+const struct handler narinfo_delete = {.end = narinfo_delete_end, .access = ACCESS_DELETE};
 const struct handler nar_put = {
 	.begin = nar_begin, .body = put_body, .end = put_end, .access = ACCESS_WRITE};
 const struct handler document_put = {

@@ -36,10 +36,11 @@ enum store_tree nix_tree(const struct request *req);
 
 /* handlers.c knows them by these. */
 extern const struct handler cache_info_get, cache_info_put;
-extern const struct handler narinfo_get, narinfo_put;
+extern const struct handler narinfo_get, narinfo_put, narinfo_delete;
 extern const struct handler nar_get, nar_put;
 extern const struct handler document_get, document_put;
 extern const struct handler home_get, health_get, ready_get, metrics_get;
 extern const struct handler token_get, token_post;
+extern const struct handler admin_get, admin_post;
 
 #endif

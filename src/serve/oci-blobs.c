@@ -7,12 +7,44 @@
 /* A blob is named by what it contains: whoever has it need not ask again. */
 #define BLOB_CACHE_CONTROL "max-age=31536000, immutable"
 
+static int blob_head(struct request *req, const char *repository, const struct hash *digest,
+		     const struct content_reply *reply, struct err *err)
+{
+	struct content *content;
+	uint64_t size;
+	int r = store_blob_stat(request_view(req), repository, digest, &size, err);
+
+	/* For a client that takes a coding GET may have another head. */
+	if (r == 0 && request_header(req, "Accept-Encoding").data) {
+		r = store_blob_open(request_view(req), repository, digest, &content, err);
+		if (r == 0) {
+			respond_content(req, content, reply);
+			return 0;
+		}
+	}
+	if (r < 0)
+		r = upstream_blob_stat(req, repository, digest, &size, err);
+	if (r == 0)
+		respond_content_head(req, size, reply);
+	return r;
+}
+
+static bool blob_answer(struct request *req, const char *repository, const struct hash *digest,
+			const struct content_reply *reply, struct err *err)
+{
+	struct content *content;
+
+	if (store_blob_open(request_view(req), repository, digest, &content, err) < 0)
+		return upstream_answer_blob(req, repository, digest, reply, err);
+	respond_content(req, content, reply);
+	return true;
+}
+
 /* SPEC dist-1.1 end-2 */
 static void blob_get_end(struct request *req)
 {
 	char repository[REPOSITORY_MAX + 1], text[DIGEST_TEXT_MAX];
 	struct content_reply reply = {.content_type = "application/octet-stream", .encode = true};
-	struct content *content = NULL;
 	struct err err = ERR_INIT;
 	struct hash digest;
 
@@ -20,22 +52,10 @@ static void blob_get_end(struct request *req)
 		return;
 	digest_format(text, &digest);
 	reply.tag = text;
-	if (req->method == HTTP_HEAD) {
-		uint64_t size;
-
-		if (store_blob_stat(request_view(req), repository, &digest, &size, &err) < 0 &&
-		    upstream_blob_stat(req, repository, &digest, &size, &err) < 0) {
-			oci_fail(req, OCI_BLOB, &err);
-			return;
-		}
-		respond_content_head(req, size, &reply);
-	} else {
-		if (store_blob_open(request_view(req), repository, &digest, &content, &err) == 0) {
-			respond_content(req, content, &reply);
-		} else if (!upstream_answer_blob(req, repository, &digest, &reply, &err)) {
-			oci_fail(req, OCI_BLOB, &err);
-			return;
-		}
+	if (req->method == HTTP_HEAD ? blob_head(req, repository, &digest, &reply, &err) < 0
+				     : !blob_answer(req, repository, &digest, &reply, &err)) {
+		oci_fail(req, OCI_BLOB, &err);
+		return;
 	}
 	respond_header(req, "Docker-Content-Digest", "%s", text);
 	if (req->status < 300)

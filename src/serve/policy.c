@@ -130,18 +130,36 @@ static void refuse(struct request *req, const char *text)
 		respond_plain(req, 403, "%s", text);
 }
 
+/* On what, is looked at by the commands (admin-http.c). A token for a registry's client has no such
+ * right: it may lie about in many places. */
+static bool admit_admin(struct request *req)
+{
+	if (!req->user || (req->token && req->token->use == TOKEN_ACCESS)) {
+		policy_unauthorized(req, "this needs a user with a password, a login token or a"
+					 " certificate");
+		return false;
+	}
+	if (access_admin(&req->settings->access, req->user) != ADMIN_NOTHING)
+		return true;
+	refuse(req, "you may not do this here");
+	return false;
+}
+
 /* The answer is the same whether what was asked for exists or not. */
 static bool admit_user(struct request *req)
 {
 	char name[NAME_MAX_FULL];
 	enum resource resource;
 
-	/* A browser sends a certificate by itself, and anybody's page may ask it to. */
+	/* A browser sends a certificate by itself, and anybody's page may ask it to; passwords that were
+	 * typed in once, too, but pages that push with one of their own are left alone. */
 	if (req->handler->access != ACCESS_READ && request_header(req, "Origin").data &&
-	    !request_header(req, "Authorization").data) {
+	    (req->route.endpoint == ENDPOINT_ADMIN || !request_header(req, "Authorization").data)) {
 		refuse(req, "this server takes no writes from web pages");
 		return false;
 	}
+	if (req->route.endpoint == ENDPOINT_ADMIN)
+		return admit_admin(req);
 
 	/* SPEC distribution token: clients look here for how to get a token. */
 	if (req->route.endpoint == ENDPOINT_OCI_BASE && req->settings->auth.configured &&
@@ -178,7 +196,9 @@ bool policy_admit(struct request *req)
 			return true;
 		return auth_identify(req) && admit_user(req);
 	}
-	why = why_not_local(req);
+	why = req->route.endpoint == ENDPOINT_ADMIN
+		      ? "nobody has the right `admin`: this server has no rules (`access`)"
+		      : why_not_local(req);
 	if (why)
 		refuse(req, why);
 	return !why;

@@ -119,6 +119,8 @@ void route_find(struct route *ret, struct slice path)
 	}
 	if (cut_prefix(&path, "/v2/"))
 		find_registry(ret, path);
+	else if (cut_prefix(&path, "/admin/"))
+		*ret = (struct route){ENDPOINT_ADMIN, {NULL, 0}, path};
 	else
 		find_cache(ret, path);
 }
@@ -130,5 +132,5 @@ bool endpoint_is_oci(enum endpoint e)
 
 bool endpoint_is_server(enum endpoint e)
 {
-	return endpoint_is_oci(e) || (e >= ENDPOINT_HEALTH && e <= ENDPOINT_TOKEN);
+	return endpoint_is_oci(e) || (e >= ENDPOINT_HEALTH && e <= ENDPOINT_ADMIN);
 }

@@ -15,6 +15,7 @@ enum endpoint {
 	ENDPOINT_READY,
 	ENDPOINT_METRICS,
 	ENDPOINT_TOKEN,
+	ENDPOINT_ADMIN, /* arg: command */
 	/* SPEC dist-1.1 endpoints */
 	ENDPOINT_OCI_BASE,
 	ENDPOINT_OCI_UNKNOWN, /* below /v2/, but nothing that is known */

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "serve/admin.h"
 #include "serve/audit.h"
 #include "serve/auth.h"
 #include "serve/conn.h"
@@ -43,6 +44,7 @@ struct server {
 	int64_t ready_checked_us;        /* under ready_lock */
 	char ready_why[ERR_TEXT_MAX];    /* under ready_lock; empty: the store can be written */
 	struct upstreams *upstreams;     /* owned */
+	admin_answer_fn *admin;          /* NULL: there is no /admin/ */
 	pthread_mutex_t conditional_put; /* around condition and PUT of a manifest */
 };
 

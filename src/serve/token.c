@@ -106,7 +106,7 @@ static int make_refresh(struct request *req, struct buf *ret)
 	const struct auth_settings *s = &req->settings->auth;
 	struct claims claims = {.use = TOKEN_REFRESH};
 
-	if (!req->user || req->token || !htpasswd_stamp(s->htpasswd, req->user, claims.stamp))
+	if (!req->user || req->token || !auth_password_stamp(req, req->user, claims.stamp))
 		return 0;
 	return make_token(req, ret, &claims, s->refresh_lifetime_s);
 }

@@ -169,33 +169,47 @@ int upstream_get_document(struct request *req, enum store_tree tree, const char 
 
 /* ---- Manifests ---- */
 
-static bool is_made(const char *repository)
-{
-	return strcmp(repository, "nix") == 0 || strcmp(repository, "nix/package") == 0;
-}
-
 static bool names_paths(const char *tag)
 {
-	return strlen(tag) >= STORE_HASH_LEN &&
+	return strnlen(tag, STORE_HASH_LEN) == STORE_HASH_LEN &&
 	       store_hash_part_check(slice_make(tag, STORE_HASH_LEN)) == 0;
 }
 
-/* Fetches the closures of the paths that the tag of an image or package names: up to three hash
- * parts with '.' between them, and perhaps "-…". */
-static int fetch_named(const struct upstream_ask *ask, const char *tag, struct err *err)
+/* `nix`, `nix/<hash>/…`, `nix/package`. */
+static bool is_made(const char *repository)
+{
+	if (strcmp(repository, "nix") == 0 || strcmp(repository, "nix/package") == 0)
+		return true;
+	return strncmp(repository, "nix/", 4) == 0 && names_paths(repository + 4) &&
+	       strchr("/", repository[4 + STORE_HASH_LEN]);
+}
+
+/* Fetches the closures of the paths that a name has: hash parts with a separator between them, and perhaps
+ * more behind the last one. */
+static int fetch_list(const struct upstream_ask *ask, const char *list, char separator,
+		      struct err *err)
 {
 	char hash_part[STORE_HASH_LEN + 1];
 
-	for (const char *at = tag;; at += STORE_HASH_LEN + 1) {
+	for (const char *at = list;; at += STORE_HASH_LEN + 1) {
 		if (!names_paths(at))
 			return E_NOTFOUND;
 		memcpy(hash_part, at, STORE_HASH_LEN);
 		hash_part[STORE_HASH_LEN] = '\0';
 		if (upstream_closure(ask, hash_part, err) < 0)
 			return err->code;
-		if (at[STORE_HASH_LEN] != '.')
+		if (at[STORE_HASH_LEN] != separator)
 			return 0;
 	}
+}
+
+static int fetch_named(const struct upstream_ask *ask, const char *repository, const char *tag,
+		       struct err *err)
+{
+	if (strncmp(repository, "nix/", 4) == 0 && names_paths(repository + 4) &&
+	    fetch_list(ask, repository + 4, '/', err) < 0)
+		return err->code;
+	return fetch_list(ask, tag, '.', err);
 }
 
 void upstream_refresh_tag(struct request *req, const char *repository, const char *reference)
@@ -219,7 +233,7 @@ bool upstream_get_manifest(struct request *req, const char *repository, const ch
 	if (err->code != E_NOTFOUND || !ask.view->upstreams.len)
 		return false;
 	if (is_made(repository) && names_paths(reference))
-		return fetch_named(&ask, reference, err) == 0;
+		return fetch_named(&ask, repository, reference, err) == 0;
 	return upstream_manifest(&ask, repository, reference, err) == 0;
 }
 

@@ -11,18 +11,10 @@ enum { KEY_FILE_MAX = 64 << 10, PRIORITY_DEFAULT = 30, PRIORITY_MAX = 1000000 };
 /* Words that mean something else at the same place of an address, also below another view. */
 static bool is_reserved(struct slice name)
 {
-	static const char *const words[] = {"v2",
-					    "nar",
-					    "log",
-					    "debuginfo",
-					    "realisations",
-					    "build-trace-v2",
-					    "healthz",
-					    "readyz",
-					    "metrics",
-					    "token",
-					    "-",
-					    "nix"};
+	static const char *const words[] = {
+		"v2",      "nar",    "log",     "debuginfo", "realisations", "build-trace-v2",
+		"healthz", "readyz", "metrics", "token",     "admin",        "-",
+		"nix"};
 
 	while (name.len) {
 		const uint8_t *slash = memchr(name.data, '/', name.len);

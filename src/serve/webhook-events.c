@@ -18,7 +18,36 @@ struct happening {
 	const char *type;
 	bool cache;
 	char name[2 * REPOSITORY_MAX + 2]; /* full, of the repository or cache */
+	struct slice object;               /* tag, digest or hash part; borrowed */
 };
+
+/* POST /admin/delete: route.name is what it was about (admin-http.c). */
+static bool find_removal(const struct request *req, struct happening *ret)
+{
+	struct slice what = req->route.name;
+	const uint8_t *mark;
+
+	if (!slice_equal_str(req->route.arg, "delete") || !what.len)
+		return false;
+	ret->cache = what.data[0] == '/';
+	ret->type = ret->cache ? "nacre.path.delete" : "nacre.manifest.delete";
+	mark = ret->cache ? memrchr(what.data, '/', what.len) : memchr(what.data, '@', what.len);
+	if (!mark)
+		mark = memrchr(what.data, ':', what.len);
+	if (!mark)
+		return false;
+	ret->object = what;
+	slice_advance(&ret->object, (size_t)(mark + 1 - what.data));
+	if (ret->cache) {
+		ret->object.len = ret->object.len < STORE_HASH_LEN ? 0 : STORE_HASH_LEN;
+		snprintf(ret->name, sizeof(ret->name), "%s",
+			 req->view->name_len ? req->view->name : "/");
+	} else {
+		snprintf(ret->name, sizeof(ret->name), "%.*s", (int)(mark - what.data),
+			 (const char *)what.data);
+	}
+	return true;
+}
 
 static bool find_happening(const struct request *req, struct happening *ret)
 {
@@ -26,12 +55,17 @@ static bool find_happening(const struct request *req, struct happening *ret)
 
 	if (!req->handler || req->status / 100 != 2)
 		return false;
+	if (r->endpoint == ENDPOINT_ADMIN)
+		return find_removal(req, ret);
+	ret->object = r->arg;
 	if (r->endpoint == ENDPOINT_MANIFEST && req->handler->access == ACCESS_WRITE)
 		ret->type = "nacre.manifest.push";
 	else if (r->endpoint == ENDPOINT_MANIFEST && req->handler->access == ACCESS_DELETE)
 		ret->type = "nacre.manifest.delete";
 	else if (r->endpoint == ENDPOINT_NARINFO && req->handler->access == ACCESS_WRITE)
 		ret->type = "nacre.path.bound";
+	else if (r->endpoint == ENDPOINT_NARINFO && req->handler->access == ACCESS_DELETE)
+		ret->type = "nacre.path.delete";
 	else
 		return false;
 	ret->cache = r->endpoint == ENDPOINT_NARINFO;
@@ -58,7 +92,7 @@ static json_t *make_data(const struct request *req, const struct happening *h)
 	json_t *data = json_object();
 
 	add_text(data, h->cache ? "cache" : "repository", slice_str(h->name));
-	add_text(data, h->cache ? "hashPart" : "reference", req->route.arg);
+	add_text(data, h->cache ? "hashPart" : "reference", h->object);
 	if (digest)
 		add_text(data, "digest", slice_str(digest));
 	if (req->user)
@@ -92,7 +126,7 @@ static char *make_body(const struct request *req, const struct happening *h)
 			  "source", source, "type", h->type, "time", now, "datacontenttype",
 			  "application/json", "data", make_data(req, h));
 	if (event)
-		add_text(event, "subject", req->route.arg);
+		add_text(event, "subject", h->object);
 	text = event ? json_dumps(event, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
 	json_decref(event);
 	return text;

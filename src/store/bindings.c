@@ -4,6 +4,7 @@
 #include "store/bindings.h"
 #include "store/garbage.h"
 #include "store/quotas.h"
+#include "store/repositories.h"
 #include "store/views.h"
 
 enum {
@@ -358,10 +359,9 @@ static int derived_forget(struct conn *c, const struct store_view *v, const stru
 
 	if (r < 0)
 		return r;
-	query_init(
-		&q, c,
-		"DELETE FROM tag WHERE made = 1 AND repository IN"
-		" (SELECT id FROM repository WHERE view = ?1 AND name IN ('nix', 'nix/package'))");
+	query_init(&q, c,
+		   "DELETE FROM tag WHERE made = 1 AND repository IN"
+		   " (SELECT id FROM repository WHERE view = ?1 AND " IS_MADE_REPOSITORY ")");
 	query_bind_int(&q, 1, v->id);
 	r = query_run(&q, err);
 	if (r < 0)
@@ -369,7 +369,7 @@ static int derived_forget(struct conn *c, const struct store_view *v, const stru
 	query_init(&q, c,
 		   "DELETE FROM made WHERE manifest IN (SELECT manifest.id FROM repository"
 		   " JOIN manifest ON manifest.repository = repository.id"
-		   " WHERE view = ?1 AND name IN ('nix', 'nix/package'))");
+		   " WHERE view = ?1 AND " IS_MADE_REPOSITORY ")");
 	query_bind_int(&q, 1, v->id);
 	return query_run(&q, err);
 }

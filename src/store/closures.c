@@ -72,7 +72,7 @@ static int binding_root(struct conn *c, const struct store_view *v, struct slice
 				(const char *)hash_part.data);
 }
 
-/* Places that are left over name the first one again. */
+/* Places that are left over have the first one again. */
 static int bindings_find(struct conn *c, const struct store_view *v, const char *name,
 			 struct closure *k, int64_t ids[CLOSURE_ROOTS_MAX], struct err *err)
 {
@@ -81,14 +81,16 @@ static int bindings_find(struct conn *c, const struct store_view *v, const char 
 	k->n_roots = closure_name_parse(name, &end);
 	if (!k->n_roots)
 		return err_set(err, E_NOTFOUND, "%.128s does not name a store path", name);
-	for (size_t i = 0; i < CLOSURE_ROOTS_MAX; i++) {
-		size_t at = i < k->n_roots ? i * (STORE_HASH_LEN + 1) : 0;
-		int r = binding_root(c, v, slice_make(name + at, STORE_HASH_LEN), &ids[i],
-				     &k->generation, err);
+	for (size_t i = 0; i < k->n_roots; i++) {
+		int r = binding_root(c, v,
+				     slice_make(name + i * (STORE_HASH_LEN + 1), STORE_HASH_LEN),
+				     &ids[i], &k->generation, err);
 
 		if (r < 0)
 			return r;
 	}
+	for (size_t i = k->n_roots; i < CLOSURE_ROOTS_MAX; i++)
+		ids[i] = ids[0];
 	return 0;
 }
 
@@ -98,11 +100,12 @@ static int rows_read(struct conn *c, const char *store_dir, const int64_t ids[CL
 	struct query q;
 	int r;
 
+	_Static_assert(CLOSURE_ROOTS_MAX == 10, "as many are in the statement");
 	query_init(
 		&q, c,
-		"WITH RECURSIVE closure (id) AS (VALUES (?1), (?2), (?3)"
-		"  UNION SELECT referred FROM closure"
-		"  JOIN reference ON reference.referrer = closure.id WHERE ?4)"
+		"WITH RECURSIVE closure (id) AS (VALUES (?1), (?2), (?3), (?4), (?5), (?6), (?7),"
+		"  (?8), (?9), (?10) UNION SELECT referred FROM closure"
+		"  JOIN reference ON reference.referrer = closure.id WHERE ?11)"
 		"SELECT binding.id, nar, attested, base, refs, deriver, signatures, ca, nar_hash,"
 		" nar_size FROM closure JOIN binding ON binding.id = closure.id"
 		" JOIN nar ON nar.id = binding.nar ORDER BY base");

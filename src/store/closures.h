@@ -8,7 +8,8 @@
 #include "store/nars.h"
 
 enum {
-	CLOSURE_ROOTS_MAX = 3, /* as many as a tag has room for */
+	CLOSURE_TAG_ROOTS_MAX = 3, /* as many as a tag has room for; */
+	CLOSURE_ROOTS_MAX = 10,    /* and with them, the name of a repository (SPEC nacre 6) */
 	CLOSURE_NAME_MAX = CLOSURE_ROOTS_MAX * (STORE_HASH_LEN + 1),
 };
 

@@ -12,6 +12,7 @@ enum {
 	LEAST_USED_KEPT = 4096, /* that are kept although it is their turn: enough for one */
 	YOUNG_S = 2 * 3600,     /* used so lately: a pull may be under way */
 	DAY_S = 24 * 3600,
+	REMOVE_TRIES = 20,
 };
 
 struct path_row {
@@ -115,6 +116,85 @@ static int path_delete(struct collector *k, struct conn *c, const struct path_ro
 		       xasprintf("%s%s%s", p->view_name, p->view_name[0] ? "/" : "", p->base),
 		       reason, (uint64_t)p->bytes);
 	return VERDICT_GONE;
+}
+
+/* ---- On request ---- */
+
+struct remove_job {
+	struct collector *k;
+	const struct store_view *view;
+	const char *name;
+};
+
+static int path_find(struct conn *c, const struct remove_job *job, int64_t *ret, struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(
+		&q, c,
+		"SELECT id FROM binding WHERE view = ?1 AND hash_part = ?2 AND ?3 IN (?2, base)");
+	query_bind_int(&q, 1, job->view->id);
+	query_bind_text(&q, 2, slice_make(job->name, STORE_HASH_LEN));
+	query_bind_str(&q, 3, job->name);
+	r = query_step(&q, err);
+	if (r > 0)
+		*ret = query_int(&q, 0);
+	query_end(&q);
+	return r != 0 ? r : err_set(err, E_NOTFOUND, "there is no path %.300s", job->name);
+}
+
+static int remove_job(struct conn *c, void *arg, struct err *err)
+{
+	const struct remove_job *job = arg;
+	cleanup_path_row struct path_row p = {0};
+	int64_t id = 0;
+	int r = path_find(c, job, &id, err);
+
+	if (r >= 0)
+		r = path_read(c, id, &p, err);
+	if (r == 0)
+		r = err_set(err, E_NOTFOUND, "there is no path %.300s", job->name);
+	if (r >= 0 && p.referrers)
+		r = err_set(err, E_CONFLICT, "%s is referred to by %lld others: delete them first",
+			    p.base, (long long)p.referrers);
+	if (r < 0)
+		return r;
+	r = pin_find_path(c, p.view, p.base, err);
+	if (r > 0)
+		r = err_set(err, E_CONFLICT, "%s is pinned", p.base);
+	if (r < 0)
+		return r;
+	if (!collector_take(job->k, (struct use_key){USE_PATH, id, 0}))
+		return err_set(err, E_CANCELLED, "%s is asked for at this moment: try again",
+			       p.base);
+	r = path_delete(job->k, c, &p, xstrdup("deleted"), err);
+	return r < 0 ? r : 0;
+}
+
+int store_path_remove(struct store_view *v, const char *name, struct err *err)
+{
+	struct store *s = v->store;
+	struct collector k = {.store = s, .rules = store_rules(s), .now = now_seconds()};
+	struct remove_job job = {&k, v, name};
+	int r = E_CANCELLED;
+
+	if (strnlen(name, STORE_HASH_LEN) < STORE_HASH_LEN ||
+	    store_hash_part_check(slice_make(name, STORE_HASH_LEN)) < 0)
+		return err_set(err, E_NOTFOUND, "'%.300s' is no store path", name);
+	pthread_mutex_lock(&s->collect_lock);
+	/* Somebody may ask for it just between the two; not for ever. */
+	for (int tries = 0; tries < REMOVE_TRIES && r == E_CANCELLED; tries++) {
+		*err = ERR_INIT;
+		r = uses_flush(s, err);
+		if (r >= 0)
+			r = db_write(s->db, remove_job, &job, err);
+		uses_settle(s);
+	}
+	pthread_mutex_unlock(&s->collect_lock);
+	collector_forget(&k);
+	free(k.gone);
+	return r < 0 ? r : 0;
 }
 
 /* ---- By time ---- */

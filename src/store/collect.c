@@ -100,7 +100,7 @@ void collector_note(struct collector *k, const char *kind, char *name, char *rea
 	k->gone[k->n_gone++] = (struct gone){kind, name, reason, bytes};
 }
 
-static void collector_forget(struct collector *k)
+void collector_forget(struct collector *k)
 {
 	for (size_t i = 0; i < k->n_gone; i++) {
 		free(k->gone[i].name);

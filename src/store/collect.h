@@ -68,6 +68,8 @@ struct collector {
 /* Notes what went; `name` and `reason` are taken over. */
 void collector_note(struct collector *k, const char *kind, char *name, char *reason,
 		    uint64_t bytes);
+/* What went is forgotten; the array stays. */
+void collector_forget(struct collector *k);
 /* May it go? Once true, readers are told that it is gone, unless all is taken back. */
 bool collector_take(struct collector *k, struct use_key key);
 enum verdict collector_wait(struct collector *k, int64_t due);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include <nacre/reference.h>
+
 #include "store/made-internal.h"
 #include "store/stored-content.h"
 
@@ -15,15 +17,36 @@ struct making {
 	struct err err;
 };
 
+/* The paths that are in the name of the repository, with a '.' behind each. `ret` has CLOSURE_NAME_MAX
+ * bytes; -1: they are too many. */
+static int repository_paths(const char *repository, char *ret)
+{
+	const char *at = repository + strlen(MADE_IMAGE_REPOSITORY);
+	size_t len = strlen(at);
+
+	if (len > (size_t)(CLOSURE_ROOTS_MAX - 1) * (STORE_HASH_LEN + 1))
+		return -1;
+	for (size_t i = 0; i < len; i++)
+		ret[i] = at[i + 1] == '/' || !at[i + 1] ? '.' : at[i + 1];
+	return (int)len;
+}
+
 bool made_tag_parse(const char *repository, const char *tag, struct made_tag *ret)
 {
 	struct made_tag t = {.kind = repository_made_kind(repository)};
-	const char *suffix = tag;
-	size_t n = t.kind == MADE_NONE ? 0 : closure_name_parse(tag, &suffix);
+	char name[CLOSURE_NAME_MAX + TAG_MAX + 1];
+	const char *suffix = name;
+	int prefix = t.kind == MADE_IMAGE ? repository_paths(repository, t.paths) : 0;
+	size_t n;
 
+	if (t.kind == MADE_NONE || prefix < 0 || strlen(tag) > TAG_MAX)
+		return false;
+	memcpy(name, t.paths, (size_t)prefix);
+	memcpy(name + prefix, tag, strlen(tag) + 1);
+	n = closure_name_parse(name, &suffix);
 	if (!n || (t.kind == MADE_PACKAGE && n > 1))
 		return false;
-	memcpy(t.paths, tag, (size_t)(suffix - tag));
+	memcpy(t.paths, name, (size_t)(suffix - name));
 	if (strcmp(suffix, "-tar") == 0)
 		t.compression = IMAGE_NONE;
 	else if (strcmp(suffix, "-gzip") == 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the server makes of store paths when it is asked for (SPEC nacre 4.2, 5, 6): images in the
- * repository `nix`, package artifacts in `nix/package`, and the path infos that refer to them.
+ * repositories `nix` and `nix/<hash>/…`, package artifacts in `nix/package`, and the path infos that refer to them.
  * Made once, it is kept like anything that was pushed, so its digest does not change. Private to
  * src/store.
  */

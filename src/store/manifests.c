@@ -400,6 +400,7 @@ int tag_set(struct conn *c, const struct store_view *v, const struct new_tag *ta
 struct delete_job {
 	struct store_view *view;
 	const char *repository, *reference;
+	bool immutable; /* too */
 	struct manifest_ref ref;
 };
 
@@ -414,8 +415,9 @@ static int delete_job(struct conn *c, void *arg, struct err *err)
 		r = manifest_find(c, job->view, job->repository, &job->ref, &manifest, err);
 	if (r <= 0)
 		return r < 0 ? r : manifest_unknown(err, job->repository, job->reference);
-	r = tag_check_delete(c, job->view, job->repository,
-			     job->ref.is_digest ? NULL : job->ref.tag, manifest, err);
+	if (!job->immutable)
+		r = tag_check_delete(c, job->view, job->repository,
+				     job->ref.is_digest ? NULL : job->ref.tag, manifest, err);
 	if (r < 0)
 		return r;
 	if (job->ref.is_digest) {
@@ -431,11 +433,26 @@ static int delete_job(struct conn *c, void *arg, struct err *err)
 	return r < 0 ? r : repository_tidy(c, repository, err);
 }
 
+static int manifest_delete(struct delete_job *job, struct err *err)
+{
+	int r = manifest_ref_parse(&job->ref, job->reference, err);
+
+	return r < 0 ? r : db_write(job->view->store->db, delete_job, job, err);
+}
+
 int store_manifest_delete(struct store_view *v, const char *repository, const char *reference,
 			  struct err *err)
 {
-	struct delete_job job = {v, repository, reference, {0}};
-	int r = manifest_ref_parse(&job.ref, reference, err);
+	struct delete_job job = {.view = v, .repository = repository, .reference = reference};
 
-	return r < 0 ? r : db_write(v->store->db, delete_job, &job, err);
+	return manifest_delete(&job, err);
+}
+
+int store_manifest_remove(struct store_view *v, const char *repository, const char *reference,
+			  struct err *err)
+{
+	struct delete_job job = {
+		.view = v, .repository = repository, .reference = reference, .immutable = true};
+
+	return manifest_delete(&job, err);
 }

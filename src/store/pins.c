@@ -51,42 +51,91 @@ struct pin_job {
 	bool remove;
 };
 
-/* What the pin held is looked at again: what waits for ever may wait because of it. */
-static int pin_released(struct conn *c, const struct pin_job *job, struct err *err)
+/* What the pin held is looked at again: what waits for ever may wait because of it. Of one thing, that one;
+ * of a whole repository, what waits for ever and lies in it: either way not all that the repository has. */
+
+static int released_run(struct conn *c, const char *sql, const struct pin_job *job, struct err *err)
 {
 	struct query q;
-	int r;
 
-	query_init(&q, c,
-		   "INSERT INTO candidate (kind, a, b, name, since, due)"
-		   " SELECT 6, id, 0, '', ?4, 0 FROM binding"
-		   " WHERE view = ?1 AND hash_part = ?3 AND ?2 IN ('', 'nix', 'nix/package')"
-		   " ON CONFLICT DO UPDATE SET due = 0");
-	query_bind_int(&q, 1, job->view->id);
-	query_bind_str(&q, 2, job->repository);
-	query_bind_text(&q, 3, slice_make(job->reference, strnlen(job->reference, STORE_HASH_LEN)));
-	query_bind_int(&q, 4, now_seconds());
-	r = query_run(&q, err);
-	if (r < 0 || !job->repository[0])
-		return r;
-	query_init(&q, c,
-		   "UPDATE candidate SET due = 0 WHERE kind = 2 AND b = 0 AND a ="
-		   " (SELECT id FROM repository WHERE view = ?1 AND name = ?2)"
-		   " AND (?3 = '' OR name = ?3)");
+	query_init(&q, c, sql);
 	query_bind_int(&q, 1, job->view->id);
 	query_bind_str(&q, 2, job->repository);
 	query_bind_str(&q, 3, job->reference);
-	r = query_run(&q, err);
-	if (r < 0)
-		return r;
+	query_bind_int(&q, 4, DUE_NEVER);
+	return query_run(&q, err);
+}
+
+static int released_digest(struct conn *c, const struct pin_job *job, struct err *err)
+{
+	struct hash digest;
+	struct query q;
+
+	if (digest_parse(&digest, slice_str(job->reference)) < 0)
+		return 0;
 	query_init(&q, c,
-		   "UPDATE candidate SET due = 0 WHERE kind = 3 AND b = 0 AND name = '' AND a IN"
-		   " (SELECT manifest.id FROM manifest JOIN repository"
-		   "  ON repository.id = manifest.repository WHERE view = ?1"
-		   "  AND repository.name = ?2)");
+		   "UPDATE candidate SET due = 0 WHERE kind = 3 AND b = 0 AND name = '' AND a ="
+		   " (SELECT manifest.id FROM repository JOIN manifest"
+		   "  ON manifest.repository = repository.id AND digest = ?3"
+		   "  WHERE view = ?1 AND repository.name = ?2)");
 	query_bind_int(&q, 1, job->view->id);
 	query_bind_str(&q, 2, job->repository);
+	query_bind_hash(&q, 3, &digest);
 	return query_run(&q, err);
+}
+
+/* A path, or what the server made of one. */
+static int released_path(struct conn *c, const struct pin_job *job, struct err *err)
+{
+	struct query q;
+
+	query_init(&q, c,
+		   "INSERT INTO candidate (kind, a, b, name, since, due)"
+		   " SELECT 6, id, 0, '', ?3, 0 FROM binding"
+		   " WHERE view = ?1 AND hash_part = ?2"
+		   " ON CONFLICT DO UPDATE SET due = 0");
+	query_bind_int(&q, 1, job->view->id);
+	query_bind_text(&q, 2, slice_make(job->reference, strnlen(job->reference, STORE_HASH_LEN)));
+	query_bind_int(&q, 3, now_seconds());
+	return query_run(&q, err);
+}
+
+static int released_all(struct conn *c, const struct pin_job *job, struct err *err)
+{
+	int r = released_run(c,
+			     "UPDATE candidate INDEXED BY candidate_due SET due = 0 WHERE due = ?4"
+			     " AND kind IN (2, 3) AND coalesce(CASE kind WHEN 2 THEN a"
+			     "  ELSE (SELECT repository FROM manifest WHERE id = a) END ="
+			     "  (SELECT id FROM repository WHERE view = ?1 AND name = ?2), 0)",
+			     job, err);
+
+	if (r < 0 || repository_made_kind(job->repository) == MADE_NONE)
+		return r;
+	return released_run(c,
+			    "UPDATE candidate INDEXED BY candidate_due SET due = 0 WHERE due = ?4"
+			    " AND kind = 6 AND (SELECT view FROM binding WHERE id = a) = ?1",
+			    job, err);
+}
+
+static int pin_released(struct conn *c, const struct pin_job *job, struct err *err)
+{
+	int r = 0;
+
+	if (!job->repository[0])
+		return released_path(c, job, err);
+	if (!job->reference[0])
+		return released_all(c, job, err);
+	if (strchr(job->reference, ':'))
+		return released_digest(c, job, err);
+	if (repository_made_kind(job->repository) != MADE_NONE)
+		r = released_path(c, job, err);
+	if (r < 0)
+		return r;
+	return released_run(
+		c,
+		"UPDATE candidate SET due = 0 WHERE kind = 2 AND b = 0 AND name = ?3 AND a ="
+		" (SELECT id FROM repository WHERE view = ?1 AND name = ?2)",
+		job, err);
 }
 
 static int pin_job(struct conn *c, void *arg, struct err *err)

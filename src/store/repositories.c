@@ -2,17 +2,30 @@
 #include <string.h>
 
 #include <nacre/reference.h>
+#include <nacre/storepath.h>
 
 #include "store/garbage.h"
 #include "store/quarantine.h"
 #include "store/repositories.h"
 #include "store/stored-content.h"
 
+/* "/<hash>/<hash>…" */
+static bool is_hash_parts(const char *at)
+{
+	for (; *at; at += 1 + STORE_HASH_LEN)
+		if (*at != '/' || strnlen(at + 1, STORE_HASH_LEN) < STORE_HASH_LEN ||
+		    store_hash_part_check(slice_make(at + 1, STORE_HASH_LEN)) < 0)
+			return false;
+	return true;
+}
+
 enum made_kind repository_made_kind(const char *name)
 {
-	return strcmp(name, MADE_IMAGE_REPOSITORY) == 0     ? MADE_IMAGE
-	       : strcmp(name, MADE_PACKAGE_REPOSITORY) == 0 ? MADE_PACKAGE
-							    : MADE_NONE;
+	if (strcmp(name, MADE_PACKAGE_REPOSITORY) == 0)
+		return MADE_PACKAGE;
+	if (strncmp(name, MADE_IMAGE_REPOSITORY, strlen(MADE_IMAGE_REPOSITORY)) != 0)
+		return MADE_NONE;
+	return is_hash_parts(name + strlen(MADE_IMAGE_REPOSITORY)) ? MADE_IMAGE : MADE_NONE;
 }
 
 int repository_name_check(const char *name, struct err *err)

@@ -22,11 +22,14 @@ enum layer_kind {
 	LAYER_NAR,   /* one NAR */
 };
 
-/* Repositories in which the server makes images of store paths (SPEC nacre 6). */
+/* Repositories in which the server makes images of store paths (SPEC nacre 6): images in `nix` and in
+ * `nix/<hash>/…`, whose name has the first of several paths. */
 enum made_kind { MADE_NONE, MADE_IMAGE, MADE_PACKAGE };
 #define MADE_IMAGE_REPOSITORY   "nix"
 #define MADE_PACKAGE_REPOSITORY "nix/package"
 enum made_kind repository_made_kind(const char *name);
+/* SQL: is `name` one of them? Others below nix/ have nothing that the server made. */
+#define IS_MADE_REPOSITORY "(name = 'nix' OR (name > 'nix/' AND name < 'nix0'))"
 
 /* E_INVALID with a text. */
 int repository_name_check(const char *name, struct err *err);

@@ -134,6 +134,16 @@ struct store_pin_item {
 typedef void store_pin_report(void *arg, const struct store_pin_item *item);
 int store_pins(struct store *s, store_pin_report *report, void *arg, struct err *err);
 
+/* ---- Removing ---- */
+
+/* As store_manifest_delete(), also where clients cannot (struct immutable_rule). */
+int store_manifest_remove(struct store_view *v, const char *repository, const char *reference,
+			  struct err *err);
+/* A path leaves the cache, and what the server made of it goes with it; its NAR follows after
+ * `upload_grace_s` if nothing else names it. `name` begins with the hash part; if there is more, it
+ * is the base name. E_NOTFOUND; E_CONFLICT: another path refers to it, or it is pinned. */
+int store_path_remove(struct store_view *v, const char *name, struct err *err);
+
 /* ---- Who uses how much ---- */
 
 struct store_view_usage {

@@ -29,7 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		break;
 	case 2:
 		htpasswd_parse(&h, text, "fuzz", &err);
-		htpasswd_free(h);
+		htpasswd_unref(h);
 		break;
 	}
 	return 0;

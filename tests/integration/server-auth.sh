@@ -23,6 +23,11 @@ access:
 - {repositories: "team/**", caches: team, who: [alice], allow: [pull, push]}
 - {repositories: "team/**", caches: team, who: [bob], allow: pull}
 - {repositories: "private/**", caches: private, who: bob, allow: [pull, push]}
+- {repositories: "**", caches: "**", who: "@ops", allow: admin}
+- {repositories: "team/**", caches: team, who: alice, allow: admin}
+immutable-tags:
+- {repositories: "team/**", tags: "v*"}
+audit: {file: $T/audit}
 EOF
 check "serve --check" "$NACRE" serve --check --config "$T/nacre.yaml"
 start_nacre "$T/data" --config "$T/nacre.yaml"
@@ -188,11 +193,65 @@ check "podman login" podman_ login --tls-verify=false -u alice -p secret-alice -
 check_fails "podman login with a wrong password" "invalid|unauthorized|401" podman_ login --tls-verify=false -u alice -p wrong --authfile "$T/auth2.json" "$NACRE_ADDR"
 check "nacre copy with the same credentials" "$NACRE" copy --insecure --authfile "$T/auth.json" "docker://$NACRE_ADDR/team/app:1" "oci:$T/copied:1"
 
+# ---- the right `admin`, from anywhere
+admin() { # USER COMMAND …
+    printf 'machine 127.0.0.1 login %s password secret-%s\n' "$1" "$1" >"$T/admin.netrc"
+    "$NACRE" admin "$2" --server "$NACRE_URL" --netrc "$T/admin.netrc" "${@:3}"
+}
+check "an image whose tag stands for ever" skopeo_copy "oci:$T/hello:hello" "docker://$NACRE_ADDR/team/app:v1" --dest-creds "$(as alice)"
+check_eq "which clients do not delete" 409 "$(status -u "$(as carol)" -X DELETE "$NACRE_URL/v2/team/app/manifests/v1")"
+check "who has admin pins" admin alice pin team/app:v1
+check_fails "not what is another's" "may not do this" admin alice pin private/app:v1
+check_fails "there or not" "may not do this" admin alice unpin open/app:1
+check_fails "nor a path there" "may not do this" admin alice pin --view private "$P"
+check "the operator does" admin carol pin --view private "$P"
+check "and repositories" admin carol pin open/app
+check_eq "everybody sees his own pins" "team/app:v1" "$(admin alice pins)"
+check_eq "the operator sees all" "$(printf 'open/app\nprivate/%s\nteam/app:v1' "$(basename "$P")")" "$(admin carol pins)"
+check_eq "statistics of his own" "$(printf 'repository team/app\nrepository team/copy')" "$(admin alice stats --repositories | grep -v '^view team:' | cut -d: -f1)"
+check_match "the operator's are those of all" "on disk: .*" "$(admin carol stats --repositories)"
+check_eq "as on the machine itself" "$("$NACRE" admin stats --repositories --data "$T/data" | grep -v '^on disk')" "$(admin carol stats --repositories | grep -v '^on disk')"
+check_match "what would be collected" "would go now: 0 tags" "$(admin alice gc --dry-run)"
+check_fails "collecting is for the machine" "server's machine only" admin carol gc
+check_fails "so is a check" "only|unknown|unrecognized" admin carol fsck
+check_fails "a user without the right" "may not do this" admin bob pins
+check_fails "a wrong password" "wrong" "$NACRE" admin pins --server "http://carol:wrong@$NACRE_ADDR"
+check "credentials in the address" "$NACRE" admin pins --server "http://carol:secret-carol@$NACRE_ADDR/"
+check_eq "nobody is asked for a password" 401 "$(status "$NACRE_URL/admin/pins")"
+check_eq "a bearer token does not do" 401 "$(bearer "$(token carol "repository:team/app:pull,push")" "$NACRE_URL/admin/pins")"
+check_eq "a login token does" 200 "$(status -u "x:$("$NACRE" admin token create --data "$T/data" --user carol 2>"$T/x.id")" "$NACRE_URL/admin/pins")"
+check_eq "a page in a browser does nothing" 403 "$(status -u "$(as carol)" -H 'Origin: http://evil' --data '{"what":"team/app:v1"}' "$NACRE_URL/admin/unpin")"
+check_eq "GET changes nothing" "405 405 404" "$(status -u "$(as carol)" "$NACRE_URL/admin/delete") $(status -u "$(as carol)" --data '{}' "$NACRE_URL/admin/pins") $(status -u "$(as carol)" "$NACRE_URL/admin/fsck")"
+check_eq "what is no request" "400 400 400 413" "$(status -u "$(as carol)" --data 'x' "$NACRE_URL/admin/pin") $(status -u "$(as carol)" --data '{"what":5}' "$NACRE_URL/admin/pin") $(status -u "$(as carol)" --data '{"what":"NO"}' "$NACRE_URL/admin/pin") $(status -u "$(as carol)" --data "$(head -c 70000 /dev/zero | tr '\0' ' '){}" "$NACRE_URL/admin/pin")"
+check_fails "a repository is not deleted at once" "which tag or digest" admin carol delete team/app
+check_fails "nor what is not there" "not there|no manifest|unknown" admin alice delete team/app:v9
+check "what stands for ever is deleted" admin alice delete team/app:v1
+check_eq "and gone" 404 "$(status -u "$(as bob)" "$NACRE_URL/v2/team/app/manifests/v1")"
+check "and pushed again" skopeo_copy "oci:$T/hello:hello" "docker://$NACRE_ADDR/team/app:v1" --dest-creds "$(as alice)"
+check_fails "a path that is pinned stays" "is pinned" admin carol delete --view private "$P"
+check "unless it is not" admin carol unpin --view private "$P"
+check_eq "nobody else deletes it" "401 403" "$(status -X DELETE "$NACRE_URL/private/$hash.narinfo") $(status -u "$(as bob)" -X DELETE "$NACRE_URL/private/$hash.narinfo")"
+check_eq "the right \`delete\` does" 204 "$(status -u "$(as carol)" -X DELETE "$NACRE_URL/private/$hash.narinfo")"
+check_eq "it is gone, with its image" "404 404 404" "$(status -u "$(as bob)" "$NACRE_URL/private/$hash.narinfo") $(status -u "$(as bob)" "$NACRE_URL/v2/private/nix/manifests/$hash") $(status -u "$(as carol)" -X DELETE "$NACRE_URL/private/$hash.narinfo")"
+needed=$(closure "$P" | grep -vxF "$P" | head -1)
+check_match "there is something that it needs" "^/nix/store/" "$needed"
+check "nix puts it again" nix copy --from "$FIXTURES" --no-check-sigs --to "$NACRE_URL/private" "$P" --option netrc-file "$T/netrc" --refresh
+check_fails "what others refer to stays" "referred to by" admin carol delete --view private "$needed"
+check_match "the audit log has it" '"action":"admin.delete","result":"done".*"user":"alice".*"object":"team/app:v1"' "$(cat "$T/audit")"
+check_match "and what was refused" '"action":"admin.pin","result":"refused".*"user":"alice".*"object":"private/app:v1"' "$(cat "$T/audit")"
+
 # ---- changes
 printf 'dave:%s\n' "$(bcrypt secret-dave)" >>"$T/htpasswd"
 check_eq "a new user, not yet" 401 "$(status -u "$(as dave)" "$NACRE_URL/v2/")"
 kill -HUP "$NACRE_PID"
 check "after SIGHUP" wait_for 10 sh -c "[ \$(curl -s -o $T/body -w '%{http_code}' -u dave:secret-dave $NACRE_URL/v2/) = 200 ]"
+sed -i /^dave:/d "$T/htpasswd"
+check "the file is read again when it changed" wait_for 10 sh -c "[ \$(curl -s -o $T/body -w '%{http_code}' -u dave:secret-dave $NACRE_URL/v2/) = 401 ]"
+cp "$T/htpasswd" "$T/htpasswd.sane"
+echo "broken" >>"$T/htpasswd"
+check "a mistake in it is told" wait_for 10 sh -c "curl -s -o $T/body -u bob:wrong $NACRE_URL/v2/; grep -q 'users stay as they were: .*wanted NAME:HASH' $NACRE_LOG"
+check_eq "and those who are known stay" 200 "$(status -u "$(as bob)" "$NACRE_URL/v2/")"
+mv "$T/htpasswd.sane" "$T/htpasswd"
 cp "$T/htpasswd" "$T/htpasswd.old"
 sed -i "s,^alice:.*,alice:$(bcrypt another)," "$T/htpasswd"
 kill -HUP "$NACRE_PID"

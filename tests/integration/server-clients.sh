@@ -105,6 +105,8 @@ check_eq "an image of two paths is what nacre build makes of them" \
     "$(skopeo_inspect "docker://$NACRE_ADDR/nix:$several" --format '{{.Digest}}' 2>&1)"
 check "podman pulls it" podman_pull "$NACRE_ADDR/nix:$several"
 check_eq "podman runs both" "seen" "$(podman_run "$NACRE_ADDR/nix:$several" bash -c 'echo been | sed s/b/s/' 2>&1)"
+check_eq "also with the first path in the name" "seen" "$(podman_pull "$NACRE_ADDR/nix/${several%.*}:${several#*.}" >/dev/null 2>&1 &&
+    podman_run "$NACRE_ADDR/nix/${several%.*}:${several#*.}" bash -c 'echo been | sed s/b/s/' 2>&1)"
 check_eq "its path infos are there" 200 "$(curl -s -o "$T/referrers" -w '%{http_code}' \
     "$NACRE_URL/v2/nix/referrers/$(skopeo_inspect "docker://$NACRE_ADDR/nix:$several" --format '{{.Digest}}')")"
 check_match "a path of them is missing: the answer names it" "no store path 0{32}" \

@@ -861,6 +861,12 @@ int store_narinfo_put(struct store_view *v, const char *hash_part, struct slice 
 	return 0;
 }
 
+int store_path_remove(struct store_view *v, const char *name, struct err *err)
+{
+	(void)v;
+	return err_set(err, E_NOTFOUND, "there is no path %.300s", name);
+}
+
 int store_nar_stat(struct store_view *v, const char *name, uint64_t *ret_size, struct err *err)
 {
 	cleanup_free char *key = xasprintf("nar %s", name);

@@ -121,6 +121,18 @@ class Cache:
             self.bad_statuses.append("%s: %d" % (target, r.status))
         return r
 
+    def url(self, hash_part):
+        """Where the server has its NAR."""
+        return parse(self.get(hash_part + ".narinfo").body)["URL"][0]
+
+    def elf(self, name, references=()):
+        """Uploads a path that an image can be made of: it has a program for this machine."""
+        with open(sys.executable, "rb") as f:
+            program = f.read(20) + name.encode() * 2000
+        package = Package(name, narlib.Directory({b"bin": narlib.Directory({name.encode(): narlib.File(program, True)})}), references)
+        self.upload(package)
+        return package
+
     def upload(self, package):
         self.put(package.url, package.file, {"Content-Type": "application/x-nix-nar"})
         return self.put(package.hash_part + ".narinfo", package.narinfo(), {"Content-Type": "text/x-nix-narinfo"})
@@ -434,6 +446,80 @@ def test_documents(cache):
         check("PUT /%.30s is refused" % target, r.status in (400, 404, 405), r)
 
 
+def test_heads(cache):
+    """HEAD is GET without the body, whatever the client takes."""
+    package = cache.elf("heads")
+    cache.put("log/%s-heads.drv" % ("3" * 32), gzip.compress(b"line\n" * 100), {"Content-Encoding": "gzip"})
+    cache.put("realisations/sha256:%s!heads.doi" % ("c" * 64), b"{}")
+    plain = "nar/%s.nar" % nix32(package.nar)
+    for encoded in ("none", "xz"):
+        package.encode_as(encoded)
+        cache.put(package.url, package.file)
+    tag = package.hash_part
+    manifest = cache.get("v2/nix/manifests/" + tag)
+    layers = json.loads(manifest.body)["layers"] if manifest.status == 200 else []
+    tar = json.loads(cache.get("v2/nix/manifests/%s-tar" % tag).body)["layers"]
+    targets = ["", "v2/", "v2/_catalog", "v2/_catalog?n=1", "nix-cache-info", tag + ".narinfo", tag + ".ls", "0" * 32 + ".narinfo", "nothing",
+               cache.url(tag), plain, package.url, "log/%s-heads.drv" % ("3" * 32), "realisations/sha256:%s!heads.doi" % ("c" * 64),
+               "v2/nix/manifests/" + tag, "v2/nix/manifests/%s" % manifest["Docker-Content-Digest"], "v2/nix/manifests/none",
+               "v2/nix/tags/list", "v2/nix/tags/list?n=1", "v2/nix/referrers/%s" % manifest["Docker-Content-Digest"],
+               "v2/nix/referrers/%s?artifactType=a/b" % manifest["Docker-Content-Digest"], "healthz", "readyz"]
+    targets += ["v2/nix/blobs/" + layer["digest"] for layer in layers + tar[:1]]
+    codings = ({}, {"Accept-Encoding": "identity"}, {"Accept-Encoding": "zstd, gzip"}, {"Accept-Encoding": "gzip"})
+    for target in targets:
+        different = []
+        for headers in codings:
+            got, head = cache.get(target, headers), cache.get(target, headers, method="HEAD")
+            a, b = ({k.lower(): v for k, v in r.headers if k.lower() not in ("date", "x-request-id")} for r in (got, head))
+            # SPEC rfc-9110 8.6, 9.3.2: what is only known when the body is made may be left out.
+            if "content-length" not in b and b.get("connection") == "close":
+                b.pop("connection")
+                a.pop("transfer-encoding", None)
+            if got.status != head.status or a != b or head.body:
+                different.append("%s\n%s\n%s" % (headers, got, head))
+        check("HEAD is like GET: /%.60s" % target.replace(tag, "<hash>"), not different, "\n".join(different))
+        etag = cache.get(target)["ETag"]
+        if etag:
+            h = cache.get(target, {"If-None-Match": etag}, method="HEAD")
+            check_eq("and conditional", 304, h.status)
+    check("a NAR has an ETag", cache.get(cache.url(tag), method="HEAD")["ETag"] and cache.get(plain, method="HEAD")["ETag"])
+
+
+def test_many_paths(cache):
+    """SPEC nacre 6: the first of several paths are in the name of the repository, the last ones in the tag."""
+    hashes = [cache.elf("many-%d" % i).hash_part for i in range(11)]
+
+    def get(before, behind, suffix="", method="GET"):
+        return cache.get("v2/%s/manifests/%s%s" % ("/".join(["nix"] + before), ".".join(behind), suffix), method=method)
+
+    same = [get([], hashes[:3]), get(hashes[:1], hashes[1:3]), get(hashes[:2], hashes[2:3])]
+    check_eq("where the names are is one image", {same[0]["Docker-Content-Digest"]}, {r["Docker-Content-Digest"] for r in same})
+    check("in another order it is another", get(hashes[1::-1], hashes[2:3])["Docker-Content-Digest"] != same[0]["Docker-Content-Digest"])
+    r = get(hashes[:7], hashes[7:10])
+    layers = json.loads(r.body)["layers"] if r.status == 200 else []
+    found = {v.split()[0][11:43] for layer in layers for k, v in layer.get("annotations", {}).items() if ".path." in k}
+    check("ten paths", found == set(hashes[:10]), r)
+    name = "/".join(["nix"] + hashes[:7])
+    for layer in layers[:2] + layers[-1:]:
+        got = cache.get("v2/%s/blobs/%s" % (name, layer["digest"]))
+        check("a layer of it", got.status == 200 and "sha256:" + hashlib.sha256(got.body).hexdigest() == layer["digest"], got)
+    check_eq("by HEAD and by digest", [200, 200], [get(hashes[:7], hashes[7:10], method="HEAD").status,
+                                                   cache.get("v2/%s/manifests/%s" % (name, r["Docker-Content-Digest"])).status])
+    check_eq("the other forms", [200, 200, 200], [get(hashes[:2], hashes[2:3], s).status for s in ("-tar", "-gzip", "-native")])
+    check_eq("path infos refer to it", 1, len(json.loads(cache.get("v2/%s/referrers/%s" % (name, r["Docker-Content-Digest"])).body)["manifests"]))
+    check_eq("its tags", [".".join(hashes[7:10])], json.loads(cache.get("v2/%s/tags/list" % name).body)["tags"])
+    missing = "0" * 32
+    check_eq("a name can have no more than 255 characters", 400, get(hashes[:8], hashes[8:11]).status)
+    bad = [(hashes[:1], hashes[:1], ""), (hashes[:2] + hashes[:1], hashes[3:4], ""), (hashes[:1], ["latest"], ""),
+           (hashes[:1], [], ""), ([missing], hashes[:1], ""), (hashes[:1], [missing], ""), (hashes[:1], hashes[1:2], "-x"),
+           (["package"] + hashes[:1], hashes[1:2], ""), (hashes[:1] + ["x"], hashes[1:2], "")]
+    check_eq("what is no image", [404] * len(bad), [get(*b).status for b in bad])
+    check("what is missing is named", missing in get(hashes[:1], [missing]).body.decode())
+    r = cache.server.request("PUT", "/v2/nix/%s/manifests/%s" % (hashes[0], hashes[1]), {"Content-Type": "application/vnd.oci.image.index.v1+json"},
+                             b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}')
+    check("nobody pushes them", 400 <= r.status < 500, r)
+
+
 def test_concurrent(cache):
     """Many clients with the same path."""
     package = Package("concurrent", tree(a=os.urandom(1 << 20)))
@@ -473,7 +559,7 @@ def main():
     server = w.Server(*command)
     cache = Cache(server)
     for test in (test_cache_info, test_absent, test_uploads, test_ranges, test_transport_coding, test_bad_nars, test_bad_narinfos,
-                 test_bindings, test_bodies, test_documents, test_concurrent, test_pipelining):
+                 test_bindings, test_bodies, test_documents, test_heads, test_many_paths, test_concurrent, test_pipelining):
         try:
             test(cache)
         except Exception as e:  # noqa: BLE001

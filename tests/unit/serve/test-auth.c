@@ -62,7 +62,7 @@ static void verify_passwords(void **state)
 	assert_false(htpasswd_verify(h, "c", "U*U"));
 	assert_false(htpasswd_verify(h, "", ""));
 	assert_false(htpasswd_verify(NULL, "a", "U*U"));
-	htpasswd_free(h);
+	htpasswd_unref(h);
 }
 
 static void parse_scopes(void **state)
@@ -110,6 +110,40 @@ static void parse_scopes(void **state)
 				 grants_rights(&g, cases[i].resource, cases[i].name));
 		grants_release(&g);
 	}
+}
+
+static void reach_of_admin(void **state)
+{
+	static const char text[] =
+		"groups: {ops: [carol]}\n"
+		"access:\n"
+		"- {repositories: '**', caches: '**', who: '@ops', allow: admin}\n"
+		"- {repositories: '**', who: dave, allow: admin}\n"
+		"- {repositories: 'a/**', caches: a, who: alice, allow: [pull, admin]}\n"
+		"- {repositories: '**', caches: '**', who: bob, allow: '*'}\n";
+	static const struct {
+		const char *user;
+		enum admin_reach reach;
+	} cases[] = {
+		{NULL, ADMIN_NOTHING},       {"bob", ADMIN_NOTHING},    {"mallory", ADMIN_NOTHING},
+		{"carol", ADMIN_EVERYTHING}, {"dave", ADMIN_SOMETHING}, {"alice", ADMIN_SOMETHING},
+	};
+	struct access_settings s = {0};
+	struct err err = ERR_INIT;
+	struct config *c;
+
+	(void)state;
+	assert_ok(config_parse(&c, slice_str(text), "f", &err), err);
+	assert_ok(access_settings_read(&s, c, &err), err);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+		if (access_admin(&s, cases[i].user) != cases[i].reach)
+			fail_msg("%s", cases[i].user ? cases[i].user : "anybody");
+	/* It gives nothing else, and nothing else gives it. */
+	assert_int_equal(access_rights(&s, "carol", RESOURCE_CACHE, "/"), RIGHT_ADMIN);
+	assert_int_equal(access_rights(&s, "bob", RESOURCE_CACHE, "/"),
+			 RIGHT_PULL | RIGHT_PUSH | RIGHT_DELETE);
+	access_settings_release(&s);
+	config_free(c);
 }
 
 static void decide(void **state)
@@ -227,7 +261,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(refuse_htpasswd), cmocka_unit_test(verify_passwords),
 		cmocka_unit_test(parse_scopes),    cmocka_unit_test(decide),
-		cmocka_unit_test(tokens),
+		cmocka_unit_test(reach_of_admin),  cmocka_unit_test(tokens),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

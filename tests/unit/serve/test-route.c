@@ -12,6 +12,9 @@ static const struct {
 } cases[] = {
 	{"/", ENDPOINT_HOME},
 	{"/healthz", ENDPOINT_HEALTH},
+	{"/admin/pins", ENDPOINT_ADMIN, "", "pins"},
+	{"/admin/a/b", ENDPOINT_ADMIN, "", "a/b"},
+	{"/admin", ENDPOINT_NONE},
 	/* SPEC dist-1.1 endpoints */
 	{"/v2", ENDPOINT_OCI_BASE},
 	{"/v2/", ENDPOINT_OCI_BASE},

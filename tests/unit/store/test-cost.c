@@ -364,6 +364,20 @@ static void do_pin(struct fixture *f)
 	assert_ok(store_pin(f->root, "r", "some", &f->err), f->err);
 }
 
+static void do_unpin(struct fixture *f)
+{
+	char digest[DIGEST_TEXT_MAX], base[STORE_BASE_MAX + 1];
+
+	image_digest(f, "n000008", digest);
+	assert_ok(store_pin(f->root, "r", digest, &f->err), f->err);
+	assert_ok(store_pin(f->root, "r", "", &f->err), f->err);
+	assert_ok(store_pin_path(f->root, base_of("n000002", base), &f->err), f->err);
+	assert_ok(store_unpin(f->root, "r", "n000008", &f->err), f->err);
+	assert_ok(store_unpin(f->root, "r", digest, &f->err), f->err);
+	assert_ok(store_unpin(f->root, "r", "", &f->err), f->err);
+	assert_ok(store_unpin_path(f->root, base, &f->err), f->err);
+}
+
 static void do_statistics(struct fixture *f)
 {
 	struct store_statistics s;
@@ -392,6 +406,7 @@ static const struct {
 	{"narinfo and NAR GET", do_narinfo},
 	{"upload of a store path", do_path_put},
 	{"pin", do_pin},
+	{"unpin", do_unpin},
 	{"statistics", do_statistics},
 };
 

@@ -401,6 +401,48 @@ static void test_pins(void **state)
 	fixture_close(&f);
 }
 
+/* What clients may not delete; and store paths. */
+static void test_remove(void **state)
+{
+	struct fixture f = {0};
+	struct store_rules rules = STORE_RULES_INIT;
+	char lib[STORE_BASE_MAX + 1], app[STORE_BASE_MAX + 1];
+
+	(void)state;
+	fixture_open(&f);
+	rules.immutable = xcalloc(1, sizeof(*rules.immutable));
+	rules.n_immutable = 1;
+	rules.immutable[0] = (struct immutable_rule){words("r"), words("v*")};
+	rules_set(&f, &rules);
+	put_image(&f, "r", "v1", "one");
+	assert_fails(store_manifest_delete(f.root, "r", "v1", &f.err), E_CONFLICT, f.err, NULL);
+	assert_ok(store_manifest_remove(f.root, "r", "v1", &f.err), f.err);
+	assert_false(has(&f, "r", "v1"));
+	assert_fails(store_manifest_remove(f.root, "r", "v1", &f.err), E_NOTFOUND, f.err, NULL);
+
+	put_small_path(&f, "lib", NULL);
+	put_small_path(&f, "app", "lib");
+	base_of("lib", lib);
+	base_of("app", app);
+	assert_fails(store_path_remove(f.root, lib, &f.err), E_CONFLICT, f.err, "referred to by 1");
+	assert_ok(store_pin_path(f.root, app, &f.err), f.err);
+	assert_fails(store_path_remove(f.root, app, &f.err), E_CONFLICT, f.err, "pinned");
+	assert_ok(store_unpin_path(f.root, app, &f.err), f.err);
+	assert_fails(store_path_remove(f.root, "x", &f.err), E_NOTFOUND, f.err, NULL);
+	app[STORE_HASH_LEN + 1] ^= 1; /* another name behind the hash part */
+	assert_fails(store_path_remove(f.root, app, &f.err), E_NOTFOUND, f.err, NULL);
+	assert_true(use_path(&f, "app"));
+	app[STORE_HASH_LEN] = '\0';
+	assert_ok(store_path_remove(f.root, app, &f.err), f.err);
+	assert_false(has_path(&f, "app"));
+	assert_ok(store_path_remove(f.root, lib, &f.err), f.err);
+	assert_false(has_path(&f, "lib"));
+	put_small_path(&f, "lib", NULL);
+	assert_true(has_path(&f, "lib"));
+	store_rules_release(&rules);
+	fixture_close(&f);
+}
+
 /* ---- Caches ---- */
 
 static void test_paths_by_time(void **state)
@@ -437,7 +479,11 @@ static void test_paths_by_time(void **state)
 	assert_false(has_path(&f, "app"));
 	assert_true(has_path(&f, "lib"));
 	assert_true(has_path(&f, "forever"));
+	/* All that the server makes of paths is pinned, and so are they. */
+	assert_ok(store_pin(f.root, "nix", "", &f.err), f.err);
 	assert_ok(store_unpin_path(f.root, base_of("pinned", base), &f.err), f.err);
+	assert_int_equal(gc(&f).paths, 0);
+	assert_ok(store_unpin(f.root, "nix", "", &f.err), f.err);
 	assert_int_equal(gc(&f).paths, 2);
 	assert_false(has_path(&f, "lib"));
 	later(2 * DAY);
@@ -806,6 +852,7 @@ int main(void)
 		cmocka_unit_test(test_keep_by_time),
 		cmocka_unit_test(test_rules_change),
 		cmocka_unit_test(test_pins),
+		cmocka_unit_test(test_remove),
 		cmocka_unit_test(test_paths_by_time),
 		cmocka_unit_test(test_paths_by_size),
 		cmocka_unit_test(test_nar_outlives_its_path),
