@@ -11,7 +11,7 @@ enum {
 	SMALL_BODY = 64 << 10,
 	/* What a splice is read in. Larger blocks are hardly faster and cost memory a
 	 * connection. */
-	BLOCK = 256 << 10,
+	BLOCK = 128 << 10,
 	/* What is encoded at a time. */
 	ENCODED_BLOCK = 64 << 10,
 };

@@ -10,9 +10,9 @@
  * 	splice         content is not in one file
  * 	stream         content has no known size
  */
-#include <stdatomic.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 
 #include <nacre/json.h>
