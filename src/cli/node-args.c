@@ -302,7 +302,7 @@ static int load_image(struct node_image *ret, struct node_store *store, const ch
 	    node_image_load(&image, store, &digest, err) < 0)
 		return err->code;
 	sources = node_args_sources(a);
-	r = node_image_check(&image, sources, err);
+	r = node_image_check(&image, store, sources, err);
 	node_sources_free(sources);
 	if (r < 0)
 		return r;

@@ -58,9 +58,10 @@ struct pull_options {
 int node_image_pull(struct node_image *ret, struct node_store *store, struct image_source *source,
 		    const struct pull_options *options, struct pull_stats *stats, struct err *err);
 
-/* Checks the signatures of an image's paths by what the sources say alone (node_sources_check()); a
- * pull asks what refers to the image as well. E_DENIED. */
-int node_image_check(const struct node_image *image, struct node_sources *sources, struct err *err);
+/* Checks the signatures of an image's paths by what the sources say, or was found out before
+ * (node_sources_check()); a pull asks what refers to the image as well. E_DENIED. */
+int node_image_check(const struct node_image *image, struct node_store *store,
+		     struct node_sources *sources, struct err *err);
 
 /* Loads an image that was pulled before, by the digest of its manifest. E_NOTFOUND when it or one
  * of its layers is not there. */

@@ -76,6 +76,15 @@ redialled() {
     wait_for 20 probe || die "containerd does not find the snapshotter again"
 }
 
+# The CRI gives an image a name by its digest and one by its config as well.
+forget_image() {
+    local digest
+    digest=$(ctr_ -n k8s.io images ls | awk -v ref="$1" '$1 == ref { print $3 }')
+    ctr_ -n k8s.io images ls | awk -v digest="${digest:-none}" '$3 == digest { print $1 }' |
+        xargs -r ctr --address "$CONTAINERD" -n k8s.io images rm --sync >/dev/null
+    redialled
+}
+
 run() {
     local ref=$1
     shift
@@ -239,8 +248,44 @@ check "pull from a registry that hosts.toml names" cri_pull "$REGISTRY/git:1"
 check_eq "containerd has downloaded no store layer" 0 "$(downloaded "$T/git")"
 check "its paths came from the registry" [ "$(metric 'paths_total{from="registry"}')" -gt 0 ]
 check_match "git runs" "git version" "$(run "$REGISTRY/git:1" /bin/git --version 2>&1)"
-ctr_ -n k8s.io images rm --sync "$REGISTRY/git:1" >/dev/null
-redialled
+forget_image "$REGISTRY/git:1"
+
+# ---- signatures that travel with the image, in its registry ----------------------------------------------------
+
+"$NACRE" key generate test-1 >"$T/key"
+"$NACRE" key generate other-1 >"$T/other"
+K=$("$NACRE" key public <"$T/key")
+O=$("$NACRE" key public <"$T/other")
+S=$(new_store signed)
+nix copy --from "$FIXTURES" --no-check-sigs --to "$S" "$GIT" 2>"$T/log" || die "$(tail -n 3 "$T/log")"
+nix store sign --store "$S" --key-file "$T/key" -r "$GIT" 2>"$T/log" || die "$(tail -n 3 "$T/log")"
+"$NACRE" build --from "$S" "$GIT" --env SIGNED=1 -o "oci:$T/signed:git" >/dev/null 2>"$T/log" || die "$(tail -n 3 "$T/log")"
+"$NACRE" copy "oci:$T/signed:git" "docker://$REGISTRY/signed:1" >"$T/log" 2>&1 || die "$(tail -n 3 "$T/log")"
+restart_strict() {
+    stop_server "$SNAPSHOTTER"
+    start_snapshotter --require-signatures --metrics "$METRICS" --certs-dir "$T/certs" "$@"
+    redialled
+}
+git_version() {
+    run "$REGISTRY/$1" /bin/git --version 2>&1
+}
+restart_strict --trusted-key "$K"
+check_fails "what cannot be checked is refused" "not signed by a trusted key|cannot be checked" cri_pull "$REGISTRY/signed:1"
+restart_strict --image-ref --trusted-key "$O"
+check_fails "signed by another key: refused" "not signed by a trusted key" cri_pull "$REGISTRY/signed:1"
+restart_strict --image-ref --trusted-key "$K" --trusted-key "$O"
+check_fails "an image that nothing signed refers to: refused" "not signed by a trusted key" cri_pull "$REGISTRY/git:1"
+check "signatures that refer to the image count" cri_pull "$REGISTRY/signed:1"
+check_match "it runs" "git version" "$(git_version signed:1)"
+check "the same layers of another image are signed too" cri_pull "$REGISTRY/git:1"
+forget_image "$REGISTRY/git:1"
+restart_strict --trusted-key "$O" --trusted-key "$K"
+check_match "found once, it needs no registry" "git version" "$(git_version signed:1)"
+check "also to pull" cri_pull "$REGISTRY/git:1"
+forget_image "$REGISTRY/git:1"
+forget_image "$REGISTRY/signed:1"
+restart_strict --trusted-key "$O"
+check_fails "under another policy it is looked at again" "not signed by a trusted key" cri_pull "$REGISTRY/git:1"
 
 # ---- the registry gone, the snapshotter killed, a container that runs ---------------------------------------
 
