@@ -3,37 +3,9 @@
 # nacre snapshotter under containerd: ordinary images, store layers, lies, crashes.
 . "$(dirname "$0")/lib.sh"
 
-needs containerd ctr nix skopeo docker-registry
+needs containerd ctr nix skopeo docker-registry jq curl
 needs_root
-# Debian's Python: it is the one that has Debian's grpc.
-/usr/bin/python3 -c 'import grpc' 2>/dev/null || {
-    skip snapshotter "needs python3-grpcio"
-    exit 0
-}
-
-SOCKET=$T/snapshotter.sock
-NODE=$T/node
-export SNAPSHOTS=$NODE/snapshots
-
-client() {
-    /usr/bin/python3 "$SRC/tests/integration/lib/grpc_client.py" "$@"
-}
-
-suite() {
-    local out
-    out=$(timeout 500 /usr/bin/python3 "$SRC/tests/integration/lib/snapshot_suite.py" "$SOCKET" "$T" "$@" 2>&1) || tap_failed=1
-    printf '%s\n' "$out" | sed '/^\(ok\|not ok\|#\)/!s/^/not ok - snapshot_suite: /'
-}
-
-is_serving() {
-    [ -S "$SOCKET" ] && client "$SOCKET" list
-}
-
-start_snapshotter() {
-    start_server snapshotter "$NACRE" snapshotter --address "$SOCKET" --root "$NODE" --host-store none "$@"
-    SNAPSHOTTER=$SERVER_PID
-    wait_for 20 is_serving || die "nacre snapshotter does not start: $(tail -n 5 "$T/snapshotter.log")"
-}
+. "$SRC/tests/integration/lib/snapshotter.sh"
 
 # The CRI is on: in containerd 1.6 it is what asks for remote snapshots, ctr does not.
 start_containerd_with_snapshotter() {
@@ -62,39 +34,12 @@ TOML
     wait_for 20 ctr_ version || die "containerd does not start: $(tail -n 5 "$T/containerd.log")"
 }
 
-cri_pull() {
-    client "$CONTAINERD" pull "$1"
-}
-
-# containerd dials a snapshotter that was away again after up to three seconds, and fails until then; under
-# systemd the socket stays and nobody is refused.
-probe() {
-    ctr_ snapshots --snapshotter nacre prepare probe && ctr_ snapshots --snapshotter nacre rm probe
-}
-
-redialled() {
-    wait_for 20 probe || die "containerd does not find the snapshotter again"
-}
-
-# The CRI gives an image a name by its digest and one by its config as well.
-forget_image() {
-    local digest
-    digest=$(ctr_ -n k8s.io images ls | awk -v ref="$1" '$1 == ref { print $3 }')
-    ctr_ -n k8s.io images ls | awk -v digest="${digest:-none}" '$3 == digest { print $1 }' |
-        xargs -r ctr --address "$CONTAINERD" -n k8s.io images rm --sync >/dev/null
-    redialled
-}
-
-run() {
-    local ref=$1
-    shift
-    ctr_ -n k8s.io run --rm --snapshotter nacre "$ref" "test-$RANDOM$RANDOM" "$@"
-}
-
 # ---- the calls themselves -----------------------------------------------------------------------------
 
 start_snapshotter
 check_fails "a second one on the same root" "another nacre snapshotter" "$NACRE" snapshotter --address "$T/other.sock" --root "$NODE" --host-store none
+check_eq "the drop-in that is shipped is what it prints" "$("$NACRE" snapshotter --print-config)" "$(tail -n +3 "$SRC/packaging/containerd/nacre.toml")"
+check_fails "a containerd that there is not" "wanted 1.6, 1.7 or 2" "$NACRE" snapshotter --print-config=3
 check_eq "the socket is its owner's alone" 600 "$(stat -c %a "$SOCKET")"
 suite suite
 check_eq "nothing is left mounted" "" "$(mounts_below "$T")"
@@ -161,10 +106,6 @@ done
 
 # ---- a pod, as a kubelet starts it; VOLUME is why one mount matters there --------------------------------------
 
-cri_run() {
-    client "$CONTAINERD" run "$@" 2>&1
-}
-
 python3 "$SRC/tests/integration/lib/hello_image.py" --layout "$T/pause" --tag pause -- /bin/sleep 600
 skopeo_copy "oci:$T/pause:pause" "docker://$REGISTRY/pause:1"
 "$NACRE" build --from "$FIXTURES" "$P" --volume /data --volume /etc -o "oci:$T/volumes:v" >/dev/null 2>&1 || die "nacre build fails"
@@ -177,6 +118,34 @@ check_eq "what the image has in a volume is there" True "$(cri_run "$REGISTRY/vo
 check_eq "a volume can be written" 1 "$(cri_run "$REGISTRY/volumes:1" /bin/python3 -c 'open("/data/x", "w").write("1"); print(open("/data/x").read())')"
 ctr_ -n k8s.io images rm --sync "$REGISTRY/volumes:1" >/dev/null
 
+# ---- two images that share paths: once on disk, once in the page cache -------------------------------------------
+
+GIT=$(fixture git) || die "no fixture git"
+nix copy --from "$FIXTURES" --no-check-sigs --to "$NACRE_URL" "$GIT" 2>"$T/copy.log" || die "$(tail -n 3 "$T/copy.log")"
+"$NACRE" build --from "$FIXTURES" "$GIT" "$P" -o "oci:$T/both:b" >/dev/null 2>&1 || die "nacre build fails"
+skopeo_copy "oci:$T/both:b" "docker://$REGISTRY/both:1"
+check "pull another image with the same paths" cri_pull "$REGISTRY/both:1"
+lasting() {
+    ctr_ -n k8s.io run -d --snapshotter nacre "$1" "$2" /bin/python3 -c 'import time; time.sleep(600)' >/dev/null 2>&1
+}
+ended() {
+    ctr_ -n k8s.io tasks kill -s KILL "$1" >/dev/null 2>&1
+    wait_for 10 ctr_ -n k8s.io tasks rm -f "$1"
+    ctr_ -n k8s.io containers rm "$1" >/dev/null 2>&1
+}
+root_of() {
+    echo "/proc/$(ctr_ -n k8s.io tasks ls | awk -v id="$1" '$1 == id { print $2 }')/root"
+}
+lasting "$REF" one && lasting "$REGISTRY/both:1" other
+# Nobody has it open or mapped: its pages can be dropped.
+big=$(cd "$FIXTURES$P" && find . -name '*.py' -size +100k | sort | head -n 1)
+check_eq "what one container reads is in memory for the other" shared \
+    "$(python3 "$SRC/tests/integration/lib/page_cache.py" "$(root_of one)$P/$big" "$(root_of other)$P/$big" 2>&1)"
+check_eq "each path is on the disk once" "$(closure "$P" "$GIT" | wc -l)" "$(find "$NODE/paths" -mindepth 1 -maxdepth 1 | wc -l)"
+ended one
+ended other
+forget_image "$REGISTRY/both:1"
+
 # ---- 1500 paths in a grouped image --------------------------------------------------------------------------------
 
 milliseconds() {
@@ -184,17 +153,22 @@ milliseconds() {
 }
 
 many_paths() {
-    local n=$1 ref=$NACRE_ADDR/many/paths$1:1 store shell want start before
+    local n=$1 ref=$NACRE_ADDR/many/paths$1:1 store shell want start before wanted
     shell=$(fixture shell) && store=$(fixture "synthetic-$n") || die "no fixture synthetic-$n"
     nix copy --from "$FIXTURES" --no-check-sigs --to "$NACRE_URL" "$shell" "$store" 2>"$T/copy.log" || die "$(tail -n 3 "$T/copy.log")"
     "$NACRE" build --from "$FIXTURES" "$shell" "$store" -o "docker://$ref" >"$T/build.log" 2>&1 || die "$(tail -n 3 "$T/build.log")"
     want=$(closure "$shell" "$store" | wc -l)
-    before=$(grep -c 'GET /v2/many/' "$NACRE_LOG")
+    curl -s -H 'Accept: */*' "$NACRE_URL/v2/many/paths$n/manifests/1" >"$T/manifest"
+    jq -r '.layers[] | select(.annotations["containerd.io/snapshot/nacre.path.0"]).digest' "$T/manifest" >"$T/store-layers"
+    # The root layer may be there from the image before.
+    wanted=$((2 + $(jq -r '.layers[] | select(.annotations["containerd.io/snapshot/nacre.path.0"] | not).digest' "$T/manifest" |
+        grep -cvxFf <(ctr_ -n k8s.io content ls -q))))
+    before=$(grep -c "GET /v2/many/paths$n/" "$NACRE_LOG")
     start=$(milliseconds 0)
     check "$n paths: pull through the CRI" cri_pull "$ref"
     note "$n paths: pulled in $(milliseconds "$start") ms"
-    # The root layer may be there from the image before.
-    check "$n paths: containerd fetched the manifest, the config and the root layer at most" [ "$(($(grep -c 'GET /v2/many/' "$NACRE_LOG") - before))" -le 3 ]
+    check_eq "$n paths: containerd fetched the manifest, the config and the root layer" "$wanted" "$(($(grep -c "GET /v2/many/paths$n/" "$NACRE_LOG") - before))"
+    check_eq "$n paths: and no blob of its $(wc -l <"$T/store-layers") store layers" 0 "$(grep "GET /v2/many/paths$n/blobs/" "$NACRE_LOG" | grep -cFf "$T/store-layers")"
     start=$(milliseconds 0)
     check_eq "$n paths: all of them and nothing else, with ctr" "$want" "$(run "$ref" /bin/sh -c 'ls /nix/store | wc -l' 2>&1)"
     note "$n paths: run with ctr in $(milliseconds "$start") ms"
@@ -233,7 +207,6 @@ for layer in read(index["manifests"][0]["digest"])["layers"]:
 PY
 }
 
-GIT=$(fixture git) || die "no fixture git"
 "$NACRE" build --from "$FIXTURES" "$GIT" -o "oci:$T/git:git" >/dev/null 2>&1 || die "nacre build fails"
 skopeo_copy "oci:$T/git:git" "docker://$REGISTRY/git:1"
 mkdir -p "$T/certs/${REGISTRY/:/_}_"
@@ -290,7 +263,7 @@ check_fails "under another policy it is looked at again" "not signed by a truste
 # ---- the registry gone, the snapshotter killed, a container that runs ---------------------------------------
 
 stop_nacre
-ctr_ -n k8s.io run -d --snapshotter nacre "$REF" lasting /bin/python3 -c 'import time; time.sleep(600)' >/dev/null 2>&1
+lasting "$REF" lasting
 stop_server "$SNAPSHOTTER" KILL
 start_snapshotter
 redialled
@@ -298,9 +271,7 @@ check_eq "a container that ran goes on" 2 "$(ctr_ -n k8s.io tasks exec --exec-id
 check_eq "another starts without the registry" 42 "$(run "$REF" /bin/python3 -c 'print(42)' 2>&1)"
 umount "$(mounts_below "$SNAPSHOTS" | head -n 1)" 2>/dev/null
 check_eq "and as after a reboot, with nothing mounted" 42 "$(run "$REF" /bin/python3 -c 'print(42)' 2>&1)"
-ctr_ -n k8s.io tasks kill -s KILL lasting >/dev/null 2>&1
-wait_for 10 ctr_ -n k8s.io tasks rm -f lasting
-ctr_ -n k8s.io containers rm lasting >/dev/null 2>&1
+ended lasting
 
 # ---- kill -9 at random -----------------------------------------------------------------------------------------
 
