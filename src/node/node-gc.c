@@ -258,6 +258,11 @@ static int sweep_view(void *data, int dirfd, const char *entry, struct err *err)
 
 		if (is_marked(&gc->marks.paths, name))
 			return 0;
+	} else if (strcmp(ending, ".ready") == 0) {
+		cleanup_free char *name = xstrndup(entry, (size_t)(ending - entry));
+
+		if (is_marked(&gc->marks.blobs, name))
+			return 0;
 	} else if (strcmp(ending, ".erofs") != 0 || gc->now_s - st.st_mtime < VIEW_UNUSED_S) {
 		return 0;
 	}

@@ -38,6 +38,7 @@ void node_image_release(struct node_image *image)
 		layer_record_release(&image->layers[i].record);
 	free(image->layers);
 	image_config_release(&image->config);
+	node_ready_release(&image->ready);
 	*image = (struct node_image){0};
 }
 
@@ -480,24 +481,41 @@ static int find_config(struct node_store *store, const struct hash *digest, stru
 	return 0;
 }
 
-int node_image_load(struct node_image *ret, struct node_store *store, const struct hash *digest,
-		    struct err *err)
+static int load(struct node_image *ret, struct node_store *store, const struct hash *digest,
+		bool may_be_ready, struct err *err)
 {
 	cleanup_buf struct buf config = {0};
 	struct node_image image = {.digest = *digest};
 	struct hash config_digest;
+	int r;
 
-	if (find_config(store, digest, &config_digest, err) < 0)
+	if (find_config(store, digest, &config_digest, err) < 0 ||
+	    node_store_get_blob(store, &config_digest, &config, err) < 0)
 		return err->code;
-	if (node_store_get_blob(store, &config_digest, &config, err) < 0 ||
-	    image_config_parse(&image.config, buf_slice(&config), err) < 0 ||
-	    load_layers(&image, store, err) < 0 ||
-	    unmix_layers(store, NULL, &image, NULL, err) < 0) {
+	r = image_config_parse(&image.config, buf_slice(&config), err);
+	if (r >= 0 && !(may_be_ready && node_ready_load(&image.ready, store, digest))) {
+		r = load_layers(&image, store, err);
+		if (r >= 0)
+			r = unmix_layers(store, NULL, &image, NULL, err);
+	}
+	if (r < 0) {
 		node_image_release(&image);
-		return err->code;
+		return r;
 	}
 	*ret = image;
 	return 0;
+}
+
+int node_image_load(struct node_image *ret, struct node_store *store, const struct hash *digest,
+		    struct err *err)
+{
+	return load(ret, store, digest, false, err);
+}
+
+int node_image_load_ready(struct node_image *ret, struct node_store *store,
+			  const struct hash *digest, struct err *err)
+{
+	return load(ret, store, digest, true, err);
 }
 
 /* Were all layers found to be signed before? */
@@ -519,6 +537,7 @@ static int pull_known(struct pull *p, struct node_image *ret, struct err *err)
 	struct node_image image = {0};
 	struct err why = ERR_INIT;
 	struct hash digest;
+	bool is_strict;
 
 	if (!o->known || !p->source->resolve)
 		return 0;
@@ -528,13 +547,15 @@ static int pull_known(struct pull *p, struct node_image *ret, struct err *err)
 			*err = why;
 		return why.code == E_NET ? E_NET : 0;
 	}
-	if (!hash_equal(&digest, o->known) || node_image_load(&image, p->store, &digest, &why) < 0)
+	/* For signatures the layers must be known. */
+	is_strict = o->sources && node_sources_require_signatures(o->sources);
+	if (!hash_equal(&digest, o->known) || load(&image, p->store, &digest, !is_strict, &why) < 0)
 		return 0;
 	if (!is_settled(p, &image)) {
 		node_image_release(&image);
 		return 0;
 	}
-	p->stats->layers_present += image.n_layers;
+	p->stats->layers_present += image.config.n_diff_ids;
 	*ret = image;
 	return 1;
 }

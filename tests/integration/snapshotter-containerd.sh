@@ -40,7 +40,7 @@ P=$(fixture python3) || die "no fixture python3"
 GIT=$(fixture git) || die "no fixture git"
 H=$(basename "$P")
 REF=$NACRE_ADDR/nix:${H%%-*}
-nix copy --from "$FIXTURES" --no-check-sigs --to "$NACRE_URL" "$P" 2>"$T/copy.log" || die "$(tail -n 3 "$T/copy.log")"
+nix copy --from "$FIXTURES" --no-check-sigs --to "$NACRE_URL?compression=none" "$P" 2>"$T/copy.log" || die "$(tail -n 3 "$T/copy.log")"
 WANT=$(closure "$P" | sed 's|.*/||' | sort | tr '\n' ' ')
 PROGRAM='import os; print(*sorted(os.listdir("/nix/store")), "")'
 hello_image "$T/hello"

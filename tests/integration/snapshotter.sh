@@ -62,7 +62,7 @@ start_nacre
 P=$(fixture python3) || die "no fixture python3"
 H=$(basename "$P")
 H=${H%%-*}
-nix copy --from "$FIXTURES" --no-check-sigs --to "$NACRE_URL" "$P" 2>"$T/copy.log" || die "$(tail -n 3 "$T/copy.log")"
+nix copy --from "$FIXTURES" --no-check-sigs --to "$NACRE_URL?compression=none" "$P" 2>"$T/copy.log" || die "$(tail -n 3 "$T/copy.log")"
 "$NACRE" build --from "$FIXTURES" "$P" -o "oci:$T/layout:py" >/dev/null 2>&1 || die "nacre build fails"
 stop_server "$SNAPSHOTTER"
 check_fails "an address for metrics that is none" "HOST:PORT" "$NACRE" snapshotter --address "$SOCKET" --root "$NODE" --metrics nonsense
@@ -120,9 +120,9 @@ ctr_ -n k8s.io images rm --sync "$REGISTRY/volumes:1" >/dev/null
 
 # ---- two images that share paths: once on disk, once in the page cache -------------------------------------------
 
-GIT=$(fixture git) || die "no fixture git"
-nix copy --from "$FIXTURES" --no-check-sigs --to "$NACRE_URL" "$GIT" 2>"$T/copy.log" || die "$(tail -n 3 "$T/copy.log")"
-"$NACRE" build --from "$FIXTURES" "$GIT" "$P" -o "oci:$T/both:b" >/dev/null 2>&1 || die "nacre build fails"
+SHELL_PATH=$(fixture shell) || die "no fixture shell"
+nix copy --from "$FIXTURES" --no-check-sigs --to "$NACRE_URL?compression=none" "$SHELL_PATH" 2>"$T/copy.log" || die "$(tail -n 3 "$T/copy.log")"
+"$NACRE" build --from "$FIXTURES" "$SHELL_PATH" "$P" -o "oci:$T/both:b" >/dev/null 2>&1 || die "nacre build fails"
 skopeo_copy "oci:$T/both:b" "docker://$REGISTRY/both:1"
 check "pull another image with the same paths" cri_pull "$REGISTRY/both:1"
 lasting() {
@@ -141,7 +141,7 @@ lasting "$REF" one && lasting "$REGISTRY/both:1" other
 big=$(cd "$FIXTURES$P" && find . -name '*.py' -size +100k | sort | head -n 1)
 check_eq "what one container reads is in memory for the other" shared \
     "$(python3 "$SRC/tests/integration/lib/page_cache.py" "$(root_of one)$P/$big" "$(root_of other)$P/$big" 2>&1)"
-check_eq "each path is on the disk once" "$(closure "$P" "$GIT" | wc -l)" "$(find "$NODE/paths" -mindepth 1 -maxdepth 1 | wc -l)"
+check_eq "each path is on the disk once" "$(closure "$P" "$SHELL_PATH" | wc -l)" "$(find "$NODE/paths" -mindepth 1 -maxdepth 1 | wc -l)"
 ended one
 ended other
 forget_image "$REGISTRY/both:1"
@@ -155,7 +155,7 @@ milliseconds() {
 many_paths() {
     local n=$1 ref=$NACRE_ADDR/many/paths$1:1 store shell want start before wanted
     shell=$(fixture shell) && store=$(fixture "synthetic-$n") || die "no fixture synthetic-$n"
-    nix copy --from "$FIXTURES" --no-check-sigs --to "$NACRE_URL" "$shell" "$store" 2>"$T/copy.log" || die "$(tail -n 3 "$T/copy.log")"
+    nix copy --from "$FIXTURES" --no-check-sigs --to "$NACRE_URL?compression=none" "$shell" "$store" 2>"$T/copy.log" || die "$(tail -n 3 "$T/copy.log")"
     "$NACRE" build --from "$FIXTURES" "$shell" "$store" -o "docker://$ref" >"$T/build.log" 2>&1 || die "$(tail -n 3 "$T/build.log")"
     want=$(closure "$shell" "$store" | wc -l)
     curl -s -H 'Accept: */*' "$NACRE_URL/v2/many/paths$n/manifests/1" >"$T/manifest"
@@ -207,6 +207,7 @@ for layer in read(index["manifests"][0]["digest"])["layers"]:
 PY
 }
 
+GIT=$(fixture git) || die "no fixture git"
 "$NACRE" build --from "$FIXTURES" "$GIT" -o "oci:$T/git:git" >/dev/null 2>&1 || die "nacre build fails"
 skopeo_copy "oci:$T/git:git" "docker://$REGISTRY/git:1"
 mkdir -p "$T/certs/${REGISTRY/:/_}_"
