@@ -138,9 +138,9 @@ root_of() {
 }
 lasting "$REF" one && lasting "$REGISTRY/both:1" other
 # Nobody has it open or mapped: its pages can be dropped.
-big=$(cd "$FIXTURES$P" && find . -name '*.py' -size +100k | sort | head -n 1)
+big=$(cd "$FIXTURES" && closure "$P" | sed 's|^/||' | xargs -I{} find {} -name '*.py' -size +100k | sort | head -n 1)
 check_eq "what one container reads is in memory for the other" shared \
-    "$(python3 "$SRC/tests/integration/lib/page_cache.py" "$(root_of one)$P/$big" "$(root_of other)$P/$big" 2>&1)"
+    "$(python3 "$SRC/tests/integration/lib/page_cache.py" "$(root_of one)/$big" "$(root_of other)/$big" 2>&1)"
 check_eq "each path is on the disk once" "$(closure "$P" "$SHELL_PATH" | wc -l)" "$(find "$NODE/paths" -mindepth 1 -maxdepth 1 | wc -l)"
 ended one
 ended other
