@@ -146,6 +146,38 @@ ended one
 ended other
 forget_image "$REGISTRY/both:1"
 
+# ---- a layer whose files ask for the content of other images' paths ---------------------------------------------
+
+# Below all layers lies what the whole node has. It is containerd that leaves "trusted." attributes out when it unpacks;
+# this is to notice should it stop to.
+"$NACRE" build --from "$FIXTURES" "$SHELL_PATH" -o "oci:$T/steered:s" >/dev/null 2>&1 || die "nacre build fails"
+victim=$(cd "$NODE/paths" && find . -mindepth 2 -name '*.py' -type f -size +100k | sort | head -n 1)
+size=$(stat -c %s "$NODE/paths/$victim")
+python3 "$SRC/tests/integration/lib/steering_layer.py" "$T/steered" "/${victim#./}" "$size"
+skopeo_copy "oci:$T/steered:s" "docker://$REGISTRY/steered:1"
+check "pull an image with attributes that steer overlayfs" cri_pull "$REGISTRY/steered:1"
+check_eq "they show nothing of another image's paths" "$(head -c "$size" /dev/zero | sha256sum)" \
+    "$(run "$REGISTRY/steered:1" /bin/sha256sum /stolen 2>&1 | sed 's/ .*/  -/')"
+forget_image "$REGISTRY/steered:1"
+
+# ---- what others do with a container's snapshot: another owner, its changes as a layer ---------------------------
+
+check_eq "in a user name space: owners are mapped, files of the store can be read" "0 0 100000" "$(ctr_ -n k8s.io run --rm --snapshotter nacre \
+    --uidmap 0:100000:65536 --gidmap 0:100000:65536 "$REF" userns /bin/python3 -c \
+    'import os; print(os.stat("/nix/store").st_uid, os.stat(os.path.realpath("/bin/python3")).st_uid, open("/proc/self/uid_map").read().split()[1])' 2>&1)"
+ctr_ -n k8s.io run -d --env PYTHONDONTWRITEBYTECODE=1 --snapshotter nacre "$REF" changed /bin/python3 -c \
+    'import os, time; open("/etc/new", "w").write("1"); os.remove("/etc/passwd"); os.chmod(os.path.realpath("/bin/python3"), 0o700); open("/done", "w"); time.sleep(600)' >"$T/changed.log" 2>&1
+has_changed() {
+    [ -e "$(root_of changed)/done" ]
+}
+wait_for 30 has_changed || not_ok "the container changes something" "$(cat "$T/changed.log")"
+below=$(ctr_ -n k8s.io snapshots --snapshotter nacre ls | awk '$1 == "changed" { print $2 }')
+ctr_ -n k8s.io snapshots --snapshotter nacre diff "$below" changed >"$T/diff.tar" 2>"$T/log" || not_ok "its changes" "$(cat "$T/log")"
+check_eq "its changes are a layer: the file that was chmodded with its content, a whiteout, a new file" \
+    ".wh.passwd new python3.11" "$(tar -tf "$T/diff.tar" | grep -v '/$' | sed 's|.*/||' | grep -v '^done$' | sort | xargs)"
+check_eq "with its content" "$(sha256sum <"$(root_of changed)/$(tar -tf "$T/diff.tar" | grep 'bin/python3.11$')")" "$(tar -xOf "$T/diff.tar" --wildcards '*/bin/python3.11' | sha256sum)"
+ended changed
+
 # ---- 1500 paths in a grouped image --------------------------------------------------------------------------------
 
 milliseconds() {
