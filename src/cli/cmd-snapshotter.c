@@ -45,8 +45,10 @@ static const char help[] =
 	"      --authfile FILE        credentials for registries\n"
 	"      --metrics HOST:PORT    serve /metrics (for Prometheus) and /healthz there, over "
 	"HTTP\n"
-	"      --print-config         print what belongs into containerd's configuration, and "
-	"end\n";
+	"      --print-config[=VERSION]\n"
+	"                             print what belongs into containerd's configuration, and "
+	"end;\n"
+	"                             with 1.6, 1.7 or 2 all that Kubernetes needs there\n";
 
 enum {
 	OPT_ADDRESS = NODE_OPT_OTHER,
@@ -55,15 +57,6 @@ enum {
 	OPT_IMAGE_REF,
 	OPT_CERTS_DIR,
 	OPT_REGISTRY
-};
-
-struct daemon_args {
-	const char *address;
-	const char *metrics; /* NULL: none */
-	const char *certs_dir;
-	struct strv registries; /* owned */
-	bool has_image_ref;
-	bool only_config;
 };
 
 static const struct option long_options[] = {
@@ -80,37 +73,111 @@ static const struct option long_options[] = {
 	{"registry", required_argument, NULL, OPT_REGISTRY},
 	{"authfile", required_argument, NULL, NODE_OPT_AUTHFILE},
 	{"metrics", required_argument, NULL, OPT_METRICS},
-	{"print-config", no_argument, NULL, OPT_PRINT_CONFIG},
+	{"print-config", optional_argument, NULL, OPT_PRINT_CONFIG},
 	{0},
 };
 
+struct containerd_config {
+	const char *version; /* of containerd; as --print-config takes it */
+	/* With two arguments: the socket and where Kubernetes is to measure the disk. */
+	void (*print)(const char *address, const char *root);
+};
+
 /* Without `capabilities`, which 1.6 does not know and which nothing here needs. */
-static void print_config(const char *address, const char *root)
+static void print_plugin(const char *address)
 {
-	printf("# containerd 1.6, 1.7 (/etc/containerd/config.toml, version 2) and 2.x (migrated\n"
-	       "# when read). Use it with: ctr --snapshotter nacre, nerdctl --snapshotter nacre.\n"
-	       "version = 2\n"
-	       "\n"
-	       "[proxy_plugins.nacre]\n"
+	printf("[proxy_plugins.nacre]\n"
 	       "  type = \"snapshot\"\n"
-	       "  address = \"%s\"\n"
-	       "\n"
-	       "# 1.7 and later: where Kubernetes measures the disk. Leave this out for 1.6.\n"
-	       "#  [proxy_plugins.nacre.exports]\n"
-	       "#    root = \"%s/snapshots\"\n"
-	       "\n"
-	       "# Kubernetes, containerd 1.6 and 1.7:\n"
-	       "#[plugins.\"io.containerd.grpc.v1.cri\".containerd]\n"
-	       "#  snapshotter = \"nacre\"\n"
-	       "\n"
-	       "# Kubernetes, containerd 2.x (in a file with version = 3):\n"
-	       "#[plugins.'io.containerd.cri.v1.images']\n"
-	       "#  snapshotter = 'nacre'\n"
-	       "#[[plugins.'io.containerd.transfer.v1.local'.unpack_config]]\n"
-	       "#  platform = 'linux'\n"
-	       "#  snapshotter = 'nacre'\n",
-	       address, root);
+	       "  address = \"%s\"\n",
+	       address);
 }
+
+static void print_any(const char *address, const char *root)
+{
+	(void)root;
+	printf("# For ctr --snapshotter nacre and nerdctl --snapshotter nacre, containerd 1.6 and "
+	       "later.\n"
+	       "# For Kubernetes see nacre snapshotter --print-config=1.6, =1.7, =2.\n"
+	       "version = 2\n\n");
+	print_plugin(address);
+}
+
+static void print_cri(void)
+{
+	printf("\n[plugins.\"io.containerd.grpc.v1.cri\".containerd]\n"
+	       "  snapshotter = \"nacre\"\n"
+	       "  disable_snapshot_annotations = false # for --image-ref\n");
+}
+
+static void print_1_6(const char *address, const char *root)
+{
+	(void)root;
+	printf("# containerd 1.6: /etc/containerd/config.toml. Not a file of its imports where "
+	       "others "
+	       "have\n"
+	       "# settings of the CRI too: the last table of that name replaces the others whole.\n"
+	       "version = 2\n\n");
+	print_plugin(address);
+	print_cri();
+}
+
+static void print_1_7(const char *address, const char *root)
+{
+	printf("# containerd 1.7: /etc/containerd/config.toml. Not a file of its imports where "
+	       "others "
+	       "have\n"
+	       "# settings of the CRI too: the last table of that name replaces the others whole.\n"
+	       "version = 2\n\n");
+	print_plugin(address);
+	printf("  [proxy_plugins.nacre.exports]\n"
+	       "    root = \"%s/snapshots\"\n",
+	       root);
+	print_cri();
+}
+
+static void print_2(const char *address, const char *root)
+{
+	printf("# containerd 2: /etc/containerd/config.toml, or a file that its imports name\n"
+	       "version = 3\n\n");
+	print_plugin(address);
+	printf("  [proxy_plugins.nacre.exports]\n"
+	       "    root = \"%s/snapshots\"\n"
+	       "    enable_remote_snapshot_annotations = \"true\" # for --image-ref\n"
+	       "\n"
+	       "[plugins.'io.containerd.cri.v1.images']\n"
+	       "  snapshotter = 'nacre'\n"
+	       "  disable_snapshot_annotations = false\n"
+	       "\n"
+	       "# This replaces the list that containerd has by itself: for ctr without "
+	       "--snapshotter, name\n"
+	       "# 'overlayfs' here as well.\n"
+	       "[[plugins.'io.containerd.transfer.v1.local'.unpack_config]]\n"
+	       "  platform = 'linux'\n"
+	       "  snapshotter = 'nacre'\n",
+	       root);
+}
+
+static const struct containerd_config configs[] = {
+	{"", print_any}, {"1.6", print_1_6}, {"1.7", print_1_7}, {"2", print_2}};
+
+static int choose_config(const struct containerd_config **ret, const char *version)
+{
+	for (size_t i = 0; i < ARRAY_LEN(configs); i++)
+		if (strcmp(configs[i].version, version ? version : "") == 0) {
+			*ret = &configs[i];
+			return 0;
+		}
+	return cli_usage("--print-config=%s: wanted 1.6, 1.7 or 2", version);
+}
+
+struct daemon_args {
+	const char *address;
+	const char *metrics; /* NULL: none */
+	const char *certs_dir;
+	struct strv registries; /* owned */
+	bool has_image_ref;
+	const struct containerd_config *config; /* to print, instead of serving; NULL: serve */
+};
 
 static int stop_signals(struct err *err)
 {
@@ -214,14 +281,15 @@ static int run(const struct node_args *a, const struct daemon_args *d, struct er
 	return r;
 }
 
-static bool daemon_args_take(struct daemon_args *d, int option, const char *value)
+/* false: the option is another's. */
+static bool daemon_args_take(struct daemon_args *d, int option, const char *value, int *ret_code)
 {
 	switch (option) {
 	case OPT_ADDRESS:
 		d->address = value;
 		return true;
 	case OPT_PRINT_CONFIG:
-		d->only_config = true;
+		*ret_code = choose_config(&d->config, value);
 		return true;
 	case OPT_METRICS:
 		d->metrics = value;
@@ -248,14 +316,14 @@ int cmd_snapshotter(int argc, char **argv)
 	int option, r, code = 0;
 
 	while (code == 0 && (option = cli_getopt(argc, argv, "", long_options, help)) != -1) {
-		if (!daemon_args_take(&d, option, optarg))
+		if (!daemon_args_take(&d, option, optarg, &code))
 			code = node_args_take(&a, option, optarg);
 	}
 	if (code == 0) {
 		cli_operands(argc, argv, 0, 0, help);
 		r = node_args_load(&a, &err);
-		if (r >= 0 && d.only_config)
-			print_config(d.address, a.root ? a.root : NODE_ROOT_DEFAULT);
+		if (r >= 0 && d.config)
+			d.config->print(d.address, a.root ? a.root : NODE_ROOT_DEFAULT);
 		else if (r >= 0 && geteuid() != 0)
 			r = err_set(&err, E_DENIED, "the snapshotter needs root");
 		else if (r >= 0)

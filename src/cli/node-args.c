@@ -284,7 +284,7 @@ static int pull_image(struct node_image *ret, struct node_store *store, const ch
 	progress_end(&progress);
 	node_sources_free(options.sources);
 	report_pull(&stats);
-	if (result >= 0)
+	if (result >= 0 && !(options.known && hash_equal(&known, &ret->digest)))
 		result = node_store_put_ref(store, ref, &ret->digest, err);
 	return result;
 }
@@ -298,11 +298,15 @@ static int load_image(struct node_image *ret, struct node_store *store, const ch
 	struct hash digest;
 	int r;
 
-	if (node_store_get_ref(store, ref, &digest, err) < 0 ||
-	    node_image_load(&image, store, &digest, err) < 0)
+	if (node_store_get_ref(store, ref, &digest, err) < 0)
 		return err->code;
 	sources = node_args_sources(a);
-	r = node_image_check(&image, sources, err);
+	/* For signatures the layers must be known. */
+	r = node_sources_require_signatures(sources)
+		    ? node_image_load(&image, store, &digest, err)
+		    : node_image_load_ready(&image, store, &digest, err);
+	if (r >= 0)
+		r = node_image_check(&image, store, sources, err);
 	node_sources_free(sources);
 	if (r < 0)
 		return r;

@@ -293,7 +293,7 @@ static int write_image(const struct container *c, const struct node_image *image
 	return write_here(c, "image", text, strlen(text), err);
 }
 
-static int mount_rootfs(struct container *c, const struct node_store *store,
+static int mount_rootfs(struct container *c, struct node_store *store,
 			const struct node_image *image, const struct container_options *o,
 			struct err *err)
 {

@@ -8,52 +8,82 @@
 #include "node/image-registry.h"
 #include "node/layer-import.h"
 
-#define LABEL_REF   "containerd.io/snapshot/cri.image-ref"
-#define LABEL_LAYER "containerd.io/snapshot/cri.layer-digest"
+#define LABEL_REF      "containerd.io/snapshot/cri.image-ref"
+#define LABEL_LAYER    "containerd.io/snapshot/cri.layer-digest"
+#define LABEL_MANIFEST "containerd.io/snapshot/cri.manifest-digest"
 
 /* Somebody waits for a container: containerd can still fetch the layer itself. */
 enum { ATTEMPTS = 2, CONNECT_TIMEOUT_MS = 5000 };
 
-/* From one host into a file without a name, proven against the digest. */
-static int fetch_from(const struct registry_host *host, const struct reference *ref,
-		      const struct hash *digest, const char *auth_file, int fd, struct err *err)
+/* What is asked of one host after the other. */
+struct request {
+	const struct image_registries *registries; /* borrowed */
+	struct reference ref;
+	struct hash digest; /* of the layer, or of the manifest */
+	int fd;             /* borrowed; where the layer goes */
+	const char *store_dir;
+	struct referrer_infos *infos;
+};
+
+static int open_host(const struct request *q, const struct registry_host *host,
+		     struct registry **ret, struct err *err)
 {
 	const struct registry_options options = {
 		.scheme = host->is_own    ? REGISTRY_AUTO
 			  : host->is_http ? REGISTRY_HTTP
 					  : REGISTRY_HTTPS,
 		.insecure = host->skip_verify,
-		.auth_file = auth_file,
+		.auth_file = q->registries->auth_file,
 		.http = {.ca_file = host->ca_file,
 			 .attempts = ATTEMPTS,
 			 .connect_timeout_ms = CONNECT_TIMEOUT_MS},
 	};
-	CLEANUP(registry_free) struct registry *registry = NULL;
-	struct fd_sink file;
 
-	if (ftruncate(fd, 0) < 0 || lseek(fd, 0, SEEK_SET) < 0)
-		return err_errno(err, "a temporary file");
-	if (registry_open(&registry, host->domain, &options, err) < 0)
-		return err->code;
-	fd_sink_init(&file, fd, "a temporary file");
-	return registry_get_blob(registry, ref->repository, digest, DIGEST_SIZE_UNKNOWN, &file.sink,
-				 err);
+	return registry_open(ret, host->domain, &options, err);
 }
 
-/* The first host that has it. */
-static int fetch(const struct registry_hosts *hosts, const struct reference *ref,
-		 const struct hash *digest, const char *auth_file, int fd, struct err *err)
+/* Into a file without a name, proven against the digest. Takes over the registry. */
+static int fetch_layer(struct request *q, struct registry *registry, struct err *err)
+{
+	CLEANUP(registry_free) struct registry *own = registry;
+	struct fd_sink file;
+
+	if (ftruncate(q->fd, 0) < 0 || lseek(q->fd, 0, SEEK_SET) < 0)
+		return err_errno(err, "a temporary file");
+	fd_sink_init(&file, q->fd, "a temporary file");
+	return registry_get_blob(own, q->ref.repository, &q->digest, DIGEST_SIZE_UNKNOWN,
+				 &file.sink, err);
+}
+
+/* Takes over the registry. */
+static int read_infos(struct request *q, struct registry *registry, struct err *err)
+{
+	cleanup_image_source struct image_source *source = NULL;
+
+	if (registry_image_source(&source, registry, &q->ref, err) < 0) {
+		registry_free(registry);
+		return err->code;
+	}
+	return referrer_infos_read(q->infos, source, &q->digest, q->store_dir, err);
+}
+
+/* Of the first host that has it. */
+static int ask(struct request *q, const struct registry_hosts *hosts,
+	       int (*get)(struct request *q, struct registry *registry, struct err *err),
+	       struct err *err)
 {
 	struct err first = ERR_INIT;
 
 	for (size_t i = 0; i < hosts->len; i++) {
 		const struct registry_host *host = &hosts->items[i];
+		struct registry *registry = NULL;
 		struct err why = ERR_INIT;
 
 		if (host->why_not || !host->can_pull) {
 			err_set(&why, E_UNSUPPORTED, "%s is left out: %s", host->domain,
 				host->why_not ? host->why_not : "it is not for pulls");
-		} else if (fetch_from(host, ref, digest, auth_file, fd, &why) >= 0) {
+		} else if (open_host(q, host, &registry, &why) >= 0 &&
+			   get(q, registry, &why) >= 0) {
 			return 0;
 		}
 		log_debug("registry %s: %s", host->domain, why.text);
@@ -78,28 +108,58 @@ static int import(struct node_store *store, int fd, struct sources_stats *stats,
 	return r == 0 ? err_set(err, E_UNSUPPORTED, "it is no layer of store paths") : r;
 }
 
+/* 1: the labels name an image, and the digest that `label` holds; `hosts` may be asked for it. 0: they
+ * do not. */
+static int read_labels(struct request *q, const struct annotations *labels, const char *label,
+		       struct registry_hosts *hosts, struct err *err)
+{
+	const char *ref = annotations_get(labels, LABEL_REF);
+	const char *digest = annotations_get(labels, label);
+
+	if (!ref || !digest)
+		return 0;
+	if (reference_parse_err(&q->ref, slice_str(ref), err) < 0 ||
+	    digest_parse_err(&q->digest, slice_str(digest), err) < 0 ||
+	    registry_hosts_find(hosts, q->registries->certs_dir, q->registries->allowed,
+				q->ref.domain, err) < 0)
+		return err->code;
+	return 1;
+}
+
 int image_registry_fetch(const struct image_registries *registries, struct node_store *store,
 			 const struct annotations *labels, struct sources_stats *stats,
 			 struct err *err)
 {
-	const char *ref_text = annotations_get(labels, LABEL_REF);
-	const char *digest_text = annotations_get(labels, LABEL_LAYER);
 	cleanup_registry_hosts struct registry_hosts hosts = {0};
+	struct request q = {.registries = registries};
 	cleanup_fd int fd = -1;
-	struct reference ref;
-	struct hash digest;
-	int r;
+	int r = read_labels(&q, labels, LABEL_LAYER, &hosts, err);
 
-	if (!ref_text || !digest_text)
-		return 0;
-	if (reference_parse_err(&ref, slice_str(ref_text), err) < 0 ||
-	    digest_parse_err(&digest, slice_str(digest_text), err) < 0 ||
-	    registry_hosts_find(&hosts, registries->certs_dir, registries->allowed, ref.domain,
-				err) < 0)
-		return err->code;
+	if (r <= 0)
+		return r;
 	fd = node_store_temp_fd(store, err);
 	if (fd < 0)
 		return fd;
-	r = fetch(&hosts, &ref, &digest, registries->auth_file, fd, err);
+	q.fd = fd;
+	r = ask(&q, &hosts, fetch_layer, err);
 	return r < 0 ? r : import(store, fd, stats, err);
+}
+
+const char *image_registry_manifest(const struct annotations *labels)
+{
+	return annotations_get(labels, LABEL_REF) ? annotations_get(labels, LABEL_MANIFEST) : NULL;
+}
+
+int image_registry_infos(const struct image_registries *registries,
+			 const struct annotations *labels, const char *store_dir,
+			 struct referrer_infos *ret, struct err *err)
+{
+	cleanup_registry_hosts struct registry_hosts hosts = {0};
+	struct request q = {.registries = registries, .store_dir = store_dir, .infos = ret};
+	int r = read_labels(&q, labels, LABEL_MANIFEST, &hosts, err);
+
+	if (r <= 0)
+		return r;
+	r = ask(&q, &hosts, read_infos, err);
+	return r < 0 ? r : 1;
 }

@@ -2,7 +2,8 @@
 /*
  * The registry that an image is pulled from, as a source of its store layers: containerd passes the
  * image's reference and the layer's digest in labels where it is told to. The layer is taken in as
- * store paths; what they prove is for the caller to see.
+ * store paths; what they prove is for the caller to see. And as a source of the path infos that refer
+ * to the image, with their signatures.
  */
 #ifndef NACRE_NODE_IMAGE_REGISTRY_H
 #define NACRE_NODE_IMAGE_REGISTRY_H
@@ -23,5 +24,14 @@ struct image_registries {
 int image_registry_fetch(const struct image_registries *registries, struct node_store *store,
 			 const struct annotations *labels, struct sources_stats *stats,
 			 struct err *err);
+
+/* The digest of the image's manifest, as the labels have it; borrowed. NULL: they name none. */
+const char *image_registry_manifest(const struct annotations *labels);
+
+/* 1: the path infos that refer to the image which the labels name were added; 0: they name none. The same
+ * hosts are asked as for layers, and the first that answers counts. */
+int image_registry_infos(const struct image_registries *registries,
+			 const struct annotations *labels, const char *store_dir,
+			 struct referrer_infos *ret, struct err *err);
 
 #endif

@@ -234,6 +234,15 @@ static int sweep_layer(void *data, int dirfd, const char *entry, struct err *err
 		       : sweep(gc, dirfd, entry, &gc->stats->layers, err);
 }
 
+/* What is known of a layer goes with it. */
+static int sweep_signed(void *data, int dirfd, const char *entry, struct err *err)
+{
+	struct gc *gc = data;
+	size_t uncounted = 0;
+
+	return is_marked(&gc->marks.layers, entry) ? 0 : sweep(gc, dirfd, entry, &uncounted, err);
+}
+
 /* Listings go with their paths, images of views when they were not used for a while: both are made
  * again where they are missing. What is mounted has its image open. */
 static int sweep_view(void *data, int dirfd, const char *entry, struct err *err)
@@ -248,6 +257,11 @@ static int sweep_view(void *data, int dirfd, const char *entry, struct err *err)
 		cleanup_free char *name = xstrndup(entry, (size_t)(ending - entry));
 
 		if (is_marked(&gc->marks.paths, name))
+			return 0;
+	} else if (strcmp(ending, ".ready") == 0) {
+		cleanup_free char *name = xstrndup(entry, (size_t)(ending - entry));
+
+		if (is_marked(&gc->marks.blobs, name))
 			return 0;
 	} else if (strcmp(ending, ".erofs") != 0 || gc->now_s - st.st_mtime < VIEW_UNUSED_S) {
 		return 0;
@@ -274,6 +288,7 @@ static int sweep_all(struct gc *gc, struct err *err)
 {
 	if (node_each(gc->store, "blobs", sweep_blob, gc, err) < 0 ||
 	    node_each(gc->store, "layers", sweep_layer, gc, err) < 0 ||
+	    node_each(gc->store, "signed", sweep_signed, gc, err) < 0 ||
 	    node_each(gc->store, "views", sweep_view, gc, err) < 0 ||
 	    node_each(gc->store, "host", sweep_path, gc, err) < 0)
 		return err->code;

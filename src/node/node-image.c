@@ -12,8 +12,9 @@
 #include "base/sinks.h"
 #include "node/layer-import.h"
 #include "node/node-image.h"
+#include "node/referrer-infos.h"
 
-enum { SAID_BYTES_MAX = 64 << 20, JOBS_DEFAULT = 4, JOBS_MAX = 16 };
+enum { JOBS_DEFAULT = 4, JOBS_MAX = 16 };
 
 /* One pull. */
 struct pull {
@@ -37,6 +38,7 @@ void node_image_release(struct node_image *image)
 		layer_record_release(&image->layers[i].record);
 	free(image->layers);
 	image_config_release(&image->config);
+	node_ready_release(&image->ready);
 	*image = (struct node_image){0};
 }
 
@@ -415,79 +417,37 @@ static int pull_layers(struct pull *p, const struct manifest *manifest, struct n
 	return c.err.code;
 }
 
-/* All path infos that refer to an image: one set a referrer, since one must not hide another. */
-struct said {
-	struct path_infos *sets; /* owned */
-	size_t n, cap;
-};
-
-/* Signatures count only where they are good, so who wrote them does not matter, and what cannot be
- * read adds nothing. */
-static void read_referrer(struct pull *p, const struct descriptor *referrer, const char *store_dir,
-			  struct said *said)
+/* Signatures, where they are wanted: those that refer to the image are asked for once it is clear that they
+ * are needed. */
+static int check_signatures(struct pull *p, const struct node_image *image, struct err *err)
 {
-	cleanup_manifest_bytes struct manifest_bytes bytes = {0};
-	cleanup_manifest struct manifest manifest = {0};
-	cleanup_buf struct buf text = BUF_INIT(SAID_BYTES_MAX);
-	struct path_infos set = {0};
-	char digest[DIGEST_TEXT_MAX];
-	struct err ignored = ERR_INIT;
+	struct node_sources *sources = p->options->sources;
+	cleanup_referrer_infos struct referrer_infos said = {0};
+	bool is_asked = false;
 
-	digest_format(digest, &referrer->digest);
-	if (image_get_manifest(p->source, digest, &bytes, &ignored) < 0 ||
-	    manifest_parse(&manifest, bytes.media_type, buf_slice(&bytes.bytes), &ignored) < 0 ||
-	    manifest.layers.len != 1 ||
-	    image_get_blob_bytes(p->source, &manifest.layers.items[0], SAID_BYTES_MAX, &text,
-				 &ignored) < 0 ||
-	    path_infos_parse(&set, store_dir, buf_slice(&text), &ignored) < 0)
-		return;
-	array_grow(said->sets, said->cap, said->n + 1);
-	said->sets[said->n++] = set;
-}
+	for (size_t i = 0; sources && i < image->n_layers; i++) {
+		const struct node_layer *layer = &image->layers[i];
 
-static int check_layers(struct pull *p, const struct node_image *image, struct said *said,
-			struct err *err)
-{
-	cleanup_descriptors struct descriptors list = {0};
-	bool is_first = true;
-
-	if (image_get_referrers(p->source, &image->digest, MT_NIX_PATH_INFOS, &list, err) < 0)
-		return err->code;
-	for (size_t i = 0; i < image->n_layers; i++) {
-		const struct layer_record *record = &image->layers[i].record;
-
-		if (!image->layers[i].is_store)
+		if (!layer->is_store || node_sources_is_settled(sources, p->store, &layer->diff_id))
 			continue;
-		for (size_t j = 0; is_first && j < list.len; j++)
-			read_referrer(p, &list.items[j], record->store_dir, said);
-		is_first = false;
-		if (node_sources_check(p->options->sources, record, said->sets, said->n, err) < 0)
+		if (!is_asked && referrer_infos_read(&said, p->source, &image->digest,
+						     layer->record.store_dir, err) < 0)
+			return err->code;
+		is_asked = true;
+		if (node_sources_check(sources, p->store, &layer->diff_id, &layer->record, &said,
+				       err) < 0)
 			return err->code;
 	}
 	return 0;
 }
 
-/* Signatures, where they are wanted. */
-static int check_signatures(struct pull *p, const struct node_image *image, struct err *err)
-{
-	struct node_sources *sources = p->options->sources;
-	struct said said = {0};
-	int r;
-
-	if (!sources || !node_sources_require_signatures(sources))
-		return 0;
-	r = check_layers(p, image, &said, err);
-	for (size_t i = 0; i < said.n; i++)
-		path_infos_release(&said.sets[i]);
-	free(said.sets);
-	return r;
-}
-
-int node_image_check(const struct node_image *image, struct node_sources *sources, struct err *err)
+int node_image_check(const struct node_image *image, struct node_store *store,
+		     struct node_sources *sources, struct err *err)
 {
 	for (size_t i = 0; i < image->n_layers; i++)
 		if (image->layers[i].is_store &&
-		    node_sources_check(sources, &image->layers[i].record, NULL, 0, err) < 0)
+		    node_sources_check(sources, store, &image->layers[i].diff_id,
+				       &image->layers[i].record, NULL, err) < 0)
 			return err->code;
 	return 0;
 }
@@ -521,36 +481,65 @@ static int find_config(struct node_store *store, const struct hash *digest, stru
 	return 0;
 }
 
-int node_image_load(struct node_image *ret, struct node_store *store, const struct hash *digest,
-		    struct err *err)
+static int load(struct node_image *ret, struct node_store *store, const struct hash *digest,
+		bool may_be_ready, struct err *err)
 {
 	cleanup_buf struct buf config = {0};
 	struct node_image image = {.digest = *digest};
 	struct hash config_digest;
+	int r;
 
-	if (find_config(store, digest, &config_digest, err) < 0)
+	if (find_config(store, digest, &config_digest, err) < 0 ||
+	    node_store_get_blob(store, &config_digest, &config, err) < 0)
 		return err->code;
-	if (node_store_get_blob(store, &config_digest, &config, err) < 0 ||
-	    image_config_parse(&image.config, buf_slice(&config), err) < 0 ||
-	    load_layers(&image, store, err) < 0 ||
-	    unmix_layers(store, NULL, &image, NULL, err) < 0) {
+	r = image_config_parse(&image.config, buf_slice(&config), err);
+	if (r >= 0 && !(may_be_ready && node_ready_load(&image.ready, store, digest))) {
+		r = load_layers(&image, store, err);
+		if (r >= 0)
+			r = unmix_layers(store, NULL, &image, NULL, err);
+	}
+	if (r < 0) {
 		node_image_release(&image);
-		return err->code;
+		return r;
 	}
 	*ret = image;
 	return 0;
 }
 
+int node_image_load(struct node_image *ret, struct node_store *store, const struct hash *digest,
+		    struct err *err)
+{
+	return load(ret, store, digest, false, err);
+}
+
+int node_image_load_ready(struct node_image *ret, struct node_store *store,
+			  const struct hash *digest, struct err *err)
+{
+	return load(ret, store, digest, true, err);
+}
+
+/* Were all layers found to be signed before? */
+static bool is_settled(const struct pull *p, const struct node_image *image)
+{
+	for (size_t i = 0; p->options->sources && i < image->n_layers; i++)
+		if (image->layers[i].is_store &&
+		    !node_sources_is_settled(p->options->sources, p->store,
+					     &image->layers[i].diff_id))
+			return false;
+	return true;
+}
+
 /* 1: the image is still the one that was pulled before, and all of it is here. Signatures are
- * looked for where the image is, so where they are wanted all is asked anew. */
+ * looked for where the image is: where they are wanted and were not found yet, all is asked anew. */
 static int pull_known(struct pull *p, struct node_image *ret, struct err *err)
 {
 	const struct pull_options *o = p->options;
+	struct node_image image = {0};
 	struct err why = ERR_INIT;
 	struct hash digest;
+	bool is_strict;
 
-	if (!o->known || !p->source->resolve ||
-	    (o->sources && node_sources_require_signatures(o->sources)))
+	if (!o->known || !p->source->resolve)
 		return 0;
 	if (p->source->resolve(p->source, &digest, &why) < 0) {
 		/* What else is wrong, the manifest itself will show. */
@@ -558,9 +547,16 @@ static int pull_known(struct pull *p, struct node_image *ret, struct err *err)
 			*err = why;
 		return why.code == E_NET ? E_NET : 0;
 	}
-	if (!hash_equal(&digest, o->known) || node_image_load(ret, p->store, &digest, &why) < 0)
+	/* For signatures the layers must be known. */
+	is_strict = o->sources && node_sources_require_signatures(o->sources);
+	if (!hash_equal(&digest, o->known) || load(&image, p->store, &digest, !is_strict, &why) < 0)
 		return 0;
-	p->stats->layers_present += ret->n_layers;
+	if (!is_settled(p, &image)) {
+		node_image_release(&image);
+		return 0;
+	}
+	p->stats->layers_present += image.config.n_diff_ids;
+	*ret = image;
 	return 1;
 }
 

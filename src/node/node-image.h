@@ -12,6 +12,7 @@
 #include <nacre/manifest.h>
 #include <nacre/transport.h>
 
+#include "node/node-ready.h"
 #include "node/node-sources.h"
 
 struct node_layer {
@@ -25,6 +26,7 @@ struct node_image {
 	struct image_config config;
 	struct node_layer *layers; /* owned; lowest first */
 	size_t n_layers;
+	struct node_ready ready; /* .image set: this is known instead of `layers` (NULL, 0) */
 };
 void node_image_release(struct node_image *image);
 #define cleanup_node_image __attribute__((cleanup(node_image_release)))
@@ -58,13 +60,19 @@ struct pull_options {
 int node_image_pull(struct node_image *ret, struct node_store *store, struct image_source *source,
 		    const struct pull_options *options, struct pull_stats *stats, struct err *err);
 
-/* Checks the signatures of an image's paths by what the sources say alone (node_sources_check()); a
- * pull asks what refers to the image as well. E_DENIED. */
-int node_image_check(const struct node_image *image, struct node_sources *sources, struct err *err);
+/* Checks the signatures of an image's paths by what the sources say, or was found out before
+ * (node_sources_check()); a pull asks what refers to the image as well. E_DENIED. */
+int node_image_check(const struct node_image *image, struct node_store *store,
+		     struct node_sources *sources, struct err *err);
 
 /* Loads an image that was pulled before, by the digest of its manifest. E_NOTFOUND when it or one
  * of its layers is not there. */
 int node_image_load(struct node_image *ret, struct node_store *store, const struct hash *digest,
 		    struct err *err);
+
+/* The same at the cost of a few files whatever the number of paths, where the image was mounted before and
+ * nothing has changed since: then `ready` is set and no layer is known. Else as node_image_load(). */
+int node_image_load_ready(struct node_image *ret, struct node_store *store,
+			  const struct hash *digest, struct err *err);
 
 #endif

@@ -7,20 +7,10 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
-#include "net/path-source.h"
 #include "node/node-host.h"
-#include "node/node-sources.h"
+#include "node/node-sources-internal.h"
 
-enum { JOBS_DEFAULT = 4, JOBS_MAX = 32 };
-
-struct node_sources {
-	char *host;                 /* owned; or NULL */
-	struct strv caches;         /* owned */
-	struct public_key *trusted; /* owned */
-	size_t n_trusted;
-	bool require_signatures;
-	unsigned n_jobs;
-};
+enum { JOBS_DEFAULT = 4 };
 
 struct node_sources *node_sources_new(const struct node_sources_options *options)
 {
@@ -34,8 +24,8 @@ struct node_sources *node_sources_new(const struct node_sources_options *options
 		s->trusted = xmemdup(options->trusted, s->n_trusted * sizeof(*s->trusted));
 	s->require_signatures = options->require_signatures;
 	s->n_jobs = options->n_jobs ? options->n_jobs : JOBS_DEFAULT;
-	if (s->n_jobs > JOBS_MAX)
-		s->n_jobs = JOBS_MAX;
+	if (s->n_jobs > NODE_JOBS_MAX)
+		s->n_jobs = NODE_JOBS_MAX;
 	return s;
 }
 
@@ -47,11 +37,6 @@ void node_sources_free(struct node_sources *s)
 	strv_release(&s->caches);
 	free(s->trusted);
 	free(s);
-}
-
-bool node_sources_require_signatures(const struct node_sources *s)
-{
-	return s->require_signatures;
 }
 
 /* The paths that are to be fetched, and who fetches them. */
@@ -133,16 +118,32 @@ static const struct layer_path *next_path(struct fetch *f)
 	return path;
 }
 
-static int open_cache(struct node_sources *s, const char *url, const char *store_dir,
-		      struct path_source **ret, struct err *err)
+struct path_source **node_sources_open_caches(struct node_sources *s, const char *store_dir,
+					      struct err *why)
 {
 	struct path_source_options options = {
 		.store_dir = store_dir,
 		.trusted = s->require_signatures ? s->trusted : NULL,
 		.n_trusted = s->require_signatures ? s->n_trusted : 0,
 	};
+	struct path_source **caches = xcalloc(s->caches.len + 1, sizeof(*caches));
 
-	return path_source_open(ret, url, &options, err);
+	for (size_t i = 0; i < s->caches.len; i++) {
+		struct err local = ERR_INIT;
+
+		if (path_source_open(&caches[i], s->caches.items[i], &options, &local) < 0) {
+			caches[i] = NULL;
+			*why = local;
+		}
+	}
+	return caches;
+}
+
+void node_sources_close_caches(const struct node_sources *s, struct path_source **caches)
+{
+	for (size_t i = 0; i < s->caches.len; i++)
+		path_source_free(caches[i]);
+	free(caches);
 }
 
 /* Each thread has connections of its own. */
@@ -150,16 +151,13 @@ static void *fetch_main(void *data)
 {
 	struct fetch *f = data;
 	size_t n = f->sources->caches.len;
-	struct path_source **sources = xcalloc(n + 1, sizeof(*sources));
+	struct err unreachable = ERR_INIT;
+	struct path_source **sources =
+		node_sources_open_caches(f->sources, f->record->store_dir, &unreachable);
 	const struct layer_path *path;
 
-	for (size_t i = 0; i < n; i++) {
-		struct err why = ERR_INIT;
-
-		if (open_cache(f->sources, f->sources->caches.items[i], f->record->store_dir,
-			       &sources[i], &why) < 0)
-			note(f, &why);
-	}
+	if (unreachable.code < 0)
+		note(f, &unreachable);
 	while ((path = next_path(f)))
 		for (size_t i = 0; i < n; i++) {
 			struct path_import *import = NULL;
@@ -175,9 +173,7 @@ static void *fetch_main(void *data)
 				break;
 			}
 		}
-	for (size_t i = 0; i < n; i++)
-		path_source_free(sources[i]);
-	free(sources);
+	node_sources_close_caches(f->sources, sources);
 	return NULL;
 }
 
@@ -207,7 +203,7 @@ static int fetch_from_caches(struct node_sources *s, struct node_store *store,
 	struct fetch f = {.sources = s, .store = store, .record = record, .why = why};
 	size_t missing = count_missing(store, record);
 	unsigned n_threads = 0, n_jobs = missing < s->n_jobs ? (unsigned)missing : s->n_jobs;
-	pthread_t threads[JOBS_MAX];
+	pthread_t threads[NODE_JOBS_MAX];
 	int r;
 
 	pthread_mutex_init(&f.lock, NULL);
@@ -309,21 +305,15 @@ static void *find_main(void *data)
 {
 	struct find *f = data;
 	struct node_sources *s = f->sources;
-	struct path_source **sources = xcalloc(s->caches.len + 1, sizeof(struct path_source *));
-	struct layer_path *path;
 	struct err ignored = ERR_INIT;
+	struct path_source **sources = node_sources_open_caches(s, f->record->store_dir, &ignored);
+	struct layer_path *path;
 
-	for (size_t i = 0; i < s->caches.len; i++)
-		if (open_cache(s, s->caches.items[i], f->record->store_dir, &sources[i], &ignored) <
-		    0)
-			sources[i] = NULL;
 	while ((path = next_unknown(f)))
 		for (size_t i = 0; i < s->caches.len && path->nar_hash.algo == HASH_NONE; i++)
 			if (sources[i])
 				find_one(f, sources[i], path);
-	for (size_t i = 0; i < s->caches.len; i++)
-		path_source_free(sources[i]);
-	free(sources);
+	node_sources_close_caches(s, sources);
 	return NULL;
 }
 
@@ -349,7 +339,7 @@ static void find_in_host(struct node_sources *s, struct layer_record *record)
 static void find_in_caches(struct node_sources *s, struct layer_record *record, char *why)
 {
 	struct find f = {.sources = s, .record = record, .why = why};
-	pthread_t threads[JOBS_MAX];
+	pthread_t threads[NODE_JOBS_MAX];
 	unsigned n_threads = 0;
 
 	pthread_mutex_init(&f.lock, NULL);
@@ -392,87 +382,4 @@ int node_sources_find(struct node_sources *s, const char *store_dir, const struc
 	}
 	*ret = record;
 	return 0;
-}
-
-/* ---- signatures ---- */
-
-static bool is_signed(const struct node_sources *s, const struct path_info *info,
-		      const struct layer_path *path)
-{
-	return info && hash_equal(&info->nar_hash, &path->nar_hash) &&
-	       strcmp(store_path_base(&info->path), path->base) == 0 &&
-	       path_info_verify(info, s->trusted, s->n_trusted) > 0;
-}
-
-static bool is_signed_somewhere(struct node_sources *s, struct path_source **caches,
-				const struct layer_path *path)
-{
-	for (size_t i = 0; i < s->caches.len; i++) {
-		cleanup_path_info struct path_info info = {0};
-		struct err ignored = ERR_INIT;
-
-		if (caches[i] &&
-		    caches[i]->query(caches[i], hash_part(path), &info, &ignored) >= 0 &&
-		    is_signed(s, &info, path))
-			return true;
-	}
-	return false;
-}
-
-static bool is_said(const struct node_sources *s, const struct path_infos *said, size_t n_said,
-		    const struct layer_path *path)
-{
-	for (size_t i = 0; i < n_said; i++)
-		if (is_signed(s, path_infos_find(&said[i], path->base), path))
-			return true;
-	return false;
-}
-
-/* Whom to ask while signatures are checked. */
-struct witnesses {
-	struct nix_store *host;      /* owned; or NULL */
-	struct path_source **caches; /* owned, each; may be NULL */
-};
-
-static void witnesses_open(struct witnesses *w, struct node_sources *s, const char *store_dir)
-{
-	struct err ignored = ERR_INIT;
-
-	w->caches = xcalloc(s->caches.len + 1, sizeof(struct path_source *));
-	if (s->host && nix_store_open(&w->host, s->host, store_dir, &ignored) < 0)
-		w->host = NULL;
-	for (size_t i = 0; i < s->caches.len; i++)
-		if (open_cache(s, s->caches.items[i], store_dir, &w->caches[i], &ignored) < 0)
-			w->caches[i] = NULL;
-}
-
-static void witnesses_release(struct witnesses *w, const struct node_sources *s)
-{
-	for (size_t i = 0; i < s->caches.len; i++)
-		path_source_free(w->caches[i]);
-	free(w->caches);
-	nix_store_free(w->host);
-}
-
-int node_sources_check(struct node_sources *s, const struct layer_record *record,
-		       const struct path_infos *said, size_t n_said, struct err *err)
-{
-	struct witnesses w = {0};
-	int r = 0;
-
-	if (!s->require_signatures)
-		return 0;
-	witnesses_open(&w, s, record->store_dir);
-	for (size_t i = 0; r >= 0 && i < record->len; i++) {
-		const struct layer_path *path = &record->paths[i];
-
-		if (is_said(s, said, n_said, path) ||
-		    (w.host && node_host_has(w.host, record->store_dir, path)) ||
-		    is_signed_somewhere(s, w.caches, path))
-			continue;
-		r = err_set(err, E_DENIED, "%s/%s is not signed by a trusted key",
-			    record->store_dir, path->base);
-	}
-	witnesses_release(&w, s);
-	return r;
 }

@@ -11,9 +11,8 @@
 #ifndef NACRE_NODE_NODE_SOURCES_H
 #define NACRE_NODE_NODE_SOURCES_H
 
-#include <nacre/pathinfo.h>
-
 #include "node/node-store.h"
+#include "node/referrer-infos.h"
 
 struct node_sources_options {
 	const char *host;          /* borrowed; root of this machine's Nix store, "/"; NULL: none */
@@ -48,10 +47,16 @@ int node_sources_find(struct node_sources *s, const char *store_dir, const struc
 		      struct layer_record *ret, char *ret_why, struct err *err);
 
 /* With require_signatures: every path of the record must be signed by a trusted key, over the NarHash
- * that the record has, as one of the `said` sets (what refers to the image) or a cache says. E_DENIED names the
- * first that is not. Paths that this machine's own store has valid need none. */
-int node_sources_check(struct node_sources *s, const struct layer_record *record,
-		       const struct path_infos *said, size_t n_said, struct err *err);
+ * that the record has, as `said` (what refers to the image; or NULL) or a cache says. E_DENIED names the
+ * first that is not. Paths that this machine's own store has valid need none. What was found signed is
+ * remembered in the store under the layer's diffID, which must be proven, for the keys that are
+ * trusted now. */
+int node_sources_check(struct node_sources *s, struct node_store *store, const struct hash *diff_id,
+		       const struct layer_record *record, const struct referrer_infos *said,
+		       struct err *err);
+/* Is nothing left to check: are no signatures wanted, or were they found before? */
+bool node_sources_is_settled(const struct node_sources *s, const struct node_store *store,
+			     const struct hash *diff_id);
 bool node_sources_require_signatures(const struct node_sources *s);
 
 #endif

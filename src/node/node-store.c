@@ -349,6 +349,34 @@ int node_store_put_layer_record(struct node_store *s, const struct hash *diff_id
 	return write_file_at(s->layers, name, text.data, text.len, true, err);
 }
 
+int node_store_put_signed(struct node_store *s, const struct hash *diff_id,
+			  const struct hash *policy, struct err *err)
+{
+	cleanup_fd int dir = open_dir(s->root, "signed", err);
+	char name[NAME_SIZE], text[HASH_TEXT_MAX];
+
+	if (dir < 0)
+		return dir;
+	hash_format_bare(name, diff_id, HASH_HEX);
+	hash_format(text, policy, HASH_HEX);
+	return write_file_at(dir, name, text, strlen(text), true, err);
+}
+
+bool node_store_was_signed(const struct node_store *s, const struct hash *diff_id,
+			   const struct hash *policy)
+{
+	cleanup_free char *path = NULL;
+	cleanup_buf struct buf text = {0};
+	char name[NAME_SIZE];
+	struct err ignored = ERR_INIT;
+	struct hash found;
+
+	hash_format_bare(name, diff_id, HASH_HEX);
+	path = xasprintf("%s/signed/%s", s->root, name);
+	return read_file_at(AT_FDCWD, path, HASH_TEXT_MAX, &text, &ignored) >= 0 &&
+	       hash_parse(&found, HASH_SHA256, buf_slice(&text)) >= 0 && hash_equal(&found, policy);
+}
+
 bool node_store_has_layer(const struct node_store *s, const struct hash *diff_id)
 {
 	char name[NAME_SIZE];

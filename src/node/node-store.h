@@ -8,6 +8,7 @@
  * 	ROOT/host/<NarHash in nix32>	where this machine's own Nix store has it (node-host.h)
  * 	ROOT/layers/<diffID in hex>/		an ordinary layer in overlay form
  * 	ROOT/layers/<diffID in hex>.paths	a store layer that was proven: "<base> <NarHash>" lines
+ * 	ROOT/signed/<diffID in hex>	under which policy its paths were found to be signed
  * 	ROOT/blobs/<digest in hex>		manifests and configs
  * 	ROOT/blobs/<digest in hex>.config	of a manifest: the digest of its config
  * 	ROOT/refs/<sha256 of the text>	the digest that a reference last named, and the text
@@ -82,6 +83,13 @@ int node_store_layer_record(const struct node_store *s, const struct hash *diff_
 			    struct layer_record *ret, struct err *err);
 int node_store_put_layer_record(struct node_store *s, const struct hash *diff_id,
 				const struct layer_record *record, struct err *err);
+
+/* The layer's paths, which were proven to be it, were found to be signed under a policy (the hash of its
+ * keys, see node-signatures.c); the last policy counts. */
+int node_store_put_signed(struct node_store *s, const struct hash *diff_id,
+			  const struct hash *policy, struct err *err);
+bool node_store_was_signed(const struct node_store *s, const struct hash *diff_id,
+			   const struct hash *policy);
 
 bool node_store_has_layer(const struct node_store *s, const struct hash *diff_id);
 char *node_store_layer_dir(const struct node_store *s, const struct hash *diff_id);

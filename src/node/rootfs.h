@@ -16,6 +16,7 @@ struct image_view {
 	struct strv strings;     /* owned; of the paths */
 	struct strv layers;      /* owned; topmost first */
 	char *cache;             /* owned */
+	struct node_stamp stamp; /* from before the paths were looked at */
 };
 /* E_NOTFOUND when a path's content is not there. */
 int image_view_init(struct image_view *ret, const struct node_store *store,
@@ -33,7 +34,7 @@ struct rootfs_options {
 };
 
 /* Creates DIR/upper, DIR/work, DIR/rootfs and mounts the view. */
-int rootfs_mount(const struct node_store *store, const struct node_image *image,
+int rootfs_mount(struct node_store *store, const struct node_image *image,
 		 const struct rootfs_options *options, struct view_mounts *ret, struct err *err);
 
 #endif

@@ -11,15 +11,23 @@
 
 #define SNAPSHOT_REF "containerd.io/snapshot.ref"
 
+/* The path infos that refer to the image that was asked for last: its layers come one after another. */
+struct said_of_image {
+	char *image; /* owned; "<manifest's digest> <reference>"; NULL: none */
+	struct referrer_infos infos;
+};
+void said_of_image_release(struct said_of_image *said);
+
 struct snapshotter {
 	struct snapshotter_options o;
 	char *dir;                    /* owned; ROOT/snapshots */
 	int lock_fd;                  /* owned; held as long as this process serves */
 	struct snapshot_state *state; /* owned; under `lock` */
 	/* Taken in this order. `fetching` alone is held while the network is waited for. */
-	pthread_mutex_t fetching; /* o.sources */
+	pthread_mutex_t fetching; /* o.sources, said */
 	pthread_mutex_t views;    /* what is mounted in m/ */
 	pthread_mutex_t lock;
+	struct said_of_image said;
 	bool has_views;     /* one overlay can hold store paths here */
 	char *why_no_views; /* owned, or NULL */
 	bool has_index;     /* overlay has the option "index" */
@@ -82,6 +90,12 @@ int snapshot_check_below(struct snapshotter *s, const struct snapshot_chain *cha
 /* The diffID of the record's paths, all of which are here: once computed, remembered. */
 int snapshot_prove_record(struct snapshotter *s, const struct layer_record *record,
 			  struct hash *ret, struct err *err);
+
+/* With require_signatures: E_DENIED unless all paths of the record are signed, as the sources, the image's
+ * registry (where it may be asked) or an earlier check say. The record is proven to have the diffID. */
+int snapshot_check_signatures(struct snapshotter *s, const struct annotations *labels,
+			      const struct hash *diff_id, const struct layer_record *record,
+			      struct err *err);
 
 /* Places for store paths in a layer of nix-snapshotter's: snapshot-places.c. */
 struct places {

@@ -336,6 +336,7 @@ static int look_up(struct question *q, const char *parent, struct err *err)
 		return r == E_NOTFOUND ? 0 : r;
 	if (node_store_layer_record(q->s->o.store, &there.diff_id, &q->record, &local) < 0)
 		return 0;
+	q->diff_id = there.diff_id;
 	if (has_all_paths(q))
 		return 1;
 	layer_record_release(&q->record);
@@ -345,14 +346,20 @@ static int look_up(struct question *q, const char *parent, struct err *err)
 /* 1: signed as the policy wants it. An image that is not must not start at all. */
 static int check_signatures(struct question *q, struct err *err)
 {
-	int r;
+	int r = snapshot_check_signatures(q->s, q->labels, &q->diff_id, &q->record, err);
 
-	if (!q->s->o.sources || !node_sources_require_signatures(q->s->o.sources))
-		return 1;
-	pthread_mutex_lock(&q->s->fetching);
-	r = node_sources_check(q->s->o.sources, &q->record, NULL, 0, err);
-	pthread_mutex_unlock(&q->s->fetching);
 	return r < 0 ? r : 1;
+}
+
+/* What is left to containerd becomes an ordinary layer, whose content nobody has signed. */
+static int refuse_unchecked(const struct question *q, struct err *err)
+{
+	const struct node_sources *sources = q->s->o.sources;
+
+	if (!sources || !node_sources_require_signatures(sources))
+		return 0;
+	return err_set(err, E_DENIED, "the signatures of its store paths cannot be checked: %s",
+		       q->why);
 }
 
 static int answer(struct question *q, const char *parent, const struct annotations *labels,
@@ -363,10 +370,15 @@ static int answer(struct question *q, const char *parent, const struct annotatio
 	pthread_mutex_lock(&q->s->lock);
 	r = look_up(q, parent, err);
 	pthread_mutex_unlock(&q->s->lock);
-	if (r != 0)
+	if (r < 0)
 		return r;
+	/* It may have come under another policy. */
+	if (r > 0)
+		return check_signatures(q, err);
 	r = read_claims(q, labels);
-	if (r > 0 && !q->s->has_views)
+	if (r <= 0)
+		return r;
+	if (!q->s->has_views)
 		r = decline(q, "this kernel has no views in one overlay");
 	if (r > 0)
 		r = provide(q, err);
@@ -376,6 +388,8 @@ static int answer(struct question *q, const char *parent, const struct annotatio
 		r = snapshot_check_below(q->s, &q->chain, &q->record, q->why, err);
 	if (r > 0)
 		r = check_signatures(q, err);
+	if (r == 0)
+		r = refuse_unchecked(q, err);
 	return r > 0 ? commit(q, err) : r;
 }
 

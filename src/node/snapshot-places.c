@@ -169,8 +169,6 @@ static int provide_places(struct snapshotter *s, const struct places *p,
 	r = node_sources_find(s->o.sources, p->store_dir, &p->bases, record, why, err);
 	if (r >= 0)
 		r = node_sources_provide(s->o.sources, s->o.store, record, &stats, why, err);
-	if (r >= 0)
-		r = node_sources_check(s->o.sources, record, NULL, 0, err);
 	pthread_mutex_unlock(&s->fetching);
 	snapshot_metrics_fetch(&s->metrics, &stats, r < 0 || *why, snapshot_now_us() - from_us);
 	for (size_t i = 0; r >= 0 && i < record->len; i++)
@@ -197,6 +195,7 @@ static int settle(struct snapshotter *s, struct snapshot *row, const struct laye
 	if (r == 0)
 		return err_set(err, E_CONFLICT, "%s", why);
 	if (r < 0 || snapshot_prove_record(s, record, &row->paths, err) < 0 ||
+	    snapshot_check_signatures(s, &row->labels, &row->paths, record, err) < 0 ||
 	    node_store_put_layer_record(s->o.store, &row->paths, record, err) < 0)
 		return err->code;
 	hash_format(text, &row->paths, HASH_HEX);

@@ -227,6 +227,13 @@ int view_image_make(struct view_image *ret, const struct view_spec *spec, struct
 	cleanup_free struct view_path *paths = NULL;
 	size_t n;
 
+	if (spec->image) {
+		if (utimensat(AT_FDCWD, spec->image, NULL, 0) < 0) /* used now */
+			return err_errno(err, "metadata image %s", spec->image);
+		ret->path = xstrdup(spec->image);
+		strv_add(&ret->data_dirs, spec->data_dir);
+		return 0;
+	}
 	if (view_sort_paths(spec, &paths, &n, err) < 0)
 		return err->code;
 	for (size_t i = 0; i < n; i++)

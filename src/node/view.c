@@ -119,7 +119,11 @@ static int build_bind(struct build *b, struct err *err)
 	cleanup_free char *points = NULL;
 	struct view_stack stack = {0};
 	cleanup_fd int overlay = -1, root = -1;
-	int r = view_bind_points(&points, b->spec, err);
+	int r;
+
+	if (b->spec->image)
+		return err_set(err, E_UNSUPPORTED, "the paths are not known one by one");
+	r = view_bind_points(&points, b->spec, err);
 
 	if (r >= 0)
 		r = fill_stack(&stack, b->spec, points, err);

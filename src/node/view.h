@@ -50,6 +50,9 @@ struct view_path {
 struct view_spec {
 	const struct view_path *paths; /* borrowed; in any order */
 	size_t n_paths;
+	/* Borrowed; instead of `paths` (NULL, with n_paths of them): the metadata image that was made of
+	 * them, and the directory of all contents. Not for VIEW_BIND. */
+	const char *image, *data_dir;
 	const char *const *layers; /* borrowed; unpacked ordinary layers, topmost first; above the
 				      store paths */
 	size_t n_layers;

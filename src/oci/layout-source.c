@@ -97,6 +97,20 @@ static int get_manifest(struct image_source *self, const char *ref, struct manif
 	return read_manifest(s, &d->digest, d->media_type, ret, err);
 }
 
+/* By what index.json says, without reading the manifest. */
+static int resolve(struct image_source *self, struct hash *ret, struct err *err)
+{
+	const struct layout_source *s = from_source(self);
+	const struct descriptor *d;
+
+	if (s->tag && digest_parse(ret, slice_str(s->tag)) == 0)
+		return 0;
+	if (layout_index_find(&s->index, s->tag, &d, err) < 0)
+		return err_wrap(err, "%s", s->name);
+	*ret = d->digest;
+	return 0;
+}
+
 static void note_referrer(struct layout_source *s, const struct hash *subject,
 			  const struct descriptor *manifest)
 {
@@ -257,6 +271,7 @@ int layout_source_new(struct image_source **ret, const char *name, const char *t
 					  .get_manifest = get_manifest,
 					  .get_blob = get_blob,
 					  .get_referrers = get_referrers,
+					  .resolve = resolve,
 					  .free = free_source};
 	r = load(s, err);
 	if (r < 0) {

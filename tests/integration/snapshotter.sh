@@ -3,37 +3,9 @@
 # nacre snapshotter under containerd: ordinary images, store layers, lies, crashes.
 . "$(dirname "$0")/lib.sh"
 
-needs containerd ctr nix skopeo docker-registry
+needs containerd ctr nix skopeo docker-registry jq curl
 needs_root
-# Debian's Python: it is the one that has Debian's grpc.
-/usr/bin/python3 -c 'import grpc' 2>/dev/null || {
-    skip snapshotter "needs python3-grpcio"
-    exit 0
-}
-
-SOCKET=$T/snapshotter.sock
-NODE=$T/node
-export SNAPSHOTS=$NODE/snapshots
-
-client() {
-    /usr/bin/python3 "$SRC/tests/integration/lib/grpc_client.py" "$@"
-}
-
-suite() {
-    local out
-    out=$(timeout 500 /usr/bin/python3 "$SRC/tests/integration/lib/snapshot_suite.py" "$SOCKET" "$T" "$@" 2>&1) || tap_failed=1
-    printf '%s\n' "$out" | sed '/^\(ok\|not ok\|#\)/!s/^/not ok - snapshot_suite: /'
-}
-
-is_serving() {
-    [ -S "$SOCKET" ] && client "$SOCKET" list
-}
-
-start_snapshotter() {
-    start_server snapshotter "$NACRE" snapshotter --address "$SOCKET" --root "$NODE" --host-store none "$@"
-    SNAPSHOTTER=$SERVER_PID
-    wait_for 20 is_serving || die "nacre snapshotter does not start: $(tail -n 5 "$T/snapshotter.log")"
-}
+. "$SRC/tests/integration/lib/snapshotter.sh"
 
 # The CRI is on: in containerd 1.6 it is what asks for remote snapshots, ctr does not.
 start_containerd_with_snapshotter() {
@@ -62,30 +34,12 @@ TOML
     wait_for 20 ctr_ version || die "containerd does not start: $(tail -n 5 "$T/containerd.log")"
 }
 
-cri_pull() {
-    client "$CONTAINERD" pull "$1"
-}
-
-# containerd dials a snapshotter that was away again after up to three seconds, and fails until then; under
-# systemd the socket stays and nobody is refused.
-probe() {
-    ctr_ snapshots --snapshotter nacre prepare probe && ctr_ snapshots --snapshotter nacre rm probe
-}
-
-redialled() {
-    wait_for 20 probe || die "containerd does not find the snapshotter again"
-}
-
-run() {
-    local ref=$1
-    shift
-    ctr_ -n k8s.io run --rm --snapshotter nacre "$ref" "test-$RANDOM$RANDOM" "$@"
-}
-
 # ---- the calls themselves -----------------------------------------------------------------------------
 
 start_snapshotter
 check_fails "a second one on the same root" "another nacre snapshotter" "$NACRE" snapshotter --address "$T/other.sock" --root "$NODE" --host-store none
+check_eq "the drop-in that is shipped is what it prints" "$("$NACRE" snapshotter --print-config)" "$(tail -n +3 "$SRC/packaging/containerd/nacre.toml")"
+check_fails "a containerd that there is not" "wanted 1.6, 1.7 or 2" "$NACRE" snapshotter --print-config=3
 check_eq "the socket is its owner's alone" 600 "$(stat -c %a "$SOCKET")"
 suite suite
 check_eq "nothing is left mounted" "" "$(mounts_below "$T")"
@@ -108,7 +62,7 @@ start_nacre
 P=$(fixture python3) || die "no fixture python3"
 H=$(basename "$P")
 H=${H%%-*}
-nix copy --from "$FIXTURES" --no-check-sigs --to "$NACRE_URL" "$P" 2>"$T/copy.log" || die "$(tail -n 3 "$T/copy.log")"
+nix copy --from "$FIXTURES" --no-check-sigs --to "$NACRE_URL?compression=none" "$P" 2>"$T/copy.log" || die "$(tail -n 3 "$T/copy.log")"
 "$NACRE" build --from "$FIXTURES" "$P" -o "oci:$T/layout:py" >/dev/null 2>&1 || die "nacre build fails"
 stop_server "$SNAPSHOTTER"
 check_fails "an address for metrics that is none" "HOST:PORT" "$NACRE" snapshotter --address "$SOCKET" --root "$NODE" --metrics nonsense
@@ -152,10 +106,6 @@ done
 
 # ---- a pod, as a kubelet starts it; VOLUME is why one mount matters there --------------------------------------
 
-cri_run() {
-    client "$CONTAINERD" run "$@" 2>&1
-}
-
 python3 "$SRC/tests/integration/lib/hello_image.py" --layout "$T/pause" --tag pause -- /bin/sleep 600
 skopeo_copy "oci:$T/pause:pause" "docker://$REGISTRY/pause:1"
 "$NACRE" build --from "$FIXTURES" "$P" --volume /data --volume /etc -o "oci:$T/volumes:v" >/dev/null 2>&1 || die "nacre build fails"
@@ -168,6 +118,66 @@ check_eq "what the image has in a volume is there" True "$(cri_run "$REGISTRY/vo
 check_eq "a volume can be written" 1 "$(cri_run "$REGISTRY/volumes:1" /bin/python3 -c 'open("/data/x", "w").write("1"); print(open("/data/x").read())')"
 ctr_ -n k8s.io images rm --sync "$REGISTRY/volumes:1" >/dev/null
 
+# ---- two images that share paths: once on disk, once in the page cache -------------------------------------------
+
+SHELL_PATH=$(fixture shell) || die "no fixture shell"
+nix copy --from "$FIXTURES" --no-check-sigs --to "$NACRE_URL?compression=none" "$SHELL_PATH" 2>"$T/copy.log" || die "$(tail -n 3 "$T/copy.log")"
+"$NACRE" build --from "$FIXTURES" "$SHELL_PATH" "$P" -o "oci:$T/both:b" >/dev/null 2>&1 || die "nacre build fails"
+skopeo_copy "oci:$T/both:b" "docker://$REGISTRY/both:1"
+check "pull another image with the same paths" cri_pull "$REGISTRY/both:1"
+lasting() {
+    ctr_ -n k8s.io run -d --snapshotter nacre "$1" "$2" /bin/python3 -c 'import time; time.sleep(600)' >/dev/null 2>&1
+}
+ended() {
+    ctr_ -n k8s.io tasks kill -s KILL "$1" >/dev/null 2>&1
+    wait_for 10 ctr_ -n k8s.io tasks rm -f "$1"
+    ctr_ -n k8s.io containers rm "$1" >/dev/null 2>&1
+}
+root_of() {
+    echo "/proc/$(ctr_ -n k8s.io tasks ls | awk -v id="$1" '$1 == id { print $2 }')/root"
+}
+lasting "$REF" one && lasting "$REGISTRY/both:1" other
+# Nobody has it open or mapped: its pages can be dropped.
+big=$(cd "$FIXTURES" && closure "$P" | sed 's|^/||' | xargs -I{} find {} -name '*.py' -size +100k | sort | head -n 1)
+check_eq "what one container reads is in memory for the other" shared \
+    "$(python3 "$SRC/tests/integration/lib/page_cache.py" "$(root_of one)/$big" "$(root_of other)/$big" 2>&1)"
+check_eq "each path is on the disk once" "$(closure "$P" "$SHELL_PATH" | wc -l)" "$(find "$NODE/paths" -mindepth 1 -maxdepth 1 | wc -l)"
+ended one
+ended other
+forget_image "$REGISTRY/both:1"
+
+# ---- a layer whose files ask for the content of other images' paths ---------------------------------------------
+
+# Below all layers lies what the whole node has. It is containerd that leaves "trusted." attributes out when it unpacks;
+# this is to notice should it stop to.
+"$NACRE" build --from "$FIXTURES" "$SHELL_PATH" -o "oci:$T/steered:s" >/dev/null 2>&1 || die "nacre build fails"
+victim=$(cd "$NODE/paths" && find . -mindepth 2 -name '*.py' -type f -size +100k | sort | head -n 1)
+size=$(stat -c %s "$NODE/paths/$victim")
+python3 "$SRC/tests/integration/lib/steering_layer.py" "$T/steered" "/${victim#./}" "$size"
+skopeo_copy "oci:$T/steered:s" "docker://$REGISTRY/steered:1"
+check "pull an image with attributes that steer overlayfs" cri_pull "$REGISTRY/steered:1"
+check_eq "they show nothing of another image's paths" "$(head -c "$size" /dev/zero | sha256sum)" \
+    "$(run "$REGISTRY/steered:1" /bin/sha256sum /stolen 2>&1 | sed 's/ .*/  -/')"
+forget_image "$REGISTRY/steered:1"
+
+# ---- what others do with a container's snapshot: another owner, its changes as a layer ---------------------------
+
+check_eq "in a user name space: owners are mapped, files of the store can be read" "0 0 100000" "$(ctr_ -n k8s.io run --rm --snapshotter nacre \
+    --uidmap 0:100000:65536 --gidmap 0:100000:65536 "$REF" userns /bin/python3 -c \
+    'import os; print(os.stat("/nix/store").st_uid, os.stat(os.path.realpath("/bin/python3")).st_uid, open("/proc/self/uid_map").read().split()[1])' 2>&1)"
+ctr_ -n k8s.io run -d --env PYTHONDONTWRITEBYTECODE=1 --snapshotter nacre "$REF" changed /bin/python3 -c \
+    'import os, time; open("/etc/new", "w").write("1"); os.remove("/etc/passwd"); os.chmod(os.path.realpath("/bin/python3"), 0o700); open("/done", "w"); time.sleep(600)' >"$T/changed.log" 2>&1
+has_changed() {
+    [ -e "$(root_of changed)/done" ]
+}
+wait_for 30 has_changed || not_ok "the container changes something" "$(cat "$T/changed.log")"
+below=$(ctr_ -n k8s.io snapshots --snapshotter nacre ls | awk '$1 == "changed" { print $2 }')
+ctr_ -n k8s.io snapshots --snapshotter nacre diff "$below" changed >"$T/diff.tar" 2>"$T/log" || not_ok "its changes" "$(cat "$T/log")"
+check_eq "its changes are a layer: the file that was chmodded with its content, a whiteout, a new file" \
+    ".wh.passwd new python3.11" "$(tar -tf "$T/diff.tar" | grep -v '/$' | sed 's|.*/||' | grep -v '^done$' | sort | xargs)"
+check_eq "with its content" "$(sha256sum <"$(root_of changed)/$(tar -tf "$T/diff.tar" | grep 'bin/python3.11$')")" "$(tar -xOf "$T/diff.tar" --wildcards '*/bin/python3.11' | sha256sum)"
+ended changed
+
 # ---- 1500 paths in a grouped image --------------------------------------------------------------------------------
 
 milliseconds() {
@@ -175,17 +185,22 @@ milliseconds() {
 }
 
 many_paths() {
-    local n=$1 ref=$NACRE_ADDR/many/paths$1:1 store shell want start before
+    local n=$1 ref=$NACRE_ADDR/many/paths$1:1 store shell want start before wanted
     shell=$(fixture shell) && store=$(fixture "synthetic-$n") || die "no fixture synthetic-$n"
-    nix copy --from "$FIXTURES" --no-check-sigs --to "$NACRE_URL" "$shell" "$store" 2>"$T/copy.log" || die "$(tail -n 3 "$T/copy.log")"
+    nix copy --from "$FIXTURES" --no-check-sigs --to "$NACRE_URL?compression=none" "$shell" "$store" 2>"$T/copy.log" || die "$(tail -n 3 "$T/copy.log")"
     "$NACRE" build --from "$FIXTURES" "$shell" "$store" -o "docker://$ref" >"$T/build.log" 2>&1 || die "$(tail -n 3 "$T/build.log")"
     want=$(closure "$shell" "$store" | wc -l)
-    before=$(grep -c 'GET /v2/many/' "$NACRE_LOG")
+    curl -s -H 'Accept: */*' "$NACRE_URL/v2/many/paths$n/manifests/1" >"$T/manifest"
+    jq -r '.layers[] | select(.annotations["containerd.io/snapshot/nacre.path.0"]).digest' "$T/manifest" >"$T/store-layers"
+    # The root layer may be there from the image before.
+    wanted=$((2 + $(jq -r '.layers[] | select(.annotations["containerd.io/snapshot/nacre.path.0"] | not).digest' "$T/manifest" |
+        grep -cvxFf <(ctr_ -n k8s.io content ls -q))))
+    before=$(grep -c "GET /v2/many/paths$n/" "$NACRE_LOG")
     start=$(milliseconds 0)
     check "$n paths: pull through the CRI" cri_pull "$ref"
     note "$n paths: pulled in $(milliseconds "$start") ms"
-    # The root layer may be there from the image before.
-    check "$n paths: containerd fetched the manifest, the config and the root layer at most" [ "$(($(grep -c 'GET /v2/many/' "$NACRE_LOG") - before))" -le 3 ]
+    check_eq "$n paths: containerd fetched the manifest, the config and the root layer" "$wanted" "$(($(grep -c "GET /v2/many/paths$n/" "$NACRE_LOG") - before))"
+    check_eq "$n paths: and no blob of its $(wc -l <"$T/store-layers") store layers" 0 "$(grep "GET /v2/many/paths$n/blobs/" "$NACRE_LOG" | grep -cFf "$T/store-layers")"
     start=$(milliseconds 0)
     check_eq "$n paths: all of them and nothing else, with ctr" "$want" "$(run "$ref" /bin/sh -c 'ls /nix/store | wc -l' 2>&1)"
     note "$n paths: run with ctr in $(milliseconds "$start") ms"
@@ -239,13 +254,49 @@ check "pull from a registry that hosts.toml names" cri_pull "$REGISTRY/git:1"
 check_eq "containerd has downloaded no store layer" 0 "$(downloaded "$T/git")"
 check "its paths came from the registry" [ "$(metric 'paths_total{from="registry"}')" -gt 0 ]
 check_match "git runs" "git version" "$(run "$REGISTRY/git:1" /bin/git --version 2>&1)"
-ctr_ -n k8s.io images rm --sync "$REGISTRY/git:1" >/dev/null
-redialled
+forget_image "$REGISTRY/git:1"
+
+# ---- signatures that travel with the image, in its registry ----------------------------------------------------
+
+"$NACRE" key generate test-1 >"$T/key"
+"$NACRE" key generate other-1 >"$T/other"
+K=$("$NACRE" key public <"$T/key")
+O=$("$NACRE" key public <"$T/other")
+S=$(new_store signed)
+nix copy --from "$FIXTURES" --no-check-sigs --to "$S" "$GIT" 2>"$T/log" || die "$(tail -n 3 "$T/log")"
+nix store sign --store "$S" --key-file "$T/key" -r "$GIT" 2>"$T/log" || die "$(tail -n 3 "$T/log")"
+"$NACRE" build --from "$S" "$GIT" --env SIGNED=1 -o "oci:$T/signed:git" >/dev/null 2>"$T/log" || die "$(tail -n 3 "$T/log")"
+"$NACRE" copy "oci:$T/signed:git" "docker://$REGISTRY/signed:1" >"$T/log" 2>&1 || die "$(tail -n 3 "$T/log")"
+restart_strict() {
+    stop_server "$SNAPSHOTTER"
+    start_snapshotter --require-signatures --metrics "$METRICS" --certs-dir "$T/certs" "$@"
+    redialled
+}
+git_version() {
+    run "$REGISTRY/$1" /bin/git --version 2>&1
+}
+restart_strict --trusted-key "$K"
+check_fails "what cannot be checked is refused" "not signed by a trusted key|cannot be checked" cri_pull "$REGISTRY/signed:1"
+restart_strict --image-ref --trusted-key "$O"
+check_fails "signed by another key: refused" "not signed by a trusted key" cri_pull "$REGISTRY/signed:1"
+restart_strict --image-ref --trusted-key "$K" --trusted-key "$O"
+check_fails "an image that nothing signed refers to: refused" "not signed by a trusted key" cri_pull "$REGISTRY/git:1"
+check "signatures that refer to the image count" cri_pull "$REGISTRY/signed:1"
+check_match "it runs" "git version" "$(git_version signed:1)"
+check "the same layers of another image are signed too" cri_pull "$REGISTRY/git:1"
+forget_image "$REGISTRY/git:1"
+restart_strict --trusted-key "$O" --trusted-key "$K"
+check_match "found once, it needs no registry" "git version" "$(git_version signed:1)"
+check "also to pull" cri_pull "$REGISTRY/git:1"
+forget_image "$REGISTRY/git:1"
+forget_image "$REGISTRY/signed:1"
+restart_strict --trusted-key "$O"
+check_fails "under another policy it is looked at again" "not signed by a trusted key" cri_pull "$REGISTRY/git:1"
 
 # ---- the registry gone, the snapshotter killed, a container that runs ---------------------------------------
 
 stop_nacre
-ctr_ -n k8s.io run -d --snapshotter nacre "$REF" lasting /bin/python3 -c 'import time; time.sleep(600)' >/dev/null 2>&1
+lasting "$REF" lasting
 stop_server "$SNAPSHOTTER" KILL
 start_snapshotter
 redialled
@@ -253,9 +304,7 @@ check_eq "a container that ran goes on" 2 "$(ctr_ -n k8s.io tasks exec --exec-id
 check_eq "another starts without the registry" 42 "$(run "$REF" /bin/python3 -c 'print(42)' 2>&1)"
 umount "$(mounts_below "$SNAPSHOTS" | head -n 1)" 2>/dev/null
 check_eq "and as after a reboot, with nothing mounted" 42 "$(run "$REF" /bin/python3 -c 'print(42)' 2>&1)"
-ctr_ -n k8s.io tasks kill -s KILL lasting >/dev/null 2>&1
-wait_for 10 ctr_ -n k8s.io tasks rm -f lasting
-ctr_ -n k8s.io containers rm lasting >/dev/null 2>&1
+ended lasting
 
 # ---- kill -9 at random -----------------------------------------------------------------------------------------
 
