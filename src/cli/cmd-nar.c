@@ -83,6 +83,7 @@ static int restore_from(struct nar_input *in, const char *path,
 	int r;
 
 	nar_decoder_init(&decoder, tree_writer_node_sink(writer));
+	in->decoder = in->codec == CODEC_NONE ? &decoder : NULL;
 	r = nar_input_read(in, &decoder.sink, err);
 	nar_decoder_release(&decoder);
 	if (r < 0 && tree_writer_created(writer) && tree_remove(AT_FDCWD, path, &remove_err) < 0)

@@ -70,7 +70,7 @@ static bool is_ours(const char *file)
 	if (dir < 0 || !is_private(dir))
 		return false;
 	fd = safe_openat(dir, file + strlen(folder) + 1, O_RDWR | O_CREAT | O_NONBLOCK, 0600);
-	return fd >= 0 && is_private(fd);
+	return fd >= 0 && is_private(fd) && lseek(fd, 0, SEEK_END) >= 0; /* not a fifo */
 }
 
 static bool prepare(struct build_cache *c)
