@@ -43,6 +43,8 @@ NACRE_API uint64_t nar_reader_offset(const struct nar_reader *r);
 NACRE_API const char *nar_reader_expected(const struct nar_reader *r);
 /* Bytes of the open file's contents that are still to come; 0 outside contents. */
 NACRE_API uint64_t nar_reader_content_left(const struct nar_reader *r);
+/* Bytes of them that were taken; 0 outside contents. */
+NACRE_API uint64_t nar_reader_content_offset(const struct nar_reader *r);
 /* For a caller that can seek: the next `len` bytes, at most nar_reader_content_left(), will not
  * be shown to the reader (its padding will). 0, E_USAGE for more than that, E_LIMIT when the
  * offset would pass 2^64. */

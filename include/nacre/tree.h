@@ -13,6 +13,7 @@
 #define NACRE_TREE_H
 
 #include <nacre/event.h>
+#include <nacre/hash.h>
 
 /* Sends the object `name` of directory `dirfd` (AT_FDCWD and a path are fine; a symlink is
  * dumped as a symlink) to `out`, as `nix-store --dump` sees it: executable is S_IXUSR. Holes of
@@ -22,10 +23,15 @@
  * opened; E_LIMIT for a tree of 64 levels or more. Also what `out` says. */
 NACRE_API int tree_dump(int dirfd, const char *name, struct node_sink *out, struct err *err);
 
-/* The same as a NAR to a descriptor (blocking; borrowed), buffered; large contents go there without
- * being copied through this process, so what changes in the tree before a pipe's reader has read
- * it may show in the NAR. */
+/* The same as a NAR to a descriptor (blocking; borrowed), buffered; large contents go to what is not
+ * a file without being copied through this process, so what changes in the tree before a pipe's
+ * reader has read it may show in the NAR. */
 NACRE_API int tree_dump_nar(int dirfd, const char *name, int out_fd, struct err *err);
+
+/* The hash and the size of the same NAR. What was read is hashed in a thread while more is read, in
+ * memory of 1 MiB. */
+NACRE_API int tree_hash(int dirfd, const char *name, enum hash_algo algo, struct hash *ret,
+			uint64_t *ret_size_bytes, struct err *err);
 
 struct tree_restore_options {
 	bool canonical; /* store modes and mtime 1: 0555 / 0444; else as `nix-store --restore`: 0777

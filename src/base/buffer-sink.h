@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A sink that gathers small writes: what is smaller than its buffer is collected, what is larger
- * passes without a copy. `next` is borrowed. finish() writes the rest and finishes `next`.
+ * A sink that gathers small writes: what is smaller than its buffer is collected until that is full,
+ * what is larger passes without a copy. `next` is borrowed. finish() writes the rest and finishes
+ * `next`.
  */
 #ifndef NACRE_BASE_BUFFER_SINK_H
 #define NACRE_BASE_BUFFER_SINK_H
 
 #include <nacre/sink.h>
 
+#include "base/room.h"
+
 struct buffer_sink {
 	struct sink sink;
+	struct room room;
 	struct sink *next; /* borrowed */
 	uint8_t *data;     /* owned */
 	size_t len, size;  /* bytes in use, bytes allocated */

@@ -26,7 +26,8 @@ static void *run(void *data)
 			s->err = err;
 		}
 		s->taken++;
-		pthread_cond_signal(&s->changed);
+		if (s->filled - s->taken <= THREAD_SINK_BLOCKS / 2)
+			pthread_cond_signal(&s->changed);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return NULL;
@@ -45,12 +46,30 @@ static int submit(struct thread_sink *s, struct err *err)
 	pthread_mutex_lock(&s->lock);
 	s->filled++;
 	pthread_cond_signal(&s->changed);
-	while (s->filled - s->taken == THREAD_SINK_BLOCKS)
-		pthread_cond_wait(&s->changed, &s->lock);
+	/* Once all wait, half of them have to be taken: fewer turns. */
+	if (s->filled - s->taken == THREAD_SINK_BLOCKS)
+		while (s->filled - s->taken > THREAD_SINK_BLOCKS / 2)
+			pthread_cond_wait(&s->changed, &s->lock);
 	if (s->err.code)
 		*err = s->err;
 	pthread_mutex_unlock(&s->lock);
 	return err->code;
+}
+
+static size_t find_room(struct thread_sink *s, uint8_t **ret)
+{
+	uint8_t **block = &s->blocks[s->filled % THREAD_SINK_BLOCKS];
+
+	if (!*block)
+		*block = xmalloc(THREAD_SINK_BLOCK);
+	*ret = *block + s->len;
+	return THREAD_SINK_BLOCK - s->len;
+}
+
+static int fill_room(struct thread_sink *s, size_t len, struct err *err)
+{
+	s->len += len;
+	return s->len == THREAD_SINK_BLOCK ? submit(s, err) : 0;
 }
 
 static int thread_write(struct sink *self, const void *data, size_t len, struct err *err)
@@ -59,20 +78,27 @@ static int thread_write(struct sink *self, const void *data, size_t len, struct 
 	const uint8_t *from = data;
 
 	while (len) {
-		uint8_t **block = &s->blocks[s->filled % THREAD_SINK_BLOCKS];
-		size_t n = THREAD_SINK_BLOCK - s->len;
+		uint8_t *to;
+		size_t n = find_room(s, &to);
 
 		n = n < len ? n : len;
-		if (!*block)
-			*block = xmalloc(THREAD_SINK_BLOCK);
-		memcpy(*block + s->len, from, n);
-		s->len += n;
+		memcpy(to, from, n);
 		from += n;
 		len -= n;
-		if (s->len == THREAD_SINK_BLOCK && submit(s, err) < 0)
+		if (fill_room(s, n, err) < 0)
 			return err->code;
 	}
 	return 0;
+}
+
+static size_t thread_room(struct room *self, uint8_t **ret)
+{
+	return find_room(container_of(self, struct thread_sink, room), ret);
+}
+
+static int thread_filled(struct room *self, size_t len, struct err *err)
+{
+	return fill_room(container_of(self, struct thread_sink, room), len, err);
 }
 
 static void join(struct thread_sink *s)
@@ -106,6 +132,7 @@ static int thread_finish(struct sink *self, struct err *err)
 void thread_sink_init(struct thread_sink *s, struct sink *next)
 {
 	*s = (struct thread_sink){.sink = {.write = thread_write, .finish = thread_finish},
+				  .room = {thread_room, thread_filled},
 				  .next = next};
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->changed, NULL);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A sink whose `next` works in a thread of its own, so that hashing goes on while more is read. What
- * is written is copied into one of a few blocks, so memory is bounded; less than a block costs no
- * thread, and where none can be had `next` is written to at once.
+ * is written is copied into one of a few blocks, and what is put into its room is there already, so
+ * memory is bounded; less than a block costs no thread, and where none can be had `next` is written
+ * to at once.
  *
  *	struct thread_sink t;
  *
@@ -22,10 +23,13 @@
 
 #include <nacre/sink.h>
 
+#include "base/room.h"
+
 enum { THREAD_SINK_BLOCK = 256 << 10, THREAD_SINK_BLOCKS = 4 };
 
 struct thread_sink {
 	struct sink sink;
+	struct room room;
 	struct sink *next;                   /* borrowed */
 	uint8_t *blocks[THREAD_SINK_BLOCKS]; /* owned; NULL: not needed so far */
 	size_t len;                          /* bytes in the block that is being filled */

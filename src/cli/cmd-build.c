@@ -48,6 +48,8 @@ static const char help[] =
 	"      --platform OS/ARCH     platform (default: what the programs are for)\n"
 	"      --created TIME         RFC 3339 (default: SOURCE_DATE_EPOCH, else "
 	"1970-01-01T00:00:01Z)\n"
+	"      --no-cache             read all contents, also of layers that DEST is known to "
+	"have\n"
 	"      --authfile FILE        credentials for registries\n"
 	"      --insecure             plain HTTP, or unverified TLS, to the registry\n"
 	"      --json                 print the result as JSON\n";
@@ -71,6 +73,7 @@ enum {
 	OPT_COMPRESSION,
 	OPT_PLATFORM,
 	OPT_CREATED,
+	OPT_NO_CACHE,
 	OPT_AUTHFILE,
 	OPT_INSECURE,
 	OPT_JSON,
@@ -96,6 +99,7 @@ static const struct option long_options[] = {
 	{"compression", required_argument, NULL, OPT_COMPRESSION},
 	{"platform", required_argument, NULL, OPT_PLATFORM},
 	{"created", required_argument, NULL, OPT_CREATED},
+	{"no-cache", no_argument, NULL, OPT_NO_CACHE},
 	{"authfile", required_argument, NULL, OPT_AUTHFILE},
 	{"insecure", no_argument, NULL, OPT_INSECURE},
 	{"json", no_argument, NULL, OPT_JSON},
@@ -111,7 +115,7 @@ struct build_request {
 	struct public_key *keys; /* owned */
 	size_t n_keys, cap_keys;
 	const char *output, *from, *name, *tag; /* borrowed from argv */
-	bool json;
+	bool no_cache, json;
 };
 
 static void request_release(struct build_request *r)
@@ -323,6 +327,9 @@ static int take_option(struct build_request *r, int option, const char *value)
 		return set_max_layers(r, value);
 	case OPT_COMPRESSION:
 		return set_compression(r, value);
+	case OPT_NO_CACHE:
+		r->no_cache = true;
+		return 0;
 	case OPT_AUTHFILE:
 		r->transport.authfile = value;
 		return 0;
@@ -382,6 +389,13 @@ static void show_progress(void *data, uint64_t bytes)
 	progress_add(data, bytes);
 }
 
+static struct build_cache *open_cache(const struct build_request *r)
+{
+	cleanup_free char *file = r->no_cache ? NULL : build_cache_default_file();
+
+	return file ? build_cache_open(file) : NULL;
+}
+
 static int build(struct build_request *r, char **texts, size_t n, struct build_result *result,
 		 struct err *err)
 {
@@ -396,6 +410,7 @@ static int build(struct build_request *r, char **texts, size_t n, struct build_r
 	if (path_source_open(&source, r->from, &options, err) < 0 ||
 	    resolve_roots(source, texts, n, roots, err) < 0 || open_dest(r, &dest, &tag, err) < 0)
 		return err->code;
+	r->build.cache = open_cache(r);
 	r->build.progress = show_progress;
 	r->build.progress_data = &progress;
 	progress_begin(&progress, "build", 0);
@@ -404,6 +419,7 @@ static int build(struct build_request *r, char **texts, size_t n, struct build_r
 	r->build.tag = tag;
 	code = image_build(result, source, dest, &r->build, err);
 	progress_end(&progress);
+	build_cache_free(r->build.cache);
 	return code;
 }
 

@@ -9,6 +9,7 @@
 #include <nacre/tar.h>
 
 #include "base/mem.h"
+#include "base/thread-sink.h"
 #include "cli/cmd-nar.h"
 #include "cli/nar-stream.h"
 
@@ -17,11 +18,21 @@ CLEANUP_FUNC(struct tar_writer, tar_writer_free)
 CLEANUP_FUNC(struct tar_reader, tar_reader_free)
 
 static const char to_tar_help[] =
-	"Usage: nacre nar to-tar STOREPATH NARFILE [STOREPATH NARFILE]...\n"
+	"Usage: nacre nar to-tar [--digest] STOREPATH NARFILE [STOREPATH NARFILE]...\n"
 	"\n"
 	"Writes the store layer (an uncompressed, canonical tar) that holds the NARs at these "
 	"store\n"
-	"paths to standard output. Paths must be in order and in one store dir.\n";
+	"paths to standard output. Paths must be in order and in one store dir.\n"
+	"\n"
+	"Options:\n"
+	"      --digest   print the layer's diffID (the digest of the tar) in place of the tar\n";
+
+enum { OPT_DIGEST = CLI_OPT };
+
+static const struct option to_tar_options[] = {
+	{"digest", no_argument, NULL, OPT_DIGEST},
+	{0},
+};
 
 static int parse_store_path(struct store_path *ret, const char *text, struct err *err)
 {
@@ -50,18 +61,16 @@ static int add_path(struct tar_writer *tar, const struct store_path *path, const
 }
 
 /* `pairs` are store paths and files, in turn. */
-static int to_tar(char **pairs, int count, struct err *err)
+static int write_layer(struct sink *out, char **pairs, int count, struct err *err)
 {
-	struct nar_output out __attribute__((cleanup(nar_output_release)));
 	CLEANUP(tar_writer_free) struct tar_writer *tar = NULL;
 	struct store_path first, path;
 	cleanup_free char *store_dir = NULL;
 
-	nar_output_open(&out);
 	if (parse_store_path(&first, pairs[0], err) < 0)
 		return err->code;
 	store_dir = xstrndup(first.text, first.dir_len);
-	tar = tar_writer_new(&out.buffer.sink, store_dir);
+	tar = tar_writer_new(out, store_dir);
 	if (tar_writer_preamble(tar, err) < 0)
 		return err->code;
 	for (int i = 0; i < count; i += 2) {
@@ -73,22 +82,53 @@ static int to_tar(char **pairs, int count, struct err *err)
 	}
 	if (tar_writer_trailer(tar, err) < 0)
 		return err->code;
-	return sink_finish(&out.buffer.sink, err);
+	return sink_finish(out, err);
+}
+
+static int to_tar(char **pairs, int count, struct err *err)
+{
+	struct nar_output out __attribute__((cleanup(nar_output_release)));
+
+	nar_output_open(&out);
+	if (cli_check_binary_stdout(err) < 0)
+		return err->code;
+	return write_layer(&out.buffer.sink, pairs, count, err);
+}
+
+static int print_diff_id(char **pairs, int count, struct err *err)
+{
+	char text[HASH_TEXT_MAX];
+	struct thread_sink thread;
+	struct hash_sink hash;
+	struct hash diff_id;
+	int r;
+
+	hash_sink_init(&hash, HASH_SHA256, NULL);
+	thread_sink_init(&thread, &hash.sink);
+	r = write_layer(&thread.sink, pairs, count, err);
+	thread_sink_release(&thread);
+	if (r >= 0) {
+		hash_sink_final(&hash, &diff_id);
+		hash_format(text, &diff_id, HASH_HEX);
+		printf("%s\n", text);
+	}
+	hash_sink_release(&hash);
+	return r;
 }
 
 int cmd_nar_to_tar(int argc, char **argv)
 {
 	struct err err = ERR_INIT;
-	int count;
+	bool digest = false;
+	int count, r;
 
-	while (cli_getopt(argc, argv, "", NULL, to_tar_help) >= 0)
-		;
+	while (cli_getopt(argc, argv, "", to_tar_options, to_tar_help) >= 0)
+		digest = true;
 	count = argc - optind;
 	/* An odd number of operands lacks one. */
 	cli_operands(argc, argv, count % 2 ? count + 1 : 2, -1, to_tar_help);
-	if (cli_check_binary_stdout(&err) < 0 || to_tar(argv + optind, count, &err) < 0)
-		return cli_fail(&err);
-	return CLI_OK;
+	r = digest ? print_diff_id(argv + optind, count, &err) : to_tar(argv + optind, count, &err);
+	return r < 0 ? cli_fail(&err) : CLI_OK;
 }
 
 static const char from_tar_help[] =

@@ -83,6 +83,7 @@ static int restore_from(struct nar_input *in, const char *path,
 	int r;
 
 	nar_decoder_init(&decoder, tree_writer_node_sink(writer));
+	in->decoder = in->codec == CODEC_NONE ? &decoder : NULL;
 	r = nar_input_read(in, &decoder.sink, err);
 	nar_decoder_release(&decoder);
 	if (r < 0 && tree_writer_created(writer) && tree_remove(AT_FDCWD, path, &remove_err) < 0)
@@ -171,41 +172,51 @@ static int ignore_event(struct node_sink *self, const struct node_event *ev, str
 }
 
 /* Hashes a NAR while its grammar is checked. */
-static int hash_file(const char *path, struct sink *hash, struct err *err)
+static int hash_input(struct nar_input *in, struct sink *hash, struct err *err)
 {
 	struct node_sink ignore = {ignore_event};
 	struct nar_decoder decoder;
 	struct tee_sink tee;
+	int r;
+
+	nar_decoder_init(&decoder, &ignore);
+	tee_sink_init(&tee, hash, &decoder.sink);
+	r = nar_input_read(in, &tee.sink, err);
+	nar_decoder_release(&decoder);
+	return r;
+}
+
+static int hash_file(const char *path, enum hash_algo algo, struct hash *ret, uint64_t *ret_size,
+		     struct err *err)
+{
+	struct hash_sink sink;
+	struct thread_sink thread;
 	struct nar_input in;
 	int r = nar_input_open(&in, path, err);
 
 	if (r < 0)
 		return r;
-	nar_decoder_init(&decoder, &ignore);
-	tee_sink_init(&tee, hash, &decoder.sink);
-	r = nar_input_read(&in, &tee.sink, err);
-	nar_decoder_release(&decoder);
+	hash_sink_init(&sink, algo, NULL);
+	thread_sink_init(&thread, &sink.sink);
+	r = hash_input(&in, &thread.sink, err);
+	thread_sink_release(&thread);
+	if (r >= 0) {
+		hash_sink_final(&sink, ret);
+		*ret_size = sink.bytes;
+	}
+	hash_sink_release(&sink);
 	nar_input_close(&in);
 	return r;
 }
 
-static int hash_path(const char *path, struct sink *hash, struct err *err)
+static void print_hash(const struct hash *hash, uint64_t size, enum hash_notation notation,
+		       bool json)
 {
-	CLEANUP(nar_writer_free) struct nar_writer *writer = nar_writer_new(hash);
-	int r = tree_dump(AT_FDCWD, path, nar_writer_node_sink(writer), err);
-
-	return r < 0 ? r : sink_finish(hash, err);
-}
-
-static void print_hash(struct hash_sink *sink, enum hash_notation notation, bool json)
-{
-	struct hash hash;
 	char text[HASH_TEXT_MAX];
 
-	hash_sink_final(sink, &hash);
-	hash_format(text, &hash, notation);
+	hash_format(text, hash, notation);
 	if (json)
-		printf("{\"narHash\":\"%s\",\"narSize\":%" PRIu64 "}\n", text, sink->bytes);
+		printf("{\"narHash\":\"%s\",\"narSize\":%" PRIu64 "}\n", text, size);
 	else
 		printf("%s\n", text);
 }
@@ -215,9 +226,9 @@ static int cmd_nar_hash(int argc, char **argv)
 	enum hash_notation notation = HASH_NIX32;
 	enum hash_algo algo = HASH_SHA256;
 	const char *nar = NULL;
-	struct hash_sink sink;
-	struct thread_sink thread;
+	struct hash hash = {0};
 	struct err err = ERR_INIT;
+	uint64_t size = 0;
 	bool json = false;
 	int c, r;
 
@@ -234,14 +245,12 @@ static int cmd_nar_hash(int argc, char **argv)
 			return cli_usage("unknown type '%s' (md5, sha1, sha256, sha512)", optarg);
 	}
 	cli_operands(argc, argv, nar ? 0 : 1, nar ? 0 : 1, hash_help);
-	hash_sink_init(&sink, algo, NULL);
-	thread_sink_init(&thread, &sink.sink);
-	r = nar ? hash_file(nar, &thread.sink, &err) : hash_path(argv[optind], &thread.sink, &err);
-	thread_sink_release(&thread);
-	if (r >= 0)
-		print_hash(&sink, notation, json);
-	hash_sink_release(&sink);
-	return r < 0 ? cli_fail(&err) : CLI_OK;
+	r = nar ? hash_file(nar, algo, &hash, &size, &err)
+		: tree_hash(AT_FDCWD, argv[optind], algo, &hash, &size, &err);
+	if (r < 0)
+		return cli_fail(&err);
+	print_hash(&hash, size, notation, json);
+	return CLI_OK;
 }
 
 int cmd_nar(int argc, char **argv)

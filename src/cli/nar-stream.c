@@ -73,6 +73,31 @@ static int progress_write(struct sink *self, const void *data, size_t len, struc
 	return sink_write(s->next, data, len, err);
 }
 
+static size_t read_size(const struct nar_input *in)
+{
+	const struct nar_reader *reader = in->decoder ? in->decoder->reader : NULL;
+
+	return BLOCK - (reader ? (size_t)(nar_reader_content_offset(reader) % BLOCK) : 0);
+}
+
+static int copy_rest(const struct nar_input *in, struct sink *out, struct err *err)
+{
+	cleanup_free uint8_t *block = xmalloc(BLOCK);
+
+	for (;;) {
+		ssize_t n = read(in->fd, block, read_size(in));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_errno(err, "read %s", in->name);
+		if (n == 0)
+			return 0;
+		if (sink_write(out, block, (size_t)n, err) < 0)
+			return err->code;
+	}
+}
+
 static int copy(struct nar_input *in, struct sink *out, struct err *err)
 {
 	struct progress_sink counted = {.sink = {.write = progress_write}, .next = out};
@@ -81,7 +106,7 @@ static int copy(struct nar_input *in, struct sink *out, struct err *err)
 	progress_begin(&counted.progress, in->name, in->size);
 	r = sink_write(&counted.sink, in->head, in->head_len, err);
 	if (r >= 0)
-		r = copy_fd_to_sink(in->fd, in->name, &counted.sink, err);
+		r = copy_rest(in, &counted.sink, err);
 	progress_end(&counted.progress);
 	if (r >= 0)
 		r = sink_finish(out, err);

@@ -3,7 +3,7 @@
 #ifndef NACRE_CLI_NAR_STREAM_H
 #define NACRE_CLI_NAR_STREAM_H
 
-#include <nacre/sink.h>
+#include <nacre/nar.h>
 
 #include "base/buffer-sink.h"
 #include "base/fs.h"
@@ -16,6 +16,9 @@ struct nar_input {
 	uint64_t size;    /* 0: unknown */
 	bool seekable;    /* an uncompressed regular file */
 	enum codec codec;
+	/* Borrowed; of a file's contents it gets whole blocks, so that what is written are blocks of
+	 * that file. NULL: nobody asks for that. */
+	const struct nar_decoder *decoder;
 	size_t head_len; /* bytes read so far */
 	uint8_t head[16];
 };

@@ -52,15 +52,27 @@ static void put_octal(uint8_t *field, size_t width, uint64_t n)
 		field[i] = (uint8_t)('0' + (n & 7));
 }
 
+/* The sum of all bytes, in four sums of two bytes each: 128 bytes cannot make one of them overflow. */
+static unsigned sum_block(const uint8_t *block)
+{
+	const uint64_t even_bytes = 0x00ff00ff00ff00ff;
+	uint64_t sums = 0;
+
+	for (size_t i = 0; i < TAR_BLOCK; i += 8) {
+		uint64_t word;
+
+		memcpy(&word, block + i, 8);
+		sums += (word & even_bytes) + (word >> 8 & even_bytes);
+	}
+	sums = (sums & 0x0000ffff0000ffff) + (sums >> 16 & 0x0000ffff0000ffff);
+	return (unsigned)(sums + (sums >> 32));
+}
+
 static void put_checksum(uint8_t *block)
 {
-	unsigned sum = 0;
-
 	memset(block + CHECKSUM, ' ', 8);
-	for (size_t i = 0; i < TAR_BLOCK; i++)
-		sum += block[i];
 	/* Six digits, NUL, space. */
-	put_octal(block + CHECKSUM, 7, sum);
+	put_octal(block + CHECKSUM, 7, sum_block(block));
 }
 
 static void put_text(uint8_t *field, struct slice text)
@@ -71,19 +83,21 @@ static void put_text(uint8_t *field, struct slice text)
 static void put_block(uint8_t *block, char type, unsigned mode, uint64_t size, struct slice name,
 		      struct slice target)
 {
+	static const char zero[8] = "0000000", one[12] = "00000000001";
+
 	memset(block, 0, TAR_BLOCK);
 	put_text(block + NAME, name);
 	put_octal(block + MODE, 8, mode);
-	put_octal(block + UID, 8, 0);
-	put_octal(block + GID, 8, 0);
+	memcpy(block + UID, zero, sizeof(zero));
+	memcpy(block + GID, zero, sizeof(zero));
 	put_octal(block + SIZE, 12, size);
-	put_octal(block + MTIME, 12, 1);
+	memcpy(block + MTIME, one, sizeof(one));
 	block[TYPE] = (uint8_t)type;
 	if (target.len)
 		put_text(block + LINK, target);
 	memcpy(block + MAGIC, "ustar\00000", 8);
-	put_octal(block + DEVMAJOR, 8, 0);
-	put_octal(block + DEVMINOR, 8, 0);
+	memcpy(block + DEVMAJOR, zero, sizeof(zero));
+	memcpy(block + DEVMINOR, zero, sizeof(zero));
 	put_checksum(block);
 }
 

@@ -59,7 +59,10 @@ struct layer_producer {
 	struct build *build;
 	const struct layer_group *group; /* NULL: the root layer */
 	const struct root_layer *root;
-	struct hash diff_id; /* result */
+	/* Results: */
+	struct hash diff_id;
+	uint16_t machine; /* of its paths */
+	bool mixed;
 };
 
 /* Hands the events of a path to the layer, and to the surveys that want them. */
@@ -84,12 +87,13 @@ static int tap_event(struct node_sink *self, const struct node_event *ev, struct
 	return 0;
 }
 
-static void note_machine(struct build *b, const struct path_survey *s)
+/* One more path or layer, which has this machine, if any. */
+static void note_machine(uint16_t *machine, bool *mixed, uint16_t its_machine, bool is_mixed)
 {
-	if (s->elf_mixed || (s->elf_machine && b->machine && s->elf_machine != b->machine))
-		b->mixed = true;
-	if (s->elf_machine)
-		b->machine = s->elf_machine;
+	if (is_mixed || (its_machine && *machine && its_machine != *machine))
+		*mixed = true;
+	if (its_machine)
+		*machine = its_machine;
 }
 
 static struct path_survey *survey_of_root(struct build *b, size_t index)
@@ -100,13 +104,16 @@ static struct path_survey *survey_of_root(struct build *b, size_t index)
 	return NULL;
 }
 
-static int write_path(struct build *b, struct layer_writer *w, size_t index, struct err *err)
+static int write_path(struct layer_producer *p, struct layer_writer *w, size_t index,
+		      struct err *err)
 {
+	struct build *b = p->build;
 	const struct path_info *info = &b->set.items[index];
 	struct path_tap tap = {.node_sink = {tap_event},
 			       .layer = layer_writer_node_sink(w),
 			       .build = b,
 			       .survey = survey_of_root(b, index)};
+	const struct path_survey *seen = tap.survey ? tap.survey : &tap.any;
 	int r;
 
 	path_survey_init(&tap.any);
@@ -119,7 +126,7 @@ static int write_path(struct build *b, struct layer_writer *w, size_t index, str
 	if (r >= 0)
 		r = b->source->dump(b->source, info, &tap.node_sink, err);
 	if (r >= 0)
-		note_machine(b, tap.survey ? tap.survey : &tap.any);
+		note_machine(&p->machine, &p->mixed, seen->elf_machine, seen->elf_mixed);
 	path_survey_release(&tap.any);
 	return r;
 }
@@ -133,8 +140,10 @@ static int produce_paths(struct layer_producer *p, struct sink *out, struct err 
 	if (layer_writer_new(&w, out, b->source->store_dir, b->options->compression, err) < 0)
 		return err->code;
 	r = 0;
+	p->machine = 0;
+	p->mixed = false;
 	for (size_t i = 0; r >= 0 && i < p->group->len; i++)
-		r = write_path(b, w, p->group->paths[i], err);
+		r = write_path(p, w, p->group->paths[i], err);
 	if (r >= 0)
 		r = layer_writer_end(w, &p->diff_id, err);
 	layer_writer_free(w);
@@ -161,13 +170,100 @@ static int put_layer(struct build *b, struct layer_producer *p, struct image_lay
 	p->build = b;
 	if (image_put_blob(b->dest, &want, &p->producer, &id, err) < 0)
 		return err->code;
-	*ret = (struct image_layer){
-		.blob = {id.digest, id.size},
-		.diff_id = p->diff_id,
-		.paths = p->group ? p->group->paths : NULL,
-		.n_paths = p->group ? p->group->len : 0,
-	};
+	*ret = (struct image_layer){.blob = {id.digest, id.size}, .diff_id = p->diff_id};
 	return 0;
+}
+
+/* Takes the surveys of the given paths of this group from the cache: all, or it is false. */
+static bool find_surveys(struct build *b, const struct layer_group *group)
+{
+	for (size_t i = 0; i < group->len; i++) {
+		struct path_survey *s = survey_of_root(b, group->paths[i]);
+		const struct hash *nar_hash = &b->set.items[group->paths[i]].nar_hash;
+
+		if (s && !build_cache_find_survey(b->options->cache, nar_hash, s))
+			return false;
+	}
+	return true;
+}
+
+/* Whether all is known of a layer, and the destination has it. `group` NULL: the root layer. */
+static bool find_layer(struct build *b, const struct layer_group *group, const struct hash *key,
+		       struct known_layer *ret)
+{
+	cleanup_descriptor struct descriptor blob = {0};
+	struct err ignored = ERR_INIT; /* what is wrong, putting the layer will tell */
+
+	/* It may keep layers in another form than it is given. */
+	if (b->dest->images_only || !build_cache_find_layer(b->options->cache, key, ret) ||
+	    (group && !find_surveys(b, group)))
+		return false;
+	descriptor_make(&blob, image_layer_media_type(b->options->compression), &ret->blob.digest,
+			ret->blob.size);
+	return image_has_blob(b->dest, &blob, &ignored) > 0;
+}
+
+static void keep_layer(struct build *b, const struct layer_group *group, const struct hash *key,
+		       const struct known_layer *layer)
+{
+	if (b->dest->images_only)
+		return;
+	build_cache_keep_layer(b->options->cache, key, layer);
+	for (size_t i = 0; group && i < group->len; i++) {
+		const struct path_survey *s = survey_of_root(b, group->paths[i]);
+
+		if (s)
+			build_cache_keep_survey(b->options->cache,
+						&b->set.items[group->paths[i]].nar_hash, s);
+	}
+}
+
+/* Puts the layer, unless it is known. */
+static int put_known_layer(struct build *b, struct layer_producer *p, const struct hash *key,
+			   struct image_layer *ret, struct err *err)
+{
+	struct known_layer layer = {0};
+
+	if (find_layer(b, p->group, key, &layer)) {
+		*ret = (struct image_layer){.blob = {layer.blob.digest, layer.blob.size},
+					    .diff_id = layer.diff_id};
+	} else {
+		if (put_layer(b, p, ret, err) < 0)
+			return err->code;
+		layer = (struct known_layer){.blob = {ret->blob.digest, ret->blob.size},
+					     .diff_id = ret->diff_id,
+					     .elf_machine = p->machine,
+					     .elf_mixed = p->mixed};
+		keep_layer(b, p->group, key, &layer);
+	}
+	note_machine(&b->machine, &b->mixed, layer.elf_machine, layer.elf_mixed);
+	return 0;
+}
+
+static int put_store_layer(struct build *b, const struct layer_group *group,
+			   struct image_layer *ret, struct err *err)
+{
+	struct layer_producer p = {.group = group};
+	struct hash key;
+
+	build_cache_layer_key(&key, &b->set, group, b->source->store_dir, b->options->compression);
+	if (put_known_layer(b, &p, &key, ret, err) < 0)
+		return err->code;
+	ret->paths = group->paths;
+	ret->n_paths = group->len;
+	return 0;
+}
+
+static int put_root_layer(struct build *b, const struct root_layer *root, struct image_layer *ret,
+			  struct err *err)
+{
+	struct layer_producer p = {.root = root};
+	struct hash key, diff_id;
+
+	if (root_layer_encode(root, IMAGE_NONE, null_sink(), &diff_id, err) < 0)
+		return err->code;
+	build_cache_root_key(&key, &diff_id, b->options->compression);
+	return put_known_layer(b, &p, &key, ret, err);
 }
 
 static int put_store_layers(struct build *b, struct err *err)
@@ -177,9 +273,7 @@ static int put_store_layers(struct build *b, struct err *err)
 	if (grouping_make(&b->grouping, &b->set, b->options->max_layers, has_root, err) < 0)
 		return err->code;
 	for (size_t i = 0; i < b->grouping.len; i++) {
-		struct layer_producer p = {.group = &b->grouping.layers[i]};
-
-		if (put_layer(b, &p, &b->layers[b->n_layers], err) < 0)
+		if (put_store_layer(b, &b->grouping.layers[i], &b->layers[b->n_layers], err) < 0)
 			return err->code;
 		b->n_layers++;
 	}
@@ -336,9 +430,7 @@ static int build_image(struct build *b, const char *tag, struct build_result *re
 	if (r >= 0)
 		r = make_config(b, &config, root, err);
 	if (r >= 0 && !b->options->no_root_layer) {
-		struct layer_producer p = {.root = root};
-
-		r = put_layer(b, &p, &b->layers[b->n_layers], err);
+		r = put_root_layer(b, root, &b->layers[b->n_layers], err);
 		b->n_layers += r >= 0;
 	}
 	if (r >= 0)

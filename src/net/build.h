@@ -9,6 +9,7 @@
 #include <nacre/image.h>
 #include <nacre/transport.h>
 
+#include "net/build-cache.h"
 #include "net/path-source.h"
 
 /* Beside the roots and the compression, all-zero means "as SPEC nacre 4.2 says". */
@@ -27,6 +28,7 @@ struct build_options {
 	const struct strv *entrypoint, *cmd, *env, *exposed_ports, *volumes;
 	bool has_entrypoint, has_cmd;
 	const struct annotations *labels;
+	struct build_cache *cache;                    /* borrowed; NULL: none */
 	void (*progress)(void *data, uint64_t bytes); /* may be NULL */
 	void *progress_data;
 };
@@ -39,7 +41,8 @@ struct build_result {
 	uint64_t nar_bytes; /* of all paths */
 };
 
-/* Builds the image, puts it with its path infos as a referrer, and finishes the destination. */
+/* A layer that the cache knows and the destination has is not made again: no content of its paths is
+ * read. Builds the image, puts it with its path infos as a referrer, and finishes the destination. */
 int image_build(struct build_result *ret, struct path_source *source, struct image_dest *dest,
 		const struct build_options *options, struct err *err);
 

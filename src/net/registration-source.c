@@ -104,18 +104,8 @@ static void registration_free(struct path_source *self)
 
 static int hash_path(int dirfd, struct path_info *info, struct err *err)
 {
-	struct hash_sink hash;
-	struct nar_writer *w;
-	int r;
-
-	hash_sink_init(&hash, HASH_SHA256, NULL);
-	w = nar_writer_new(&hash.sink);
-	r = tree_dump(dirfd, store_path_base(&info->path), nar_writer_node_sink(w), err);
-	hash_sink_final(&hash, &info->nar_hash);
-	info->nar_size = hash.bytes;
-	nar_writer_free(w);
-	hash_sink_release(&hash);
-	return r;
+	return tree_hash(dirfd, store_path_base(&info->path), HASH_SHA256, &info->nar_hash,
+			 &info->nar_size, err);
 }
 
 static int load(struct registration_source *s, struct err *err)

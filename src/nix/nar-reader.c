@@ -511,6 +511,11 @@ uint64_t nar_reader_content_left(const struct nar_reader *r)
 	return r->state == ST_CONTENT ? r->left : 0;
 }
 
+uint64_t nar_reader_content_offset(const struct nar_reader *r)
+{
+	return r->state == ST_CONTENT ? r->size - r->left : 0;
+}
+
 int nar_reader_skip(struct nar_reader *r, uint64_t len)
 {
 	if (r->failed)

@@ -18,6 +18,7 @@
 #include "base/buffer-sink.h"
 #include "base/fs.h"
 #include "base/mem.h"
+#include "base/thread-sink.h"
 
 enum {
 	BLOCK = 256 << 10,
@@ -29,11 +30,12 @@ enum {
 	OPEN_FLAGS = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
 };
 
-/* Where large contents go without passing through here: behind what the writer has written. */
+/* Where contents go past the writer, behind what it has written, so that they are copied less. */
 struct direct {
-	int fd;
 	struct nar_writer *writer;
+	struct room *room;          /* NULL: the kernel moves large contents to fd */
 	struct buffer_sink *buffer; /* between the writer and fd */
+	int fd;
 };
 
 /* A name in a directory. `key` is its first eight bytes, big-endian: it decides most
@@ -162,6 +164,26 @@ static int send_content(struct dump *d, struct node_event *ev, const void *data,
 	return node_sink_event(d->out, ev, err);
 }
 
+static int skip_content(struct dump *d, uint64_t len, struct err *err)
+{
+	return nar_writer_skip(d->direct->writer, len) < 0
+		       ? err_set(err, E_INTERNAL, "the NAR writer lost count")
+		       : 0;
+}
+
+static struct room *direct_room(const struct dump *d)
+{
+	return d->direct ? d->direct->room : NULL;
+}
+
+/* What was read is in the room, or else in the block. */
+static int send_read(struct dump *d, struct node_event *ev, size_t len, struct err *err)
+{
+	if (!direct_room(d))
+		return send_content(d, ev, d->block, len, err);
+	return skip_content(d, len, err) < 0 ? err->code : room_fill(direct_room(d), len, err);
+}
+
 /* Sends a file's bytes [offset, end) as events. At the end of the file one byte more is asked for,
  * so that the last read also shows whether it has grown. */
 static int read_data(struct dump *d, int fd, struct node_event *ev, uint64_t offset, uint64_t end,
@@ -171,14 +193,16 @@ static int read_data(struct dump *d, int fd, struct node_event *ev, uint64_t off
 
 	for (;;) {
 		uint64_t left = end - offset;
-		size_t want = left < BLOCK ? (size_t)left + to_end : BLOCK;
-		ssize_t n = want ? read_at(fd, d->block, want, offset) : 0;
+		uint8_t *to = d->block;
+		size_t room = direct_room(d) ? room_find(d->direct->room, &to) : BLOCK;
+		size_t want = left < room ? (size_t)left + to_end : room;
+		ssize_t n = want ? read_at(fd, to, want, offset) : 0;
 
 		if (n < 0)
 			return fail_errno(d, "read", err);
 		if ((uint64_t)n > left || (n == 0 && left))
 			return changed(d, err);
-		if (n && send_content(d, ev, d->block, (size_t)n, err) < 0)
+		if (n && send_read(d, ev, (size_t)n, err) < 0)
 			return err->code;
 		offset += (uint64_t)n;
 		/* A read that gave less than it was asked for has seen the end. */
@@ -206,8 +230,8 @@ static int move_data(struct dump *d, int fd, uint64_t *offset, uint64_t end, str
 			return err_errno(err, "write the NAR");
 		if (n == 0)
 			break; /* the file has shrunk: reading will say so */
-		if (nar_writer_skip(d->direct->writer, (uint64_t)n) < 0)
-			return err_set(err, E_INTERNAL, "the NAR writer lost count");
+		if (skip_content(d, (uint64_t)n, err) < 0)
+			return err->code;
 		*offset += (uint64_t)n;
 	}
 	return 0;
@@ -216,7 +240,8 @@ static int move_data(struct dump *d, int fd, uint64_t *offset, uint64_t end, str
 static int send_data(struct dump *d, int fd, struct node_event *ev, uint64_t offset, uint64_t end,
 		     struct err *err)
 {
-	if (d->direct && end - offset >= DIRECT_MIN && move_data(d, fd, &offset, end, err) < 0)
+	if (d->direct && !d->direct->room && end - offset >= DIRECT_MIN &&
+	    move_data(d, fd, &offset, end, err) < 0)
 		return err->code;
 	return read_data(d, fd, ev, offset, end, err);
 }
@@ -502,14 +527,43 @@ int tree_dump_nar(int dirfd, const char *name, int out_fd, struct err *err)
 	cleanup_buffer_sink struct buffer_sink buffer;
 	struct fd_sink fd_sink;
 	struct direct direct = {.fd = out_fd, .buffer = &buffer};
+	struct stat st;
 	int r;
 
 	fd_sink_init(&fd_sink, out_fd, "the NAR");
 	buffer_sink_init(&buffer, &fd_sink.sink, BLOCK);
+	/* From file to file the kernel copies page by page, and slower than whole blocks are
+	 * written (docs/performance.md). */
+	if (fstat(out_fd, &st) == 0 && S_ISREG(st.st_mode))
+		direct.room = &buffer.room;
 	direct.writer = nar_writer_new(&buffer.sink);
 	r = dump_tree(dirfd, name, nar_writer_node_sink(direct.writer), &direct, err);
 	if (r >= 0)
 		r = buffer_sink_flush(&buffer, err);
 	nar_writer_free(direct.writer);
+	return r;
+}
+
+int tree_hash(int dirfd, const char *name, enum hash_algo algo, struct hash *ret,
+	      uint64_t *ret_size_bytes, struct err *err)
+{
+	struct hash_sink hash;
+	struct thread_sink thread;
+	struct direct direct = {.fd = -1, .room = &thread.room};
+	int r;
+
+	hash_sink_init(&hash, algo, NULL);
+	thread_sink_init(&thread, &hash.sink);
+	direct.writer = nar_writer_new(&thread.sink);
+	r = dump_tree(dirfd, name, nar_writer_node_sink(direct.writer), &direct, err);
+	if (r >= 0)
+		r = sink_finish(&thread.sink, err);
+	if (r >= 0) {
+		hash_sink_final(&hash, ret);
+		*ret_size_bytes = hash.bytes;
+	}
+	nar_writer_free(direct.writer);
+	thread_sink_release(&thread);
+	hash_sink_release(&hash);
 	return r;
 }

@@ -51,18 +51,9 @@ static int report(struct verify *v, int dirfd, const char *kind, const char *ent
 
 static int hash_tree(int dirfd, const char *name, struct hash *ret, struct err *err)
 {
-	struct hash_sink hash;
-	struct nar_writer *nar;
-	int r;
+	uint64_t size;
 
-	hash_sink_init(&hash, HASH_SHA256, NULL);
-	nar = nar_writer_new(&hash.sink);
-	r = tree_dump(dirfd, name, nar_writer_node_sink(nar), err);
-	if (r >= 0)
-		hash_sink_final(&hash, ret);
-	nar_writer_free(nar);
-	hash_sink_release(&hash);
-	return r;
+	return tree_hash(dirfd, name, HASH_SHA256, ret, &size, err);
 }
 
 static int verify_path(void *data, int dirfd, const char *entry, struct err *err)

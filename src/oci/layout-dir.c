@@ -32,6 +32,19 @@ static int open_file(int dirfd, const char *path, uint64_t *ret_size, struct err
 	return take_fd(&fd);
 }
 
+/* Whether a file is there with just these bytes: then it need not be written and synced again. */
+static bool is_there(int dirfd, const char *path, struct slice bytes)
+{
+	cleanup_buf struct buf text = BUF_INIT(bytes.len);
+	struct err ignored = ERR_INIT;
+	cleanup_fd int fd = -1;
+	uint64_t size;
+
+	fd = open_file(dirfd, path, &size, &ignored);
+	return fd >= 0 && size == bytes.len && read_fd(fd, bytes.len, &text, &ignored) >= 0 &&
+	       slice_equal(buf_slice(&text), bytes);
+}
+
 static int read_from_dir(struct layout_files *self, const char *path, uint64_t max,
 			 struct sink *out, struct err *err)
 {
@@ -180,11 +193,14 @@ static int put_manifest(struct image_dest *self, const struct manifest_bytes *ma
 {
 	struct dir_dest *d = from_dest(self);
 	struct blob_id want = {manifest->digest, manifest->bytes.len}, id = {0};
+	char path[LAYOUT_PATH_MAX];
 	struct slice_producer p;
-	int r;
+	int r = 0;
 
+	layout_blob_path(path, &manifest->digest);
 	slice_producer_init(&p, buf_slice(&manifest->bytes));
-	r = write_blob(d, &want, &p.producer, &id, err);
+	if (!is_there(d->dirfd, path, buf_slice(&manifest->bytes)))
+		r = write_blob(d, &want, &p.producer, &id, err);
 	if (r >= 0)
 		r = layout_session_add(&d->session, manifest, tag, err);
 	return r < 0 ? err_wrap(err, "%s", d->name) : 0;
@@ -221,7 +237,7 @@ static int update_index(struct dir_dest *d, struct err *err)
 
 	if (r >= 0)
 		r = layout_session_write(&d->session, found ? &old : NULL, &text, err);
-	if (r >= 0)
+	if (r >= 0 && !is_there(d->dirfd, "index.json", buf_slice(&text)))
 		r = write_file_at(d->dirfd, "index.json", text.data, text.len, true, err);
 	return r;
 }
@@ -299,9 +315,11 @@ static int check_marker(struct dir_dest *d, struct err *err)
 	cleanup_fd int fd = -1;
 	struct err why = ERR_INIT;
 	uint64_t size;
-	int r = write_file_at(d->dirfd, "oci-layout", LAYOUT_FILE_TEXT, strlen(LAYOUT_FILE_TEXT),
-			      false, &why);
+	int r = E_EXISTS;
 
+	if (faccessat(d->dirfd, "oci-layout", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+		r = write_file_at(d->dirfd, "oci-layout", LAYOUT_FILE_TEXT,
+				  strlen(LAYOUT_FILE_TEXT), false, &why);
 	if (r >= 0) {
 		/* Not in a directory where blobs are already: they belong to somebody. */
 		d->fresh = faccessat(d->dirfd, "blobs", F_OK, AT_SYMLINK_NOFOLLOW) < 0;

@@ -57,6 +57,7 @@ def main():
         print()
     else:
         print(report.markdown(about, rows))
+        print("\n" + report.quiet(rows))
     sys.exit(1 if failed else 0)
 
 

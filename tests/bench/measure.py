@@ -77,6 +77,10 @@ def median(costs, field="wall"):
     return statistics.median(getattr(c, field) for c in costs)
 
 
+def middle(numbers):
+    return statistics.median(numbers)
+
+
 def interleaved(runs, **ways):
     """Each way `runs` times, in turn, so that what disturbs the machine disturbs all; after one run of each that does not
     count. A way is a function that returns a Cost or a number."""

@@ -38,6 +38,34 @@ def markdown(about, rows):
     return "\n".join(lines)
 
 
+QUIET = (("instructions", "instructions"), ("syscalls", "system calls"), ("rss", "memory"), ("cpu", "processor time"))
+
+
+def quiet_figure(field, value):
+    if value is None:
+        return ""
+    if field == "rss":
+        return "%.1f MiB" % (value / 2**20)
+    if field == "cpu":
+        return figure(value, "s")
+    return "%.1f M" % (value / 1e6) if value >= 1e6 else "%d" % value
+
+
+def quiet(rows):
+    """What depends little on what else the machine does: ours / the peer's."""
+    shown = [r for r in rows if any("ours_" + field in r.more for field, _ in QUIET)]
+    if not shown:
+        return ""
+    lines = ["| what (nacre / peer) | " + " | ".join(title for _, title in QUIET) + " |", "|---" * (len(QUIET) + 1) + "|"]
+    for r in shown:
+        cells = []
+        for field, _ in QUIET:
+            ours, peer = (quiet_figure(field, r.more.get(who + "_" + field)) for who in ("ours", "peer"))
+            cells.append(ours + (" / " + peer if peer else ""))
+        lines.append("| %s | %s |" % (r.name, " | ".join(cells)))
+    return "\n".join(lines)
+
+
 def bars(rows):
     """Each ratio against its aim, on a logarithmic scale: right of the line is met."""
     shown = [r for r in rows if r.aim and r.ratio]
@@ -78,7 +106,7 @@ def curve(row):
 
 def write(folder, about, rows):
     os.makedirs(folder, exist_ok=True)
-    files = {"table.md": markdown(about, rows) + "\n", "ratios.svg": bars(rows) + "\n",
+    files = {"table.md": markdown(about, rows) + "\n\n" + quiet(rows) + "\n", "ratios.svg": bars(rows) + "\n",
              "results.json": json.dumps(dict(about, rows=[r.as_dict() for r in rows]), indent=1) + "\n"}
     for r in rows:
         if "series" in r.more:

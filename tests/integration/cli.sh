@@ -99,11 +99,22 @@ key=$("$NACRE" key generate other-1 -o "$T/other.key" && "$NACRE" key public "$T
 refuses "build: paths that no trusted key signed" "not signed by a trusted key" "${build[@]}" --trusted-key "$key"
 S=$(new_store signed)
 nix copy --from "$FIXTURES" --no-check-sigs --to "$S" "$P" 2>"$T/log" && nix store sign --store "$S" --key-file "$T/other.key" -r "$P" 2>>"$T/log"
-check "build: paths that it signed" "$NACRE" build "$P" --from "$S" -o "oci:$T/signed:x" --trusted-key "$key"
+built=$("$NACRE" build "$P" --from "$S" -o "oci:$T/signed:x" --trusted-key "$key")
+check_match "build: paths that it signed" "^sha256:" "$built"
 file=$(find "$S$leaf" -type f | head -n 1)
 chmod u+w "$file" && printf 'x' >>"$file"
 refuses "build: a path that was changed on disk" "$(basename "$leaf").*NarHash|NarHash.*$(basename "$leaf")" "$NACRE" build "$P" --from "$S" -o "oci:$out:x"
 refuses "build: the same into an archive" "NarHash" "$NACRE" build "$P" --from "$S" -o "oci-archive:$out"
+# What it is known by was proven before it was changed, and the layers are there.
+known=$(cd "$T/signed" && find . -type f ! -name index.json | sort | xargs stat -c '%n %Y %s')
+check_eq "build: what the destination has is not read again" "$built" "$("$NACRE" build "$P" --from "$S" -o "oci:$T/signed:x")"
+check_eq "build: nor written" "$known" "$(cd "$T/signed" && find . -type f ! -name index.json | sort | xargs stat -c '%n %Y %s')"
+check_fails "build --no-cache reads it" "NarHash" "$NACRE" build "$P" --from "$S" -o "oci:$T/signed:x" --no-cache
+check_fails "build: another compression is another layer" "NarHash" "$NACRE" build "$P" --from "$S" -o "oci:$T/signed:x" --compression none
+rm "$T/signed/blobs/sha256/$("$NACRE" inspect --raw "oci:$T/signed:x" | python3 -c 'import json, sys
+print(max(json.load(sys.stdin)["layers"], key=lambda l: l["size"])["digest"].split(":")[1])')"
+check_eq "build: a layer that is missing is made again" "$built" "$("$NACRE" build "$P" --from "$FIXTURES" -o "oci:$T/signed:x")"
+check "build: and is whole" "$NACRE" copy "oci:$T/signed:x" "oci-archive:$T/whole.tar"
 nix copy --from "$FIXTURES" --no-check-sigs --to "file://$T/cache?compression=none" "$P" 2>"$T/log"
 rm "$T/cache/$(basename "$leaf" | cut -c1-32).narinfo"
 refuses "build: a closure with a hole" "$(basename "$leaf")" "$NACRE" build "$P" --from "file://$T/cache" -o "oci:$out:x"

@@ -191,6 +191,9 @@ done
 gzip -k "$T/layer.tar"
 check_same "from-tar reads a compressed stream" "$T/many.nar" <("$NACRE" nar from-tar - < <(cat "$T/layer.tar.gz"))
 "$NACRE" nar to-tar $item "$T/file.nar" $other "$T/modes.nar" >"$T/two.tar"
+check_eq "to-tar --digest prints the diffID" "sha256:$(sha256sum <"$T/two.tar" | cut -d' ' -f1)" \
+    "$("$NACRE" nar to-tar --digest $item "$T/file.nar" $other "$T/modes.nar")"
+check_fails "to-tar --digest refuses a torn NAR" 'truncated' "$NACRE" nar to-tar --digest $item <(head -c -8 "$T/file.nar")
 mkdir "$T/nars"
 check "from-tar --to writes all" "$NACRE" nar from-tar --to "$T/nars" "$T/two.tar"
 check_same "the first" "$T/file.nar" "$T/nars/${item##*/}.nar"

@@ -430,11 +430,13 @@ static void test_zero_copy(void **state)
 	assert_int_equal(nar_reader_step(r, &input, &ev), 1);
 	assert_int_equal(ev.type, NODE_REGULAR);
 	assert_int_equal(nar_reader_content_left(r), 1000);
+	assert_int_equal(nar_reader_content_offset(r), 0);
 	assert_int_equal(nar_reader_step(r, &input, &ev), 1);
 	assert_ptr_equal(ev.data.data, nar.data + 96);
 	assert_int_equal(ev.data.len, 404);
 	assert_int_equal(ev.size, 1000);
 	assert_int_equal(nar_reader_content_left(r), 596);
+	assert_int_equal(nar_reader_content_offset(r), 404);
 	assert_int_equal(nar_reader_step(r, &input, &ev), 0);
 	nar_reader_free(r);
 }

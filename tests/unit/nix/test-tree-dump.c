@@ -397,15 +397,17 @@ static void test_sparse_changes(void **state)
 		}
 }
 
-/* Straight to a descriptor, the bytes are the same: to a file, to one that only appends (where the
- * kernel does not move data), behind other bytes. */
+/* Straight to a descriptor, the bytes are the same: to a file, to one that only appends, behind other
+ * bytes; and those that are hashed. */
 static void test_dump_nar(void **state)
 {
 	static const int flags[] = {0, O_APPEND};
 	struct dir *d = *state;
 	cleanup_buf struct buf want = {0};
 	cleanup_free uint8_t *data = xmalloc(3000000);
+	struct hash hash, want_hash;
 	struct err err = ERR_INIT;
+	uint64_t size;
 
 	for (size_t i = 0; i < 3000000; i++)
 		data[i] = (uint8_t)(i * 2654435761U >> 13);
@@ -432,6 +434,12 @@ static void test_dump_nar(void **state)
 		assert_int_equal(got.len, want.len);
 		assert_memory_equal(got.data, want.data, want.len);
 	}
+	hash_bytes(&want_hash, HASH_SHA256, want.data, want.len);
+	assert_ok(tree_hash(d->fd, "t", HASH_SHA256, &hash, &size, &err), err);
+	assert_true(hash_equal(&hash, &want_hash));
+	assert_true(size == want.len);
+	assert_int_equal(tree_hash(d->fd, "missing", HASH_SHA256, &hash, &size, &err), E_NOTFOUND);
+	assert_true(hash_equal(&hash, &want_hash) && size == want.len);
 }
 
 /* A dump to a pipe in a thread of its own, stopped by the pipe being full. */
