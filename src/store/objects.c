@@ -14,6 +14,9 @@
 enum {
 	SHARDS = 256,
 	WRITE_BUFFER = 128 << 10, /* bytes gathered before they are written */
+	/* Bytes after which the disk begins to take them. All at the end would be a wait of its
+	 * own; a small object gains nothing. */
+	WRITEBACK_STEP = 8 << 20,
 	RANDOM_BYTES = 8,
 	/* Of the disk, but no more than so many bytes, is left to the database. */
 	RESERVE_PART = 64,
@@ -44,12 +47,32 @@ void incoming_init(struct incoming *in, struct store *s)
 	hasher_init(&in->hasher, HASH_SHA256);
 }
 
+/* Starts writing back what is not on its way to the disk yet. A hint: only fsync tells whether it
+ * got there. */
+static void writeback_start(struct incoming *in)
+{
+	sync_file_range(in->fd, (off_t)in->started, (off_t)(in->written - in->started),
+			SYNC_FILE_RANGE_WRITE);
+	in->started = in->written;
+}
+
+static int incoming_file_write(struct incoming *in, const void *data, size_t len, struct err *err)
+{
+	if (write_full(in->fd, data, len) < 0)
+		return io_errno(err, "write what is received");
+	in->written += len;
+	if (in->written - in->started >= WRITEBACK_STEP)
+		writeback_start(in);
+	return 0;
+}
+
 static int incoming_flush(struct incoming *in, struct err *err)
 {
-	if (write_full(in->fd, in->buffer, in->buffered) < 0)
-		return io_errno(err, "write what is received");
-	in->buffered = 0;
-	return 0;
+	int r = incoming_file_write(in, in->buffer, in->buffered, err);
+
+	if (r >= 0)
+		in->buffered = 0;
+	return r;
 }
 
 static int incoming_spill(struct incoming *in, struct err *err)
@@ -97,9 +120,7 @@ static int incoming_write(struct sink *sink, const void *data, size_t len, struc
 	if (r >= 0 && len > limit / 2 && in->fd >= 0) {
 		if (in->buffered)
 			r = incoming_flush(in, err);
-		if (r >= 0 && write_full(in->fd, data, len) < 0)
-			r = io_errno(err, "write what is received");
-		return r;
+		return r < 0 ? r : incoming_file_write(in, data, len, err);
 	}
 	if (r >= 0 && len) {
 		buffer_room(in, in->buffered + len);

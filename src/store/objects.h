@@ -43,6 +43,7 @@ struct incoming {
 	uint8_t *buffer;    /* owned; what is not in the file yet */
 	size_t buffered, buffer_size;
 	int fd;                     /* owned; -1: everything is in the buffer */
+	uint64_t written, started;  /* bytes in the file; of these, on their way to the disk */
 	char name[OBJECT_FILE_MAX]; /* in incoming/; empty: none */
 	char file[OBJECT_FILE_MAX]; /* below objects/ once sealed; empty: none */
 	bool hash_given;            /* sha256 is set by who writes: it is not computed here */
