@@ -137,22 +137,37 @@ int incoming_to_file(struct incoming *in, struct err *err)
 	return r < 0 ? r : incoming_flush(in, err);
 }
 
-/* Renames within incoming/, then links into objects/. */
-static int incoming_link(struct incoming *in, struct err *err)
+/* Renames within incoming/, then links into objects/, whose directory is `dir`. */
+static int incoming_link(struct incoming *in, int dir, struct err *err)
 {
 	char name[OBJECT_FILE_MAX];
-	char shard[3] = {in->file[0], in->file[1], '\0'};
-	cleanup_fd int dir =
-		openat(in->store->objects_fd, shard, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	if (dir < 0)
-		return io_errno(err, "open a directory of objects");
 	incoming_name_of(name, in->file);
 	if (renameat(in->store->incoming_fd, in->name, in->store->incoming_fd, name) < 0)
 		return io_errno(err, "rename what was received");
 	snprintf(in->name, sizeof(in->name), "%s", name);
 	if (linkat(in->store->incoming_fd, in->name, dir, in->file + 3, 0) < 0)
 		return io_errno(err, "link an object");
+	return 0;
+}
+
+/* Names first: no row has them yet, and a file system with a journal then writes file and names at
+ * once, when the file is synced, and has nothing left to do for the directory. Where it is not so,
+ * the second call is what counts. */
+static int incoming_sync(struct incoming *in, struct err *err)
+{
+	char shard[3] = {in->file[0], in->file[1], '\0'};
+	cleanup_fd int dir =
+		openat(in->store->objects_fd, shard, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r;
+
+	if (dir < 0)
+		return io_errno(err, "open a directory of objects");
+	r = incoming_link(in, dir, err);
+	if (r < 0)
+		return r;
+	if (fsync(in->fd) < 0)
+		return io_errno(err, "fsync what was received");
 	if (fsync(dir) < 0)
 		return io_errno(err, "fsync a directory of objects");
 	return 0;
@@ -192,12 +207,10 @@ int incoming_seal(struct incoming *in, struct err *err)
 	r = room_check(in->store, err);
 	if (r < 0)
 		return r;
-	if (fsync(in->fd) < 0)
-		return io_errno(err, "fsync what was received");
 	hex_encode(hex, in->sha256.bytes, 32);
 	random_text(digits);
 	snprintf(in->file, sizeof(in->file), "%.2s/%s.%s", hex, hex + 2, digits);
-	r = incoming_link(in, err);
+	r = incoming_sync(in, err);
 	close_fd(&in->fd); /* many may wait for one transaction */
 	return r;
 }

@@ -7,8 +7,8 @@
  * To become an object it is
  *
  * 	ended      nothing more comes; its digest is known
- * 	sealed     fsync; renamed within incoming/ to the name it will have as an object; linked
- * 	           under that name into objects/, whose directory is fsynced
+ * 	sealed     renamed within incoming/ to the name it will have as an object; linked under that
+ * 	           name into objects/; the file and that directory fsynced
  * 	recorded   inside a transaction: a row names it, or the row of equal bytes is taken instead
  * 	settled    after the commit: its name in incoming/ goes, or both do when no row names it
  *
