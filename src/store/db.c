@@ -75,16 +75,13 @@ static void conn_free(struct conn *c)
 CLEANUP_FUNC(struct conn, conn_free)
 
 /* The writer's. synchronous=FULL: a commit has reached the disk before it is answered (and before
- * others see it, which log-vfs.h counts on). The log is folded into the database when it has
- * 16 MiB, four times what SQLite takes by itself: a page that many transactions change is written
- * back less often, and fewer of them wait for that. Its file keeps its size, because overwriting
- * is cheaper to sync than growing. What is deleted need not be overwritten, as Debian's SQLite does
- * otherwise. */
+ * others see it, which log-vfs.h counts on). The log keeps its size, because overwriting is cheaper
+ * to sync than growing; it is part of what room_check() leaves on the disk. What is deleted need
+ * not be overwritten, as Debian's SQLite does otherwise. */
 static const char writer_setup[] =
 	"PRAGMA page_size=4096; PRAGMA synchronous=FULL; PRAGMA journal_mode=WAL;"
 	"PRAGMA foreign_keys=ON; PRAGMA cache_size=-2048; PRAGMA temp_store=MEMORY;"
-	"PRAGMA secure_delete=OFF; PRAGMA wal_autocheckpoint=4096; PRAGMA "
-	"journal_size_limit=33554432";
+	"PRAGMA secure_delete=OFF; PRAGMA journal_size_limit=16777216";
 
 static const char reader_setup[] =
 	"PRAGMA query_only=ON; PRAGMA cache_size=-512; PRAGMA temp_store=MEMORY";
