@@ -4,9 +4,11 @@
 #define NACRE_STORE_DB_INTERNAL_H
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 
 #include "store/db.h"
+#include "store/log-vfs.h"
 
 enum {
 	DB_VERSION = 3,
@@ -25,6 +27,14 @@ struct conn {
 	int prepare_rc; /* why the last statement could not be prepared */
 };
 
+/* What a thread sleeps by. It is woken when the lock is free again, and so may be late: who sleeps
+ * looks whether it is meant, and who wakes may touch it when its thread is gone. So they are kept.
+ */
+struct waiter {
+	struct waiter *next; /* of those not in use */
+	sem_t sem;
+};
+
 /* On the stack of the thread that waits for it. */
 struct db_job {
 	struct db_job *next;
@@ -32,7 +42,8 @@ struct db_job {
 	void *arg;
 	struct err *err; /* borrowed */
 	int result;
-	bool done; /* under jobs_lock */
+	struct waiter *waiter; /* borrowed; NULL: nobody sleeps. Under jobs_lock, as are: */
+	bool done, leads;
 };
 
 struct db {
@@ -44,10 +55,11 @@ struct db {
 	size_t n_idle, n_readers;
 
 	pthread_mutex_t jobs_lock;
-	pthread_cond_t jobs_done;
+	struct waiter *waiters;           /* owned, not in use; under jobs_lock */
 	struct db_job *jobs, **jobs_tail; /* borrowed; under jobs_lock */
-	bool leading;                     /* somebody runs a batch; under jobs_lock */
-	struct conn *writer;              /* owned; used by the leader alone */
+	bool leading;            /* somebody runs a batch, or is about to; under jobs_lock */
+	struct log_vfs *log_vfs; /* owned; the writer's */
+	struct conn *writer;     /* owned; used by the leader alone */
 
 	_Atomic uint64_t changes; /* batches that were run */
 };

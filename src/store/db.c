@@ -8,7 +8,10 @@
 #include "base/mem.h"
 #include "store/db-internal.h"
 
-enum { BUSY_MS = 10000 };
+enum {
+	BUSY_MS = 10000,
+	WOKEN_MAX = 64, /* at a time, without the lock */
+};
 
 static const char recount[] =
 #include "recount.inc"
@@ -71,25 +74,33 @@ static void conn_free(struct conn *c)
 }
 CLEANUP_FUNC(struct conn, conn_free)
 
-static int conn_open(struct conn **ret, const char *path, bool writer, struct err *err)
+/* The writer's. synchronous=FULL: a commit has reached the disk before it is answered (and before
+ * others see it, which log-vfs.h counts on). The log keeps its size, because overwriting is cheaper
+ * to sync than growing; it is part of what room_check() leaves on the disk. What is deleted need
+ * not be overwritten, as Debian's SQLite does otherwise. */
+static const char writer_setup[] =
+	"PRAGMA page_size=4096; PRAGMA synchronous=FULL; PRAGMA journal_mode=WAL;"
+	"PRAGMA foreign_keys=ON; PRAGMA cache_size=-2048; PRAGMA temp_store=MEMORY;"
+	"PRAGMA secure_delete=OFF; PRAGMA journal_size_limit=16777216";
+
+static const char reader_setup[] =
+	"PRAGMA query_only=ON; PRAGMA cache_size=-512; PRAGMA temp_store=MEMORY";
+
+/* `log_vfs` makes it the writer. */
+static int conn_open(struct conn **ret, const char *path, const struct log_vfs *log_vfs,
+		     struct err *err)
 {
 	CLEANUP(conn_free) struct conn *c = xcalloc(1, sizeof(*c));
 	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE;
 	int rc, r;
 
-	rc = sqlite3_open_v2(path, &c->handle, flags | (writer ? SQLITE_OPEN_CREATE : 0), NULL);
+	rc = sqlite3_open_v2(path, &c->handle, flags | (log_vfs ? SQLITE_OPEN_CREATE : 0),
+			     log_vfs ? log_vfs_name(log_vfs) : NULL);
 	if (rc != SQLITE_OK)
 		return db_error(err, c->handle, rc, "open");
 	sqlite3_extended_result_codes(c->handle, 1);
 	sqlite3_busy_timeout(c->handle, BUSY_MS);
-	/* synchronous=FULL: a commit has reached the disk before it is answered. */
-	r = conn_exec(
-		c,
-		writer ? "PRAGMA page_size=4096; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-			 "PRAGMA foreign_keys=ON; PRAGMA cache_size=-2048;"
-			 "PRAGMA journal_size_limit=16777216; PRAGMA temp_store=MEMORY"
-		       : "PRAGMA query_only=ON; PRAGMA cache_size=-512; PRAGMA temp_store=MEMORY",
-		err);
+	r = conn_exec(c, log_vfs ? writer_setup : reader_setup, err);
 	if (r < 0)
 		return r;
 	*ret = take_ptr(c);
@@ -134,6 +145,37 @@ int db_recount(struct conn *c, struct err *err)
 	return conn_exec(c, recount, err);
 }
 
+/* ---- Waiting for each other ---- */
+
+/* Under jobs_lock. */
+static struct waiter *waiter_take(struct db *db)
+{
+	struct waiter *w = db->waiters;
+
+	if (w) {
+		db->waiters = w->next;
+		return w;
+	}
+	w = xcalloc(1, sizeof(*w));
+	sem_init(&w->sem, 0, 0);
+	return w;
+}
+
+static void waiter_give(struct db *db, struct waiter *w)
+{
+	w->next = db->waiters;
+	db->waiters = w;
+}
+
+static void waiters_free(struct db *db)
+{
+	for (struct waiter *w; (w = db->waiters);) {
+		db->waiters = w->next;
+		sem_destroy(&w->sem);
+		free(w);
+	}
+}
+
 int db_open(struct db **ret, const char *path, struct err *err)
 {
 	struct db *db = xcalloc(1, sizeof(*db));
@@ -144,8 +186,11 @@ int db_open(struct db **ret, const char *path, struct err *err)
 	pthread_mutex_init(&db->readers_lock, NULL);
 	pthread_cond_init(&db->readers_idle, NULL);
 	pthread_mutex_init(&db->jobs_lock, NULL);
-	pthread_cond_init(&db->jobs_done, NULL);
-	r = conn_open(&db->writer, path, true, err);
+	/* SQLite counts its memory under a lock; nobody asks. Fails, harmlessly, where it is in use. */
+	sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+	r = log_vfs_new(&db->log_vfs, err);
+	if (r >= 0)
+		r = conn_open(&db->writer, path, db->log_vfs, err);
 	if (r >= 0)
 		r = schema_apply(db->writer, err);
 	if (r < 0) {
@@ -163,10 +208,11 @@ void db_close(struct db *db)
 	while (db->n_idle)
 		conn_free(db->idle[--db->n_idle]);
 	conn_free(db->writer); /* last: it folds the log into the database */
+	log_vfs_free(db->log_vfs);
 	pthread_mutex_destroy(&db->readers_lock);
 	pthread_cond_destroy(&db->readers_idle);
 	pthread_mutex_destroy(&db->jobs_lock);
-	pthread_cond_destroy(&db->jobs_done);
+	waiters_free(db);
 	free(db->path);
 	free(db);
 }
@@ -183,7 +229,7 @@ struct conn *db_reader(struct db *db, struct err *err)
 	else
 		db->n_readers++;
 	pthread_mutex_unlock(&db->readers_lock);
-	if (c || conn_open(&c, db->path, false, err) >= 0)
+	if (c || conn_open(&c, db->path, NULL, err) >= 0)
 		return c;
 	pthread_mutex_lock(&db->readers_lock);
 	db->n_readers--;
@@ -282,36 +328,86 @@ static void batch_run(struct conn *c, struct db_job *batch)
 	}
 }
 
+/* Those to be woken once the lock is free: woken before, they would run into it. */
+struct woken {
+	struct waiter *items[WOKEN_MAX];
+	size_t len;
+};
+
+static void woken_post(struct woken *w)
+{
+	while (w->len)
+		sem_post(&w->items[--w->len]->sem);
+}
+
+static void woken_add(struct woken *w, const struct db_job *job)
+{
+	if (!job->waiter)
+		return;
+	if (w->len == WOKEN_MAX)
+		woken_post(w);
+	w->items[w->len++] = job->waiter;
+}
+
+/* Runs everything that waits; jobs_lock is held before, not after. Of those who came meanwhile the
+ * first leads next. */
+static void jobs_lead(struct db *db)
+{
+	struct db_job *batch = db->jobs;
+	struct woken woken = {.len = 0};
+
+	db->jobs = NULL;
+	db->jobs_tail = &db->jobs;
+	pthread_mutex_unlock(&db->jobs_lock);
+	batch_run(db->writer, batch);
+	/* Before anybody hears of what was done. */
+	atomic_fetch_add(&db->changes, 1);
+	pthread_mutex_lock(&db->jobs_lock);
+	for (struct db_job *next; batch; batch = next) {
+		next = batch->next; /* a job is gone once its owner sees it done */
+		batch->done = true;
+		woken_add(&woken, batch);
+	}
+	db->leading = db->jobs != NULL;
+	if (db->jobs) {
+		db->jobs->leads = true;
+		woken_add(&woken, db->jobs);
+	}
+	pthread_mutex_unlock(&db->jobs_lock);
+	woken_post(&woken);
+}
+
+/* Until the job is done or its owner leads; under jobs_lock. */
+static void job_wait(struct db *db, struct db_job *job)
+{
+	struct waiter *w = waiter_take(db);
+
+	job->waiter = w;
+	while (!job->done && !job->leads) {
+		pthread_mutex_unlock(&db->jobs_lock);
+		sem_wait(&w->sem);
+		pthread_mutex_lock(&db->jobs_lock);
+	}
+	job->waiter = NULL;
+	waiter_give(db, w);
+}
+
 int db_write(struct db *db, db_job_fn *fn, void *arg, struct err *err)
 {
 	struct err failure = ERR_INIT;
 	struct db_job job = {.fn = fn, .arg = arg, .err = &failure};
-	struct db_job *batch;
 
 	pthread_mutex_lock(&db->jobs_lock);
 	*db->jobs_tail = &job;
 	db->jobs_tail = &job.next;
-	while (!job.done && db->leading)
-		pthread_cond_wait(&db->jobs_done, &db->jobs_lock);
-	if (!job.done) {
-		/* Whoever finds no leader leads, with everybody who waits. */
-		db->leading = true;
-		batch = db->jobs;
-		db->jobs = NULL;
-		db->jobs_tail = &db->jobs;
+	if (!db->leading)
+		db->leading = job.leads = true;
+	else
+		job_wait(db, &job);
+	if (job.leads)
+		jobs_lead(db);
+	else
 		pthread_mutex_unlock(&db->jobs_lock);
-		batch_run(db->writer, batch);
-		/* Before anybody hears of what was done. */
-		atomic_fetch_add(&db->changes, 1);
-		pthread_mutex_lock(&db->jobs_lock);
-		for (struct db_job *next; batch; batch = next) {
-			next = batch->next; /* a job is gone once its owner sees it done */
-			batch->done = true;
-		}
-		db->leading = false;
-		pthread_cond_broadcast(&db->jobs_done);
-	}
-	pthread_mutex_unlock(&db->jobs_lock);
 	if (job.result < 0)
 		*err = failure;
 	return job.result;

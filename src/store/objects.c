@@ -14,6 +14,9 @@
 enum {
 	SHARDS = 256,
 	WRITE_BUFFER = 128 << 10, /* bytes gathered before they are written */
+	/* Bytes after which the disk begins to take them. All at the end would be a wait of its
+	 * own; a small object gains nothing. */
+	WRITEBACK_STEP = 8 << 20,
 	RANDOM_BYTES = 8,
 	/* Of the disk, but no more than so many bytes, is left to the database. */
 	RESERVE_PART = 64,
@@ -44,12 +47,32 @@ void incoming_init(struct incoming *in, struct store *s)
 	hasher_init(&in->hasher, HASH_SHA256);
 }
 
+/* Starts writing back what is not on its way to the disk yet. A hint: only fsync tells whether it
+ * got there. */
+static void writeback_start(struct incoming *in)
+{
+	sync_file_range(in->fd, (off_t)in->started, (off_t)(in->written - in->started),
+			SYNC_FILE_RANGE_WRITE);
+	in->started = in->written;
+}
+
+static int incoming_file_write(struct incoming *in, const void *data, size_t len, struct err *err)
+{
+	if (write_full(in->fd, data, len) < 0)
+		return io_errno(err, "write what is received");
+	in->written += len;
+	if (in->written - in->started >= WRITEBACK_STEP)
+		writeback_start(in);
+	return 0;
+}
+
 static int incoming_flush(struct incoming *in, struct err *err)
 {
-	if (write_full(in->fd, in->buffer, in->buffered) < 0)
-		return io_errno(err, "write what is received");
-	in->buffered = 0;
-	return 0;
+	int r = incoming_file_write(in, in->buffer, in->buffered, err);
+
+	if (r >= 0)
+		in->buffered = 0;
+	return r;
 }
 
 static int incoming_spill(struct incoming *in, struct err *err)
@@ -97,9 +120,7 @@ static int incoming_write(struct sink *sink, const void *data, size_t len, struc
 	if (r >= 0 && len > limit / 2 && in->fd >= 0) {
 		if (in->buffered)
 			r = incoming_flush(in, err);
-		if (r >= 0 && write_full(in->fd, data, len) < 0)
-			r = io_errno(err, "write what is received");
-		return r;
+		return r < 0 ? r : incoming_file_write(in, data, len, err);
 	}
 	if (r >= 0 && len) {
 		buffer_room(in, in->buffered + len);
@@ -116,22 +137,37 @@ int incoming_to_file(struct incoming *in, struct err *err)
 	return r < 0 ? r : incoming_flush(in, err);
 }
 
-/* Renames within incoming/, then links into objects/. */
-static int incoming_link(struct incoming *in, struct err *err)
+/* Renames within incoming/, then links into objects/, whose directory is `dir`. */
+static int incoming_link(struct incoming *in, int dir, struct err *err)
 {
 	char name[OBJECT_FILE_MAX];
-	char shard[3] = {in->file[0], in->file[1], '\0'};
-	cleanup_fd int dir =
-		openat(in->store->objects_fd, shard, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	if (dir < 0)
-		return io_errno(err, "open a directory of objects");
 	incoming_name_of(name, in->file);
 	if (renameat(in->store->incoming_fd, in->name, in->store->incoming_fd, name) < 0)
 		return io_errno(err, "rename what was received");
 	snprintf(in->name, sizeof(in->name), "%s", name);
 	if (linkat(in->store->incoming_fd, in->name, dir, in->file + 3, 0) < 0)
 		return io_errno(err, "link an object");
+	return 0;
+}
+
+/* Names first: no row has them yet, and a file system with a journal then writes file and names at
+ * once, when the file is synced, and has nothing left to do for the directory. Where it is not so,
+ * the second call is what counts. */
+static int incoming_sync(struct incoming *in, struct err *err)
+{
+	char shard[3] = {in->file[0], in->file[1], '\0'};
+	cleanup_fd int dir =
+		openat(in->store->objects_fd, shard, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r;
+
+	if (dir < 0)
+		return io_errno(err, "open a directory of objects");
+	r = incoming_link(in, dir, err);
+	if (r < 0)
+		return r;
+	if (fsync(in->fd) < 0)
+		return io_errno(err, "fsync what was received");
 	if (fsync(dir) < 0)
 		return io_errno(err, "fsync a directory of objects");
 	return 0;
@@ -171,12 +207,10 @@ int incoming_seal(struct incoming *in, struct err *err)
 	r = room_check(in->store, err);
 	if (r < 0)
 		return r;
-	if (fsync(in->fd) < 0)
-		return io_errno(err, "fsync what was received");
 	hex_encode(hex, in->sha256.bytes, 32);
 	random_text(digits);
 	snprintf(in->file, sizeof(in->file), "%.2s/%s.%s", hex, hex + 2, digits);
-	r = incoming_link(in, err);
+	r = incoming_sync(in, err);
 	close_fd(&in->fd); /* many may wait for one transaction */
 	return r;
 }

@@ -7,8 +7,8 @@
  * To become an object it is
  *
  * 	ended      nothing more comes; its digest is known
- * 	sealed     fsync; renamed within incoming/ to the name it will have as an object; linked
- * 	           under that name into objects/, whose directory is fsynced
+ * 	sealed     renamed within incoming/ to the name it will have as an object; linked under that
+ * 	           name into objects/; the file and that directory fsynced
  * 	recorded   inside a transaction: a row names it, or the row of equal bytes is taken instead
  * 	settled    after the commit: its name in incoming/ goes, or both do when no row names it
  *
@@ -43,6 +43,7 @@ struct incoming {
 	uint8_t *buffer;    /* owned; what is not in the file yet */
 	size_t buffered, buffer_size;
 	int fd;                     /* owned; -1: everything is in the buffer */
+	uint64_t written, started;  /* bytes in the file; of these, on their way to the disk */
 	char name[OBJECT_FILE_MAX]; /* in incoming/; empty: none */
 	char file[OBJECT_FILE_MAX]; /* below objects/ once sealed; empty: none */
 	bool hash_given;            /* sha256 is set by who writes: it is not computed here */

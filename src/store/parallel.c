@@ -39,8 +39,13 @@ static void *work(void *arg)
 
 static unsigned thread_count(unsigned wanted, size_t n)
 {
-	long processors = wanted ? (long)wanted : sysconf(_SC_NPROCESSORS_ONLN);
+	long processors = wanted;
 
+	if (n <= 1)
+		return 1;
+	/* Opens and reads a file. */
+	if (!processors)
+		processors = sysconf(_SC_NPROCESSORS_ONLN);
 	if (processors < 1)
 		processors = 1;
 	if (processors > THREADS_MAX)

@@ -87,7 +87,7 @@ def bars(rows):
 
 
 def curve(row):
-    """Requests a second over the number of things."""
+    """Requests or things a second of processor time, over the number of things."""
     points = row.more["series"]
     width, height, edge = 520, 260, 50
     top = max(r for _, r in points) * 1.1

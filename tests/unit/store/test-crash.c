@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Killed at any point: what was acknowledged is there, nothing is torn, nothing is left over.
- * Once at random moments under load, once before each call that changes a file.
+ * Once at random moments under load, once before each call that changes a file. What the kernel has
+ * outlives a process, but no power cut: so it is also watched what is synced, and when.
  */
 #include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 
 #include <linux/ptrace.h>
@@ -20,6 +23,7 @@ enum {
 	WRITERS = 4,
 	SAMPLE = 7, /* of the calls, if not all */
 	KINDS = 3,
+	SEEN_MAX = 64,
 };
 
 /* What a child says over the pipe once it was told so. */
@@ -180,6 +184,10 @@ static void test_random(void **state)
 			child_of_random(&f, fds[1], round);
 		}
 		close(fds[1]);
+		/* However slow the machine is, there is something to lose. */
+		assert_int_equal(read(fds[0], &ack, sizeof(ack)), sizeof(ack));
+		array_grow(acks, cap, n + 1);
+		acks[n++] = ack;
 		usleep((useconds_t)(60000 + (round * 7919) % 150000));
 		kill(pid, SIGKILL);
 		assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -378,11 +386,184 @@ static void test_steps(void **state)
 	print_message("killed before each of %d calls\n", k);
 }
 
+/* ---- Synced before acknowledged ---- */
+
+/* A file or directory of the store, by what the traced child did to it. */
+struct seen {
+	ino_t inode;
+	char name[100]; /* for people */
+	bool is_log, is_object;
+	bool unsynced; /* bytes of a file, or new names in a directory of objects */
+};
+
+struct watch {
+	pid_t pid;
+	const char *dir;
+	uint64_t ack_fd;
+	struct seen seen[SEEN_MAX];
+	size_t n;
+	int objects, commits, acks;
+};
+
+/* NULL: nothing of the store. */
+static struct seen *seen_at(struct watch *w, const char *path)
+{
+	char is[PATH_MAX] = "";
+	struct stat st;
+
+	if (stat(path, &st) < 0 || readlink(path, is, sizeof(is) - 1) < 0 ||
+	    strncmp(is, w->dir, strlen(w->dir)) != 0)
+		return NULL;
+	for (size_t i = 0; i < w->n; i++)
+		if (w->seen[i].inode == st.st_ino)
+			return &w->seen[i];
+	assert_true(w->n < SEEN_MAX);
+	w->seen[w->n] = (struct seen){.inode = st.st_ino, .is_log = strstr(is, "-wal") != NULL};
+	snprintf(w->seen[w->n].name, sizeof(w->seen[w->n].name), "%.99s", is + strlen(w->dir));
+	return &w->seen[w->n++];
+}
+
+static struct seen *seen_fd(struct watch *w, uint64_t fd)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)w->pid, (int)fd);
+	return seen_at(w, path);
+}
+
+/* The file that is linked; its name lies in the child's memory. */
+static struct seen *seen_named(struct watch *w, uint64_t dirfd, uint64_t name)
+{
+	char text[256] = "", path[PATH_MAX];
+	struct iovec here = {text, sizeof(text) - 1}, there = {(void *)(uintptr_t)name, 100};
+	struct stat st;
+
+	assert_true(process_vm_readv(w->pid, &here, 1, &there, 1, 0) > 0);
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d/%s", (int)w->pid, (int)dirfd, text);
+	assert_int_equal(stat(path, &st), 0);
+	for (size_t i = 0; i < w->n; i++)
+		if (w->seen[i].inode == st.st_ino)
+			return &w->seen[i];
+	fail_msg("%s was linked, and never written", text);
+	return NULL;
+}
+
+/* `log`: the log itself has to be synced, too. */
+static void assert_synced(const struct watch *w, bool log, const char *when)
+{
+	for (size_t i = 0; i < w->n; i++)
+		if (w->seen[i].unsynced && (w->seen[i].is_object || (log && w->seen[i].is_log)))
+			fail_msg("%s: %s is not synced", when, w->seen[i].name);
+}
+
+static void watch_entry(struct watch *w, uint64_t nr, const uint64_t *args)
+{
+	struct seen *s;
+
+	if (nr == SYS_write && args[0] == w->ack_fd) {
+		w->acks++;
+		assert_synced(w, true, "acknowledged");
+	}
+	if (nr != SYS_fdatasync && nr != SYS_fsync)
+		return;
+	s = seen_fd(w, args[0]);
+	if (s && s->is_log && s->unsynced) {
+		w->commits++;
+		assert_synced(w, false, "a commit names it");
+	}
+}
+
+static void watch_exit(struct watch *w, uint64_t nr, const uint64_t *args, int64_t result)
+{
+	struct seen *s;
+
+	if (result < 0)
+		return;
+	if (nr == SYS_openat && args[2] & O_CREAT) {
+		/* May have the inode of one that is gone. */
+		s = seen_fd(w, (uint64_t)result);
+		if (s)
+			s->is_object = s->unsynced = false;
+	} else if (nr == SYS_linkat) {
+		struct seen *into = seen_fd(w, args[2]);
+
+		/* A name in incoming/ only helps to clean up. */
+		if (!into || strncmp(into->name, "/objects/", 9) != 0)
+			return;
+		into->is_object = into->unsynced = true;
+		seen_named(w, args[0], args[1])->is_object = true;
+		w->objects++;
+	} else if (nr == SYS_write || nr == SYS_pwrite64 || nr == SYS_fsync ||
+		   nr == SYS_fdatasync) {
+		s = seen_fd(w, args[0]);
+		if (s)
+			s->unsynced = nr == SYS_write || nr == SYS_pwrite64;
+	}
+}
+
+static void watch_run(struct watch *w)
+{
+	struct __ptrace_syscall_info info = {0}, entry = {0};
+	int status;
+
+	assert_int_equal(waitpid(w->pid, &status, 0), w->pid);
+	assert_int_equal(ptrace(PTRACE_SETOPTIONS, w->pid, NULL, PTRACE_O_TRACESYSGOOD), 0);
+	for (;;) {
+		if (ptrace(PTRACE_SYSCALL, w->pid, NULL, NULL) < 0 ||
+		    waitpid(w->pid, &status, 0) < 0)
+			fail_msg("ptrace: %s", strerror(errno));
+		if (WIFEXITED(status))
+			break;
+		if (ptrace(PTRACE_GET_SYSCALL_INFO, w->pid, (void *)sizeof(info), &info) < 0)
+			fail_msg("PTRACE_GET_SYSCALL_INFO: %s", strerror(errno));
+		if (info.op == PTRACE_SYSCALL_INFO_ENTRY) {
+			entry = info;
+			watch_entry(w, info.entry.nr, info.entry.args);
+		} else if (info.op == PTRACE_SYSCALL_INFO_EXIT) {
+			watch_exit(w, entry.entry.nr, entry.entry.args, info.exit.rval);
+		}
+	}
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void test_synced(void **state)
+{
+	struct fixture f = {.options = STORE_OPTIONS_INIT};
+	struct watch w = {.dir = f.dir};
+	cleanup_buf struct buf layer = {0};
+	char manifest[1024];
+	int fds[2];
+
+	(void)state;
+	if (!can_trace())
+		skip();
+	image_texts(&layer, manifest, sizeof(manifest));
+	f.options.threads = 1;
+	fixture_open(&f);
+	store_close(f.store);
+	f.store = NULL;
+	assert_int_equal(pipe(fds), 0);
+	w.ack_fd = (uint64_t)fds[1];
+	w.pid = fork();
+	if (w.pid == 0)
+		child_of_steps(&f, fds[1], &layer, manifest);
+	close(fds[1]);
+	watch_run(&w);
+	close(fds[0]);
+	assert_int_equal(w.acks, KINDS + 1);
+	/* Something was watched: a blob, a NAR, a layer; each put is at least a commit. */
+	assert_true(w.objects >= 3);
+	assert_true(w.commits >= w.acks);
+	fixture_reopen(&f);
+	fixture_close(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_steps),
+		cmocka_unit_test(test_synced),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
