@@ -19,14 +19,12 @@ struct layer_digest {
 	bool begun;
 };
 
-static int take_frame(struct frame_sink *self, enum frame_kind kind, struct slice raw,
+static int take_frame(struct frame_sink *self, enum frame_kind kind, size_t raw_size,
 		      struct slice stored, struct err *err)
 {
 	struct layer_digest *l = container_of(self, struct layer_digest, frame_sink);
-	struct frame frame = {kind, (uint32_t)raw.len, (uint32_t)stored.len};
+	struct frame frame = {kind, (uint32_t)raw_size, (uint32_t)stored.len};
 
-	if (kind == FRAME_BULK) /* comes from the NAR, compressed */
-		return 0;
 	frames_add(&l->frames, frame);
 	if (sink_write(&l->stored.sink, stored.data, stored.len, err) < 0)
 		return err->code;
@@ -34,12 +32,15 @@ static int take_frame(struct frame_sink *self, enum frame_kind kind, struct slic
 }
 
 struct layer_digest *layer_digest_new(struct sink *glue_out, const char *store_dir,
-				      const char *base)
+				      const char *base, const struct framer_options *framing)
 {
 	struct layer_digest *l = xcalloc(1, sizeof(*l));
+	struct framer_options options = *framing;
 
 	l->frame_sink.frame = take_frame;
-	l->framer = framer_new(&l->frame_sink, false);
+	options.leave_out_bulk = true; /* comes from the NAR, compressed */
+	options.supplied = FRAME_GLUE;
+	l->framer = framer_new(&l->frame_sink, &options);
 	hash_sink_init(&l->raw, HASH_SHA256, framer_sink(l->framer));
 	hash_sink_init(&l->stored, HASH_SHA256, NULL);
 	hash_sink_init(&l->glue, HASH_SHA256, glue_out);
@@ -130,24 +131,26 @@ struct run {
 	struct buf *stored; /* borrowed */
 };
 
-static int take_run_frame(struct frame_sink *self, enum frame_kind kind, struct slice raw,
+static int take_run_frame(struct frame_sink *self, enum frame_kind kind, size_t raw_size,
 			  struct slice stored, struct err *err)
 {
 	struct run *r = container_of(self, struct run, frame_sink);
 
-	(void)kind, (void)raw, (void)err;
+	(void)kind, (void)raw_size, (void)err;
 	return buf_add(r->stored, stored.data, stored.len);
 }
 
 static void frame_run(const struct buf *raw, struct buf *stored)
 {
 	struct run run = {{take_run_frame}, stored};
-	struct framer *framer = framer_new(&run.frame_sink, true);
+	struct framer_options options = {.queue = frame_queue_new(NULL)};
+	struct framer *framer = framer_new(&run.frame_sink, &options);
 	struct err none = ERR_INIT; /* memory alone is touched, and little of it */
 
 	if (sink_write(framer_sink(framer), raw->data, raw->len, &none) >= 0)
 		framer_end_run(framer, &none);
 	framer_free(framer);
+	frame_queue_free(options.queue);
 }
 
 void layer_preamble(struct buf *raw, struct buf *stored, const char *store_dir)
