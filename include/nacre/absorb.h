@@ -49,6 +49,9 @@ struct absorb_options {
 	/* Borrowed, or NULL. The frames of the framed layer that is being read, in its order: they
 	 * are taken as they are, and what the NAR needs besides is compressed. */
 	struct frame_supply *supply;
+	/* Leaves out what the layer of this path alone would be called, each of which is a pass over
+	 * its bytes: tar.digest and zstd.digest are HASH_NONE. */
+	bool unnamed;
 };
 
 /* Events in; the framed NAR goes to `nar_out`, and with a name the tar glue to `glue_out` (both

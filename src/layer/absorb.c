@@ -93,7 +93,7 @@ struct absorb *absorb_new(struct sink *nar_out, struct sink *glue_out, const cha
 	hash_sink_init(&a->nar.stored, HASH_SHA256, nar_out);
 	a->nar.writer = nar_writer_new(&a->nar.raw.sink);
 	if (base)
-		a->layer = layer_digest_new(glue_out, store_dir, base, &framing);
+		a->layer = layer_digest_new(glue_out, store_dir, base, &framing, o->unnamed);
 	return a;
 }
 

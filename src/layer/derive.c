@@ -145,7 +145,7 @@ int derive_layer(const struct framed_nar *nar, const struct store_path *path, st
 	snprintf(store_dir, sizeof(store_dir), "%.*s", (int)path->dir_len, path->text);
 	/* Without a pool: bulk frames are told of beside the queue. */
 	framing.queue = frame_queue_new(NULL);
-	d.layer = layer_digest_new(glue_out, store_dir, store_path_base(path), &framing);
+	d.layer = layer_digest_new(glue_out, store_dir, store_path_base(path), &framing, false);
 	nar_decoder_init(&d.decoder, &d.node_sink);
 	hash_sink_init(&d.hash, HASH_SHA256, NULL);
 	r = visit_frames(nar, &d.visitor, err);

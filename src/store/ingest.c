@@ -27,6 +27,7 @@ struct ingest {
 	enum layer_kind kind;
 	bool with_glue;              /* the blob may turn out to be made of our frames */
 	struct layer_frames *frames; /* borrowed; NULL: they are made anew */
+	bool is_framed;              /* they were, to the end */
 	bool all_new;                /* no NAR that was recorded had been there */
 
 	struct tar_reader *tar;        /* owned; LAYER_STORE */
@@ -420,14 +421,16 @@ static int splice_search(struct ingest *in, const struct content *blob, struct s
 	if (in->decode.codec != CODEC_ZSTD && in->decode.codec != CODEC_NONE)
 		return 0;
 	*ret_form = in->decode.codec == CODEC_ZSTD ? BLOB_SPLICE : BLOB_DECODED;
-	/* As it stood: a canonical tar is what its writer makes of the paths, and these were framed
-	 * just now. What is made of older objects is read before the blob goes. */
 	if (in->kind == LAYER_NAR && *ret_form == BLOB_SPLICE)
 		return 0; /* if it is made of our frames, it is the same object already */
 	r = in->kind == LAYER_NAR ? nar_splice(s, in->paths.items[0].nar, ret, err)
 				  : layer_splice(s, &in->paths, ret, err);
-	if (r >= 0 && in->kind == LAYER_STORE && in->all_new && *ret_form == BLOB_DECODED)
-		return ret->raw_size == content_size(blob);
+	/* The frames of these objects are the blob's own, or were made just now of a tar that is
+	 * canonical, which is to say what its paths give. What is made of older objects is read
+	 * before the blob goes. */
+	if (r >= 0 && in->kind == LAYER_STORE && in->all_new &&
+	    (in->is_framed || *ret_form == BLOB_DECODED))
+		return (in->is_framed ? ret->size : ret->raw_size) == content_size(blob);
 	return r < 0 ? r
 		     : splice_equals(s, ret, *ret_form, content_digest(blob), content_size(blob),
 				     err);
@@ -452,6 +455,7 @@ static int read_framed(struct ingest *in, struct content *content, struct err *e
 	if (r >= 0)
 		r = layer_frames_finish(&frames, err);
 	in->frames = NULL;
+	in->is_framed = r >= 0;
 	return r;
 }
 

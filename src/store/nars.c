@@ -10,7 +10,8 @@
 void new_nar_init(struct new_nar *n, struct store *s, const struct store_path *path,
 		  bool with_layer, struct frame_supply *supply)
 {
-	struct absorb_options options = {s->frame_pool, supply};
+	/* Few layers that are pushed are wanted again one path at a time. */
+	struct absorb_options options = {s->frame_pool, supply, .unnamed = true};
 	char dir[STORE_DIR_MAX + 1] = "";
 
 	*n = (struct new_nar){.store = s, .with_layer = path && with_layer};
