@@ -44,12 +44,23 @@ struct layer_object {
 NACRE_API void layer_object_release(struct layer_object *o);
 #define cleanup_layer_object __attribute__((cleanup(layer_object_release)))
 
+struct absorb_options {
+	struct frame_pool *pool; /* borrowed, or NULL: all in the calling thread */
+	/* Borrowed, or NULL. The frames of the framed layer that is being read, in its order: they
+	 * are taken as they are, and what the NAR needs besides is compressed. */
+	struct frame_supply *supply;
+	/* Leaves out what the layer of this path alone would be called, each of which is a pass over
+	 * its bytes: tar.digest and zstd.digest are HASH_NONE. */
+	bool unnamed;
+};
+
 /* Events in; the framed NAR goes to `nar_out`, and with a name the tar glue to `glue_out` (both
- * borrowed; neither is finished). `base` NULL: no name, no tar. A path that is not layerable
+ * borrowed; neither is finished). `options` NULL: none. `base` NULL: no name, no tar. A path that is not layerable
  * (".wh.") gives its NAR all the same; absorb_layer() says so. */
 struct absorb;
 NACRE_API struct absorb *absorb_new(struct sink *nar_out, struct sink *glue_out,
-				    const char *store_dir, const char *base);
+				    const char *store_dir, const char *base,
+				    const struct absorb_options *options);
 NACRE_API struct node_sink *absorb_node_sink(struct absorb *a);
 /* After NODE_END, once: gives the results away. */
 NACRE_API void absorb_nar(struct absorb *a, struct nar_object *ret);

@@ -42,22 +42,28 @@ NACRE_API void frames_release(struct frames *f);
 enum { FRAME_ENCODER_MAX = 40 };
 NACRE_API void frame_encoder_identity(char ret[FRAME_ENCODER_MAX]);
 
-/* Where frames go. `stored` is empty for bulk frames of a framer that leaves them out. */
-struct frame_sink {
-	int (*frame)(struct frame_sink *self, enum frame_kind kind, struct slice raw,
-		     struct slice stored, struct err *err);
+/* Compresses frames in threads of its own, at most `threads` of them (0: one for each processor that
+ * this process may use), which begin when there is something to do for more than one. Who frames
+ * takes it as an option; any number of threads may use one. It also keeps a few buffers, so that
+ * many small streams do not each begin with fresh memory. */
+struct frame_pool;
+NACRE_API struct frame_pool *frame_pool_new(unsigned threads);
+/* Nobody uses it any more. NULL is nothing. */
+NACRE_API void frame_pool_free(struct frame_pool *p);
+
+/* Frames that somebody else made: the next one of a stream, which has to stand for just `raw`. */
+struct frame_supply {
+	/* *ret_stored is borrowed until the next call. E_MISMATCH: it is another one. */
+	int (*take)(struct frame_supply *self, struct slice raw, struct slice *ret_stored,
+		    struct err *err);
 };
 
-/* Cuts a stream of bytes into frames. The bytes written to framer_sink() are of the kind set
- * last (first: glue); a change of kind ends the run. */
-struct framer;
-/* `compress_bulk` false: bulk frames are reported without being compressed. `out` is borrowed. */
-NACRE_API struct framer *framer_new(struct frame_sink *out, bool compress_bulk);
-NACRE_API struct sink *framer_sink(struct framer *f);
-NACRE_API int framer_set_kind(struct framer *f, enum frame_kind kind, struct err *err);
-/* Ends the run: what is buffered becomes its last frame. */
-NACRE_API int framer_end_run(struct framer *f, struct err *err);
-NACRE_API void framer_free(struct framer *f);
+/* One frame as this program makes it, into `ret` of FRAME_STORED_MAX bytes; its size, or < 0. */
+NACRE_API int frame_compress(struct frame_pool *pool, struct slice raw, void *ret);
+/* Of `stored`, which begins with a frame: the bytes of the frame and what it decodes to, if it is in the
+ * form that frames have (SPEC nacre 3: content size, one segment, no checksum, no dictionary, 1 to
+ * FRAME_RAW_MAX bytes). E_TRUNCATED: more of it is needed to tell, E_INVALID: another form. */
+NACRE_API int frame_measure(struct slice stored, struct frame *ret);
 
 /* The kind of the bytes that a writer of NAR or tar puts out while it handles this event. */
 static inline enum frame_kind frame_kind_of(const struct node_event *ev)

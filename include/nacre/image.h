@@ -151,10 +151,12 @@ NACRE_API int image_defaults(struct image_config *config, struct root_layer *roo
 /* ---- Writing a layer
  * ----------------------------------------------------------------------------- */
 
-/* Writes the layer of any number of paths to a sink in one pass, in the compression wanted. */
+/* Writes the layer of any number of paths to a sink in one pass, in the compression wanted. `pool` is
+ * borrowed; NULL: all in the calling thread. */
 struct layer_writer;
 NACRE_API int layer_writer_new(struct layer_writer **ret, struct sink *out, const char *store_dir,
-			       enum image_compression compression, struct err *err);
+			       enum image_compression compression, struct frame_pool *pool,
+			       struct err *err);
 /* Begins a path, in increasing order; its events then go to the node sink. */
 NACRE_API int layer_writer_path(struct layer_writer *w, const char *base, struct err *err);
 NACRE_API struct node_sink *layer_writer_node_sink(struct layer_writer *w);

@@ -2,13 +2,15 @@
 /*
  * One pass computes everything: the events go to a NAR writer and to a tar writer, each of them
  * hashed and framed. Only the NAR's framer compresses bulk; its frames are those of the layer too,
- * and the two framers cut at the same events, so the layer's frames come out in their order.
+ * and the two framers cut at the same events and share a queue, so the layer's frames come out in
+ * their order.
  */
 #include <nacre/absorb.h>
 #include <nacre/nar.h>
 #include <nacre/tar.h>
 
 #include "base/mem.h"
+#include "layer/framer.h"
 #include "layer/layer-digest.h"
 
 struct nar_side {
@@ -22,20 +24,21 @@ struct nar_side {
 
 struct absorb {
 	struct node_sink node_sink;
+	struct frame_queue *queue; /* owned */
 	struct nar_side nar;
 	struct layer_digest *layer; /* owned; NULL without a name */
 	struct err not_layerable;   /* code 0: is layerable */
 };
 
-static int take_nar_frame(struct frame_sink *self, enum frame_kind kind, struct slice raw,
+static int take_nar_frame(struct frame_sink *self, enum frame_kind kind, size_t raw_size,
 			  struct slice stored, struct err *err)
 {
 	struct absorb *a = container_of(self, struct absorb, nar.frame_sink);
-	struct frame frame = {kind, (uint32_t)raw.len, (uint32_t)stored.len};
+	struct frame frame = {kind, (uint32_t)raw_size, (uint32_t)stored.len};
 
 	frames_add(&a->nar.frames, frame);
 	if (kind == FRAME_BULK && a->layer && !a->not_layerable.code)
-		layer_digest_bulk(a->layer, raw.len, stored);
+		layer_digest_bulk(a->layer, raw_size, stored);
 	return sink_write(&a->nar.stored.sink, stored.data, stored.len, err);
 }
 
@@ -68,22 +71,29 @@ static int absorb_event(struct node_sink *self, const struct node_event *ev, str
 		return err->code;
 	if (node_sink_event(nar_writer_node_sink(a->nar.writer), ev, err) < 0)
 		return err->code;
-	return ev->type == NODE_END ? framer_end_run(a->nar.framer, err) : 0;
+	if (ev->type != NODE_END)
+		return 0;
+	return framer_end_run(a->nar.framer, err) < 0 ? err->code
+						      : frame_queue_flush(a->queue, err);
 }
 
 struct absorb *absorb_new(struct sink *nar_out, struct sink *glue_out, const char *store_dir,
-			  const char *base)
+			  const char *base, const struct absorb_options *options)
 {
+	static const struct absorb_options none;
+	const struct absorb_options *o = options ? options : &none;
 	struct absorb *a = xcalloc(1, sizeof(*a));
+	struct framer_options framing = {.supply = o->supply, .supplied = FRAME_BULK};
 
 	a->node_sink.event = absorb_event;
 	a->nar.frame_sink.frame = take_nar_frame;
-	a->nar.framer = framer_new(&a->nar.frame_sink, true);
+	a->queue = framing.queue = frame_queue_new(o->pool);
+	a->nar.framer = framer_new(&a->nar.frame_sink, &framing);
 	hash_sink_init(&a->nar.raw, HASH_SHA256, framer_sink(a->nar.framer));
 	hash_sink_init(&a->nar.stored, HASH_SHA256, nar_out);
 	a->nar.writer = nar_writer_new(&a->nar.raw.sink);
 	if (base)
-		a->layer = layer_digest_new(glue_out, store_dir, base);
+		a->layer = layer_digest_new(glue_out, store_dir, base, &framing, o->unnamed);
 	return a;
 }
 
@@ -119,6 +129,7 @@ void absorb_free(struct absorb *a)
 	hash_sink_release(&a->nar.stored);
 	frames_release(&a->nar.frames);
 	layer_digest_free(a->layer);
+	frame_queue_free(a->queue);
 	free(a);
 }
 

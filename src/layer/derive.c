@@ -138,11 +138,14 @@ int derive_layer(const struct framed_nar *nar, const struct store_path *path, st
 		 struct layer_object *ret, struct err *err)
 {
 	struct derivation d = {.visitor = {derive_frame}, .node_sink = {derive_event}};
+	struct framer_options framing = {0};
 	char store_dir[STORE_DIR_MAX + 1];
 	int r;
 
 	snprintf(store_dir, sizeof(store_dir), "%.*s", (int)path->dir_len, path->text);
-	d.layer = layer_digest_new(glue_out, store_dir, store_path_base(path));
+	/* Without a pool: bulk frames are told of beside the queue. */
+	framing.queue = frame_queue_new(NULL);
+	d.layer = layer_digest_new(glue_out, store_dir, store_path_base(path), &framing, false);
 	nar_decoder_init(&d.decoder, &d.node_sink);
 	hash_sink_init(&d.hash, HASH_SHA256, NULL);
 	r = visit_frames(nar, &d.visitor, err);
@@ -155,5 +158,6 @@ int derive_layer(const struct framed_nar *nar, const struct store_path *path, st
 	hash_sink_release(&d.hash);
 	nar_decoder_release(&d.decoder);
 	layer_digest_free(d.layer);
+	frame_queue_free(framing.queue);
 	return r;
 }

@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <zstd.h>
 
-#include <nacre/frame.h>
-
 #include "base/mem.h"
+#include "layer/framer.h"
 
-enum { LEVEL = 3 };
+enum {
+	MAGIC_SIZE = 4,
+	/* The descriptor behind the magic number: one segment; no checksum, no dictionary, nothing
+	 * that is reserved. What is left says how long the content size is. */
+	DESCRIPTOR_MASK = 0x3f,
+	DESCRIPTOR_OURS = 0x20,
+};
 
 struct framer {
 	struct sink sink;
 	struct frame_sink *out; /* borrowed */
-	ZSTD_CCtx *ctx;         /* owned */
+	struct framer_options options;
 	enum frame_kind kind;
-	bool compress_bulk;
-	size_t len;      /* bytes in raw */
-	uint8_t *raw;    /* owned, FRAME_RAW_MAX */
-	uint8_t *stored; /* owned, FRAME_STORED_MAX */
+	size_t len;   /* bytes in raw */
+	uint8_t *raw; /* owned buffer; NULL: not needed so far */
 };
 
 void frames_add(struct frames *f, struct frame frame)
@@ -30,24 +33,17 @@ void frames_release(struct frames *f)
 	*f = (struct frames){0};
 }
 
-void frame_encoder_identity(char ret[FRAME_ENCODER_MAX])
-{
-	snprintf(ret, FRAME_ENCODER_MAX, "libzstd %s level %d", ZSTD_versionString(), LEVEL);
-}
-
-/* SPEC nacre 3: what one call of ZSTD_compress2() gives. */
+/* SPEC nacre 3: what one call of ZSTD_compress2() gives, now or when somebody else made it. */
 static int emit(struct framer *f, struct slice raw, struct err *err)
 {
-	struct slice stored = {0};
+	const struct framer_options *o = &f->options;
+	struct slice stored;
 
-	if (f->kind == FRAME_GLUE || f->compress_bulk) {
-		size_t n = ZSTD_compress2(f->ctx, f->stored, FRAME_STORED_MAX, raw.data, raw.len);
-
-		if (ZSTD_isError(n))
-			return err_set(err, E_INTERNAL, "zstd: %s", ZSTD_getErrorName(n));
-		stored = slice_make(f->stored, n);
-	}
-	return f->out->frame(f->out, f->kind, raw, stored, err);
+	if (!o->supply || o->supplied != f->kind)
+		return frame_queue_put(o->queue, f->out, f->kind, raw, err);
+	if (o->supply->take(o->supply, raw, &stored, err) < 0)
+		return err->code;
+	return frame_queue_put_stored(o->queue, f->out, f->kind, raw.len, stored, err);
 }
 
 static int framer_write(struct sink *self, const void *data, size_t len, struct err *err)
@@ -55,6 +51,8 @@ static int framer_write(struct sink *self, const void *data, size_t len, struct 
 	struct framer *f = container_of(self, struct framer, sink);
 	const uint8_t *p = data;
 
+	if (f->kind == FRAME_BULK && f->options.leave_out_bulk)
+		return 0;
 	while (len) {
 		size_t n = FRAME_RAW_MAX - f->len;
 
@@ -66,6 +64,8 @@ static int framer_write(struct sink *self, const void *data, size_t len, struct 
 			len -= FRAME_RAW_MAX;
 			continue;
 		}
+		if (!f->raw)
+			f->raw = frame_buffer_take(frame_queue_pool(f->options.queue));
 		n = n < len ? n : len;
 		memcpy(f->raw + f->len, p, n);
 		f->len += n;
@@ -77,21 +77,13 @@ static int framer_write(struct sink *self, const void *data, size_t len, struct 
 	return 0;
 }
 
-struct framer *framer_new(struct frame_sink *out, bool compress_bulk)
+struct framer *framer_new(struct frame_sink *out, const struct framer_options *options)
 {
 	struct framer *f = xcalloc(1, sizeof(*f));
 
 	f->sink.write = framer_write;
 	f->out = out;
-	f->compress_bulk = compress_bulk;
-	f->raw = xmalloc(FRAME_RAW_MAX);
-	f->stored = xmalloc(FRAME_STORED_MAX);
-	f->ctx = ZSTD_createCCtx();
-	if (!f->ctx)
-		abort(); /* out of memory */
-	ZSTD_CCtx_setParameter(f->ctx, ZSTD_c_compressionLevel, LEVEL);
-	ZSTD_CCtx_setParameter(f->ctx, ZSTD_c_contentSizeFlag, 1);
-	ZSTD_CCtx_setParameter(f->ctx, ZSTD_c_checksumFlag, 0);
+	f->options = *options;
 	return f;
 }
 
@@ -122,10 +114,30 @@ void framer_free(struct framer *f)
 {
 	if (!f)
 		return;
-	ZSTD_freeCCtx(f->ctx);
-	free(f->raw);
-	free(f->stored);
+	frame_buffer_give(frame_queue_pool(f->options.queue), f->raw);
 	free(f);
+}
+
+/* SPEC nacre 3 */
+int frame_measure(struct slice stored, struct frame *ret)
+{
+	static const uint8_t magic[MAGIC_SIZE] = {0x28, 0xb5, 0x2f, 0xfd};
+	unsigned long long raw;
+	size_t n;
+
+	if (stored.len > MAGIC_SIZE &&
+	    (memcmp(stored.data, magic, MAGIC_SIZE) != 0 ||
+	     (stored.data[MAGIC_SIZE] & DESCRIPTOR_MASK) != DESCRIPTOR_OURS))
+		return E_INVALID;
+	n = ZSTD_findFrameCompressedSize(stored.data, stored.len);
+	if (ZSTD_isError(n))
+		return stored.len < FRAME_STORED_MAX ? E_TRUNCATED : E_INVALID;
+	raw = ZSTD_getFrameContentSize(stored.data, n);
+	/* That it is unknown, or cannot be told, are very large numbers. */
+	if (raw == 0 || raw > FRAME_RAW_MAX || n > FRAME_STORED_MAX)
+		return E_INVALID;
+	*ret = (struct frame){.raw_size = (uint32_t)raw, .stored_size = (uint32_t)n};
+	return 0;
 }
 
 struct frame_decoder {

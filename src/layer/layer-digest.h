@@ -8,9 +8,13 @@
 
 #include <nacre/absorb.h>
 
+#include "layer/framer.h"
+
 struct layer_digest;
+/* Of `framing`, the queue and the supply count. `unnamed`: as in struct absorb_options. */
 struct layer_digest *layer_digest_new(struct sink *glue_out, const char *store_dir,
-				      const char *base);
+				      const char *base, const struct framer_options *framing,
+				      bool unnamed);
 /* E_UNSUPPORTED: the path is not layerable. */
 int layer_digest_event(struct layer_digest *l, const struct node_event *ev, struct err *err);
 /* A bulk frame of the NAR: after the first event of its content, before the event that ends the

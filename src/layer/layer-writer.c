@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "codec/codec.h"
+#include "layer/framer.h"
 #include "layer/root-layer.h"
 
 /* Passes bytes on, but not the end: whose sink it is finishes it. */
@@ -17,8 +18,9 @@ struct layer_writer {
 	struct node_sink node_sink;
 	struct frame_sink frame_sink;
 	struct keep_open out;
-	struct framer *framer; /* owned; IMAGE_ZSTD */
-	struct sink *encoder;  /* owned; IMAGE_GZIP */
+	struct frame_queue *queue; /* owned; IMAGE_ZSTD */
+	struct framer *framer;     /* owned; the same */
+	struct sink *encoder;      /* owned; IMAGE_GZIP */
 	struct hash_sink hash;
 	struct tar_writer *tar; /* owned */
 };
@@ -28,12 +30,12 @@ static int keep_open_write(struct sink *self, const void *data, size_t len, stru
 	return sink_write(container_of(self, struct keep_open, sink)->next, data, len, err);
 }
 
-static int put_frame(struct frame_sink *self, enum frame_kind kind, struct slice raw,
+static int put_frame(struct frame_sink *self, enum frame_kind kind, size_t raw_size,
 		     struct slice stored, struct err *err)
 {
 	struct layer_writer *w = container_of(self, struct layer_writer, frame_sink);
 
-	(void)kind, (void)raw;
+	(void)kind, (void)raw_size;
 	return sink_write(w->out.next, stored.data, stored.len, err);
 }
 
@@ -56,12 +58,15 @@ static int writer_event(struct node_sink *self, const struct node_event *ev, str
 
 /* Sets up what takes the uncompressed bytes. */
 static int open_encoding(struct layer_writer *w, enum image_compression compression,
-			 struct sink **ret, struct err *err)
+			 struct frame_pool *pool, struct sink **ret, struct err *err)
 {
+	struct framer_options options = {0};
+
 	*ret = w->out.next;
 	if (compression == IMAGE_ZSTD) {
 		w->frame_sink.frame = put_frame;
-		w->framer = framer_new(&w->frame_sink, true);
+		w->queue = options.queue = frame_queue_new(pool);
+		w->framer = framer_new(&w->frame_sink, &options);
 		*ret = framer_sink(w->framer);
 	} else if (compression == IMAGE_GZIP) {
 		if (encoder_new(&w->encoder, CODEC_GZIP, 0, &w->out.sink, err) < 0)
@@ -72,14 +77,14 @@ static int open_encoding(struct layer_writer *w, enum image_compression compress
 }
 
 static int writer_new(struct layer_writer **ret, struct sink *out,
-		      enum image_compression compression, struct err *err)
+		      enum image_compression compression, struct frame_pool *pool, struct err *err)
 {
 	struct layer_writer *w = xcalloc(1, sizeof(*w));
 	struct sink *raw;
 
 	w->node_sink.event = writer_event;
 	w->out = (struct keep_open){{.write = keep_open_write}, out};
-	if (open_encoding(w, compression, &raw, err) < 0) {
+	if (open_encoding(w, compression, pool, &raw, err) < 0) {
 		free(w);
 		return err->code;
 	}
@@ -89,11 +94,11 @@ static int writer_new(struct layer_writer **ret, struct sink *out,
 }
 
 int layer_writer_new(struct layer_writer **ret, struct sink *out, const char *store_dir,
-		     enum image_compression compression, struct err *err)
+		     enum image_compression compression, struct frame_pool *pool, struct err *err)
 {
 	struct layer_writer *w = NULL;
 
-	if (writer_new(&w, out, compression, err) < 0)
+	if (writer_new(&w, out, compression, pool, err) < 0)
 		return err->code;
 	w->tar = tar_writer_new(&w->hash.sink, store_dir);
 	if (tar_writer_preamble(w->tar, err) < 0 || end_run(w, err) < 0) {
@@ -116,7 +121,8 @@ struct node_sink *layer_writer_node_sink(struct layer_writer *w)
 
 static int finish_encoding(struct layer_writer *w, struct hash *ret_diff_id, struct err *err)
 {
-	if (end_run(w, err) < 0 || (w->encoder && sink_finish(w->encoder, err) < 0))
+	if (end_run(w, err) < 0 || (w->queue && frame_queue_flush(w->queue, err) < 0) ||
+	    (w->encoder && sink_finish(w->encoder, err) < 0))
 		return err->code;
 	hash_sink_final(&w->hash, ret_diff_id);
 	return 0;
@@ -133,6 +139,7 @@ void layer_writer_free(struct layer_writer *w)
 	if (!w)
 		return;
 	framer_free(w->framer);
+	frame_queue_free(w->queue);
 	if (w->encoder)
 		encoder_free(w->encoder);
 	tar_writer_free(w->tar);
@@ -166,7 +173,7 @@ int root_layer_encode(const struct root_layer *r, enum image_compression compres
 	struct root_visitor v = {.visitor = {root_piece}};
 	int result;
 
-	if (writer_new(&v.w, out, compression, err) < 0)
+	if (writer_new(&v.w, out, compression, NULL, err) < 0)
 		return err->code;
 	result = root_layer_visit(r, &v.visitor, err);
 	if (result >= 0)

@@ -12,6 +12,7 @@ struct build {
 	struct path_source *source;
 	struct image_dest *dest;
 	const struct build_options *options;
+	struct frame_pool *pool; /* owned */
 	struct path_infos set;
 	size_t *roots; /* owned: indices into the set */
 	size_t n_roots;
@@ -28,6 +29,7 @@ static void build_release(struct build *b)
 	for (size_t i = 0; b->surveys && i < b->n_roots; i++)
 		path_survey_release(&b->surveys[i]);
 	free(b->surveys);
+	frame_pool_free(b->pool);
 	free(b->roots);
 	free(b->layers);
 	grouping_release(&b->grouping);
@@ -137,7 +139,8 @@ static int produce_paths(struct layer_producer *p, struct sink *out, struct err 
 	struct layer_writer *w;
 	int r;
 
-	if (layer_writer_new(&w, out, b->source->store_dir, b->options->compression, err) < 0)
+	if (layer_writer_new(&w, out, b->source->store_dir, b->options->compression, b->pool, err) <
+	    0)
 		return err->code;
 	r = 0;
 	p->machine = 0;
@@ -442,7 +445,8 @@ static int build_image(struct build *b, const char *tag, struct build_result *re
 int image_build(struct build_result *ret, struct path_source *source, struct image_dest *dest,
 		const struct build_options *options, struct err *err)
 {
-	struct build b = {.source = source, .dest = dest, .options = options};
+	struct build b = {
+		.source = source, .dest = dest, .options = options, .pool = frame_pool_new(0)};
 	struct build_result result = {0};
 	int r = find_closure(&b, options->roots, options->n_roots, err);
 

@@ -61,6 +61,35 @@ int body_record(struct conn *c, int64_t nar, const char *path, struct incoming *
 	return r != 0 ? (r < 0 ? r : 0) : body_insert(c, nar, path, glue, layer, err);
 }
 
+struct name_job {
+	int64_t body;
+	const struct hash *tar, *zstd;
+};
+
+static int name_job(struct conn *c, void *arg, struct err *err)
+{
+	const struct name_job *job = arg;
+	struct query q;
+
+	query_init(&q, c,
+		   "UPDATE body SET"
+		   " tar_digest = CASE length(?2) WHEN 0 THEN tar_digest ELSE ?2 END,"
+		   " zstd_digest = CASE length(?3) WHEN 0 THEN zstd_digest ELSE ?3 END"
+		   " WHERE id = ?1");
+	query_bind_int(&q, 1, job->body);
+	query_bind_hash(&q, 2, job->tar);
+	query_bind_hash(&q, 3, job->zstd);
+	return query_run(&q, err);
+}
+
+int body_name(struct store *s, int64_t body, const struct hash *tar, const struct hash *zstd,
+	      struct err *err)
+{
+	struct name_job job = {body, tar, zstd};
+
+	return db_write(s->db, name_job, &job, err);
+}
+
 /* 1 found, 0 there is none. */
 static int body_find(struct conn *c, int64_t nar, const char *path, struct body *ret,
 		     struct err *err)

@@ -11,10 +11,10 @@
 
 struct body {
 	int64_t id;
-	struct hash glue;     /* digest of the glue object */
-	struct frames frames; /* owned */
-	struct named_bytes tar, zstd;
-	bool current_encoder; /* preamble and trailer of `zstd` are those of this program */
+	struct hash glue;             /* digest of the glue object */
+	struct frames frames;         /* owned */
+	struct named_bytes tar, zstd; /* digests may be HASH_NONE: body_name() */
+	bool current_encoder;         /* preamble and trailer of `zstd` are those of this program */
 };
 void body_release(struct body *b);
 
@@ -24,6 +24,10 @@ int body_record(struct conn *c, int64_t nar, const char *path, struct incoming *
 
 /* Finds or derives it. E_UNSUPPORTED: not layerable, with the file's name. */
 int body_make(struct store *s, int64_t nar, const struct store_path *path, struct body *ret,
+	      struct err *err);
+
+/* Notes what the layer of a body's path alone is called, which was found out since; HASH_NONE: not. */
+int body_name(struct store *s, int64_t body, const struct hash *tar, const struct hash *zstd,
 	      struct err *err);
 
 /* The same bytes once more, for a damaged object. */

@@ -73,6 +73,13 @@ void decode_sink_init(struct decode_sink *d, enum codec codec, struct sink *out,
 	};
 }
 
+int decode_sink_decoded(struct decode_sink *d, size_t len_in, const void *data, size_t len,
+			struct err *err)
+{
+	d->bytes_in += len_in;
+	return sink_write(&d->guard, data, len, err);
+}
+
 void decode_sink_release(struct decode_sink *d)
 {
 	decoder_free(d->decoder);

@@ -25,6 +25,9 @@ struct decode_sink {
 /* finish() ends the decoder, and it `out`. `what` is "the NAR", "the layer", …  */
 void decode_sink_init(struct decode_sink *d, enum codec codec, struct sink *out,
 		      const struct store_options *options, const char *what);
+/* `len` bytes of output that somebody else decoded, from `len_in` bytes of input: under the same limits. */
+int decode_sink_decoded(struct decode_sink *d, size_t len_in, const void *data, size_t len,
+			struct err *err);
 void decode_sink_release(struct decode_sink *d);
 
 #endif

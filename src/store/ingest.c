@@ -7,6 +7,7 @@
 #include "store/decode.h"
 #include "store/garbage.h"
 #include "store/ingest.h"
+#include "store/layer-frames.h"
 #include "store/stored-content.h"
 
 enum {
@@ -24,7 +25,10 @@ struct ingest {
 	uint8_t head[NAR_MAGIC];
 	size_t head_len;
 	enum layer_kind kind;
-	bool with_glue; /* the blob may turn out to be made of our frames */
+	bool with_glue;              /* the blob may turn out to be made of our frames */
+	struct layer_frames *frames; /* borrowed; NULL: they are made anew */
+	bool is_framed;              /* they were, to the end */
+	bool all_new;                /* no NAR that was recorded had been there */
 
 	struct tar_reader *tar;        /* owned; LAYER_STORE */
 	struct nar_decoder nar_reader; /* LAYER_NAR */
@@ -91,6 +95,7 @@ static int batch_flush(struct ingest *in, struct err *err)
 
 	for (size_t i = 0; i < in->n_batch; i++) {
 		new_nar_settle(in->batch[i], r >= 0);
+		in->all_new = in->all_new && in->batch[i]->is_new && in->batch[i]->has_layer;
 		new_nar_free(in->batch[i]);
 		if (r < 0)
 			in->paths.items[in->paths.len - in->n_batch + i].nar = 0;
@@ -130,8 +135,25 @@ static int path_begin(struct ingest *in, struct slice base, struct err *err)
 	if (store_path_make(&path, in->store_dir, base) < 0)
 		return err_set(err, E_INVALID, "the layer has a malformed store path");
 	in->open = xcalloc(1, sizeof(*in->open));
-	new_nar_init(in->open, in->view->store, &path, in->with_glue);
+	if (in->frames)
+		layer_frames_path(in->frames);
+	new_nar_init(in->open, in->view->store, &path, in->with_glue,
+		     in->frames ? &in->frames->supply : NULL);
 	return 0;
+}
+
+/* The preamble and the trailer are frames of their own, which no path asks for. */
+static int frames_outside(struct ingest *in, enum tar_event_type type, struct err *err)
+{
+	cleanup_buf struct buf raw = {0}, stored = {0};
+
+	if (!in->frames)
+		return 0;
+	if (type == TAR_STORE_DIR)
+		layer_preamble(&raw, &stored, in->store_dir);
+	else
+		layer_trailer(&raw, &stored);
+	return layer_frames_expect(in->frames, buf_slice(&stored), err);
 }
 
 static int tar_event(struct ingest *in, const struct tar_event *ev, struct err *err)
@@ -143,12 +165,14 @@ static int tar_event(struct ingest *in, const struct tar_event *ev, struct err *
 		if (ev->text.len > STORE_DIR_MAX)
 			return err_set(err, E_INVALID, "the store directory is too long");
 		memcpy(in->store_dir, ev->text.data, ev->text.len);
-		return 0;
+		return frames_outside(in, ev->type, err);
 	case TAR_PATH:
 		return path_begin(in, ev->text, err);
 	case TAR_NODE:
 		r = node_sink_event(new_nar_node_sink(in->open), &ev->node, err);
 		return r >= 0 && ev->node.type == NODE_END ? nar_close(in, err) : r;
+	case TAR_END:
+		return frames_outside(in, ev->type, err);
 	default:
 		return 0;
 	}
@@ -170,9 +194,11 @@ static int kind_decide(struct ingest *in, struct err *err)
 	struct slice head = slice_make(in->head, in->head_len);
 
 	if (in->head[0] == NAR_FIRST_BYTE && in->head[1] == 0) {
+		if (in->frames)
+			return err_set(err, E_MISMATCH, "no layer");
 		in->kind = LAYER_NAR;
 		in->open = xcalloc(1, sizeof(*in->open));
-		new_nar_init(in->open, in->view->store, NULL, false);
+		new_nar_init(in->open, in->view->store, NULL, false, NULL);
 		nar_decoder_init(&in->nar_reader, new_nar_node_sink(in->open));
 		return sink_write(&in->nar_reader.sink, head.data, head.len, err);
 	}
@@ -220,7 +246,7 @@ static int ingest_finish(struct sink *sink, struct err *err)
 
 static void ingest_init(struct ingest *in, struct store_view *v)
 {
-	*in = (struct ingest){.sink = {ingest_write, ingest_finish}, .view = v};
+	*in = (struct ingest){.sink = {ingest_write, ingest_finish}, .view = v, .all_new = true};
 	decode_sink_init(&in->decode, CODEC_UNKNOWN, &in->sink, &v->store->options, "the layer");
 }
 
@@ -399,9 +425,55 @@ static int splice_search(struct ingest *in, const struct content *blob, struct s
 		return 0; /* if it is made of our frames, it is the same object already */
 	r = in->kind == LAYER_NAR ? nar_splice(s, in->paths.items[0].nar, ret, err)
 				  : layer_splice(s, &in->paths, ret, err);
+	/* The frames of these objects are the blob's own, or were made just now of a tar that is
+	 * canonical, which is to say what its paths give. What is made of older objects is read
+	 * before the blob goes. */
+	if (r >= 0 && in->kind == LAYER_STORE && in->all_new &&
+	    (in->is_framed || *ret_form == BLOB_DECODED))
+		return (in->is_framed ? ret->size : ret->raw_size) == content_size(blob);
 	return r < 0 ? r
 		     : splice_equals(s, ret, *ret_form, content_digest(blob), content_size(blob),
 				     err);
+}
+
+/* Reads a blob of our frames. E_MISMATCH: it is none, and has to be read in the other way. */
+static int read_framed(struct ingest *in, struct content *content, struct err *err)
+{
+	cleanup_layer_frames struct layer_frames frames;
+	struct slice raw;
+	size_t stored_size;
+	int r;
+
+	layer_frames_init(&frames, content, in->view->store->frame_pool);
+	in->frames = &frames;
+	in->decode.codec = CODEC_ZSTD;
+	while ((r = layer_frames_next(&frames, &raw, &stored_size, err)) > 0 &&
+	       (r = decode_sink_decoded(&in->decode, stored_size, raw.data, raw.len, err)) >= 0)
+		;
+	if (r >= 0)
+		r = ingest_finish(&in->sink, err);
+	if (r >= 0)
+		r = layer_frames_finish(&frames, err);
+	in->frames = NULL;
+	in->is_framed = r >= 0;
+	return r;
+}
+
+static int read_any(struct ingest *in, struct content *content, struct err *err)
+{
+	struct err why = ERR_INIT;
+	int r = read_framed(in, content, &why);
+
+	if (r != E_MISMATCH) {
+		if (r < 0)
+			*err = why;
+		return r;
+	}
+	/* What was recorded so far is found there again. */
+	ingest_release(in);
+	ingest_init(in, in->view);
+	r = content_copy(content, &in->decode.sink, err);
+	return r < 0 ? r : sink_finish(&in->decode.sink, err);
 }
 
 /* Reads a blob; *ret_kind is what it is. < 0 only for what is not the blob's fault. */
@@ -409,10 +481,8 @@ static int ingest_read(struct ingest *in, struct content *content, enum layer_ki
 		       struct err *err)
 {
 	struct err why = ERR_INIT;
-	int r = content_copy(content, &in->decode.sink, &why);
+	int r = read_any(in, content, &why);
 
-	if (r >= 0)
-		r = sink_finish(&in->decode.sink, &why);
 	*ret_kind = r >= 0 ? in->kind : LAYER_ORDINARY;
 	if (r == E_IO || r == E_NOMEM || r == E_INTERNAL || r == E_DENIED) {
 		*err = why;

@@ -41,13 +41,17 @@ static int splice_name(struct store *s, const struct splice *splice, enum conten
 	return content_hash(content, HASH_SHA256, &ret->digest, err);
 }
 
-/* A layer of one path was named when its glue was made. */
-static int names_known(struct store *s, const struct layer_paths *paths, struct named_bytes *tar,
-		       struct named_bytes *zstd, struct err *err)
+struct layer_names {
+	struct named_bytes tar, zstd; /* HASH_NONE: not known */
+	int64_t body;                 /* that they can be noted with; 0: none */
+};
+
+/* A layer of one path may have been named when its glue was made, or by now. */
+static int names_known(struct store *s, const struct layer_paths *paths, struct layer_names *ret,
+		       struct err *err)
 {
 	struct body body = {0};
 	struct store_path path;
-	bool known;
 	int r;
 
 	if (paths->len != 1)
@@ -56,11 +60,29 @@ static int names_known(struct store *s, const struct layer_paths *paths, struct 
 	r = body_make(s, paths->items[0].nar, &path, &body, err);
 	if (r < 0)
 		return r;
-	known = body.current_encoder;
-	*tar = body.tar;
-	*zstd = body.zstd;
+	if (body.current_encoder)
+		*ret = (struct layer_names){body.tar, body.zstd, body.id};
 	body_release(&body);
-	return known;
+	return 0;
+}
+
+/* What a layer is called, in a compression: `names` is what is known of it, and is completed. */
+static int names_find(struct store *s, const struct splice *splice,
+		      enum image_compression compression, struct layer_names *names,
+		      struct err *err)
+{
+	bool tar = names->tar.digest.algo == HASH_NONE, any = tar;
+	int r = 0;
+
+	if (tar)
+		r = splice_name(s, splice, CONTENT_DECODED, &names->tar, err);
+	if (r >= 0 && compression == IMAGE_ZSTD && names->zstd.digest.algo == HASH_NONE) {
+		any = true;
+		r = splice_name(s, splice, CONTENT_SPLICE, &names->zstd, err);
+	}
+	if (r >= 0 && any && names->body)
+		r = body_name(s, names->body, &names->tar.digest, &names->zstd.digest, err);
+	return r;
 }
 
 /* gzip is made once and kept: another zlib might not make the same bytes again. */
@@ -86,25 +108,22 @@ static int layer_gzip(struct store *s, struct product_blob *b, struct err *err)
 static int layer_make(struct store *s, enum image_compression compression, struct product_blob *b,
 		      struct err *err)
 {
-	struct named_bytes tar, zstd;
-	int known, r = layer_splice(s, &b->paths, &b->splice, err);
+	struct layer_names names = {0};
+	int r = layer_splice(s, &b->paths, &b->splice, err);
 
 	if (r < 0)
 		return r;
 	b->layer = LAYER_STORE;
-	known = names_known(s, &b->paths, &tar, &zstd, err);
-	r = known;
-	if (known == 0)
-		r = splice_name(s, &b->splice, CONTENT_DECODED, &tar, err);
-	if (r >= 0 && known == 0 && compression == IMAGE_ZSTD)
-		r = splice_name(s, &b->splice, CONTENT_SPLICE, &zstd, err);
+	r = names_known(s, &b->paths, &names, err);
+	if (r >= 0)
+		r = names_find(s, &b->splice, compression, &names, err);
 	if (r < 0)
 		return r;
-	b->diff_id = tar.digest;
+	b->diff_id = names.tar.digest;
 	if (compression == IMAGE_GZIP)
 		return layer_gzip(s, b, err);
 	b->form = compression == IMAGE_ZSTD ? BLOB_SPLICE : BLOB_DECODED;
-	b->name = compression == IMAGE_ZSTD ? zstd : tar;
+	b->name = compression == IMAGE_ZSTD ? names.zstd : names.tar;
 	return 0;
 }
 

@@ -336,7 +336,7 @@ int store_nar_put(struct store_view *v, const char *name, struct store_put **ret
 	p->stem = stem;
 	/* Only what a suffix announces can be a compression that we cannot make. */
 	p->keep = codec != CODEC_UNKNOWN && !codec_can_encode(codec);
-	new_nar_init(&p->nar, v->store, NULL, false);
+	new_nar_init(&p->nar, v->store, NULL, false, NULL);
 	incoming_init(&p->kept, v->store);
 	nar_decoder_init(&p->parser, new_nar_node_sink(&p->nar));
 	decode_sink_init(&p->decode, codec, &p->parser.sink, &v->store->options, "the NAR");

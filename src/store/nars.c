@@ -8,8 +8,10 @@
 /* ---- Taking one in ---- */
 
 void new_nar_init(struct new_nar *n, struct store *s, const struct store_path *path,
-		  bool with_layer)
+		  bool with_layer, struct frame_supply *supply)
 {
+	/* Few layers that are pushed are wanted again one path at a time. */
+	struct absorb_options options = {s->frame_pool, supply, .unnamed = true};
 	char dir[STORE_DIR_MAX + 1] = "";
 
 	*n = (struct new_nar){.store = s, .with_layer = path && with_layer};
@@ -21,7 +23,7 @@ void new_nar_init(struct new_nar *n, struct store *s, const struct store_path *p
 		memcpy(dir, path->text, path->dir_len);
 	}
 	n->absorb = absorb_new(&n->nar.sink, &n->glue.sink, n->with_layer ? dir : NULL,
-			       path && n->with_layer ? store_path_base(path) : NULL);
+			       path && n->with_layer ? store_path_base(path) : NULL, &options);
 }
 
 struct node_sink *new_nar_node_sink(struct new_nar *n)
@@ -79,6 +81,7 @@ static int nar_insert(struct new_nar *n, struct conn *c, int64_t *ret_id, struct
 	r = query_run(&q, err);
 	if (r >= 0)
 		*ret_id = conn_last_id(c);
+	n->is_new = r >= 0;
 	return r;
 }
 

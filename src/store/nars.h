@@ -19,12 +19,13 @@ struct new_nar {
 	bool with_layer;       /* make the glue, too */
 	struct nar_object object;
 	bool has_layer; /* made it: it is layerable */
+	bool is_new;    /* after new_nar_record(): it was not there before, and its layer neither */
 	struct layer_object layer;
 };
 /* `path` may be NULL: a NAR without a name. `with_layer`: what its tar needs is made in the
- * same pass. */
+ * same pass. `supply`: NULL, or the frames of the layer that is read (nacre/absorb.h). */
 void new_nar_init(struct new_nar *n, struct store *s, const struct store_path *path,
-		  bool with_layer);
+		  bool with_layer, struct frame_supply *supply);
 struct node_sink *new_nar_node_sink(struct new_nar *n);
 /* After NODE_END: hashes are known, bytes are durable. */
 int new_nar_seal(struct new_nar *n, struct err *err);

@@ -32,6 +32,7 @@ struct store {
 	int dirfd, objects_fd, incoming_fd, lock_fd; /* owned */
 	struct store_options options;                /* its pointers are not valid */
 	struct store_view *root;                     /* borrowed from views */
+	struct frame_pool *frame_pool;               /* owned */
 
 	pthread_mutex_t views_lock;
 	struct store_view **views; /* owned; under views_lock */

@@ -4,6 +4,8 @@
 #include <string.h>
 #include <sys/file.h>
 
+#include <nacre/frame.h>
+
 #include "base/fs.h"
 #include "store/clock.h"
 #include "store/garbage.h"
@@ -115,6 +117,7 @@ static struct store *store_alloc(const struct store_options *options)
 	pthread_mutex_init(&s->garbage_lock, NULL);
 	pthread_mutex_init(&s->collect_lock, NULL);
 	pthread_mutex_init(&s->collected_lock, NULL);
+	s->frame_pool = frame_pool_new(options->threads);
 	clock_begin(s);
 	rules_init(s);
 	s->uses = uses_new();
@@ -184,6 +187,7 @@ void store_close(struct store *s)
 	pthread_mutex_destroy(&s->garbage_lock);
 	pthread_mutex_destroy(&s->collect_lock);
 	pthread_mutex_destroy(&s->collected_lock);
+	frame_pool_free(s->frame_pool);
 	rules_free(s);
 	uses_free(s->uses);
 	pthread_mutex_destroy(&s->making_lock);

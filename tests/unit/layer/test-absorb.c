@@ -172,7 +172,7 @@ static void test_one_pass(void **state)
 	write_tar(&tar, one, 1);
 	buf_sink_init(&nar_sink, &nar_object);
 	buf_sink_init(&glue_sink, &glue);
-	a = absorb_new(&nar_sink.sink, &glue_sink.sink, "/nix/store", BASE_A);
+	a = absorb_new(&nar_sink.sink, &glue_sink.sink, "/nix/store", BASE_A, NULL);
 	send_tree(absorb_node_sink(a));
 	absorb_nar(a, &n);
 	assert_ok(absorb_layer(a, &l, &err), err);
@@ -245,7 +245,7 @@ static void test_group(void **state)
 		nar_object_release(&n);
 		buf_sink_init(&nar_sink, &nar_object);
 		buf_sink_init(&glue_sink, &glue[i]);
-		a = absorb_new(&nar_sink.sink, &glue_sink.sink, "/nix/store", both[i]);
+		a = absorb_new(&nar_sink.sink, &glue_sink.sink, "/nix/store", both[i], NULL);
 		send_tree(absorb_node_sink(a));
 		absorb_nar(a, &n);
 		assert_ok(absorb_layer(a, &l[i], &err), err);

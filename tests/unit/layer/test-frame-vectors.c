@@ -32,7 +32,7 @@ static void absorb_one(const json_t *path, const char *base, struct one_path *re
 
 	buf_sink_init(&nar_sink, &nar);
 	buf_sink_init(&glue_sink, &glue);
-	a = absorb_new(&nar_sink.sink, &glue_sink.sink, "/nix/store", base);
+	a = absorb_new(&nar_sink.sink, &glue_sink.sink, "/nix/store", base, NULL);
 	vector_tree(absorb_node_sink(a), json_object_get(path, "tree"));
 	absorb_nar(a, &ret->nar);
 	assert_ok(absorb_layer(a, &ret->layer, &err), err);

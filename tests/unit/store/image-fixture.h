@@ -100,7 +100,8 @@ UNUSED_OK static void layer_of(struct world *w, enum image_compression compressi
 
 	ret->max = 64 << 20;
 	buf_sink_init(&sink, ret);
-	assert_ok(layer_writer_new(&lw, &sink.sink, STORE_DIR_DEFAULT, compression, &err), err);
+	assert_ok(layer_writer_new(&lw, &sink.sink, STORE_DIR_DEFAULT, compression, NULL, &err),
+		  err);
 	for (size_t i = 0; i < n; i++) {
 		const char *base = store_path_base(&w->set.items[paths[i]].path);
 		struct package *p = world_find(w, base);

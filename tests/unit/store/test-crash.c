@@ -320,7 +320,8 @@ static void image_texts(struct buf *layer, char *manifest, size_t size)
 
 	layer->max = 1 << 20;
 	buf_sink_init(&sink, layer);
-	assert_ok(layer_writer_new(&lw, &sink.sink, STORE_DIR_DEFAULT, IMAGE_ZSTD, &err), err);
+	assert_ok(layer_writer_new(&lw, &sink.sink, STORE_DIR_DEFAULT, IMAGE_ZSTD, NULL, &err),
+		  err);
 	assert_ok(layer_writer_path(lw, base_of("in-image", base), &err), err);
 	emit_tree(layer_writer_node_sink(lw), entries, 2);
 	assert_ok(layer_writer_end(lw, &h, &err), err);

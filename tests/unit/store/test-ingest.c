@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Images that are pushed become store paths that can be substituted. */
+#include <zstd.h>
+
 #include "image-fixture.h"
 
 enum { ANNOTATED = 1, REFERENCES = 2 };
@@ -106,6 +108,127 @@ static void test_foreign_zstd(void **state)
 	assert_true(stats.opaque_bytes >= zstd.len);
 	pushed_release(&p);
 	world_release(&w);
+}
+
+/* ---- Frames that are nearly ours ---- */
+
+enum alteration {
+	AS_IT_IS,
+	OTHER_LEVEL,
+	CHECKSUM,
+	NO_SIZE,
+	SPLIT,  /* one frame becomes two */
+	MERGED, /* this one and the next become one */
+	EMPTY_BEFORE,
+	SKIPPABLE_BEFORE,
+};
+
+static void compress_as(struct buf *ret, enum alteration how, struct slice raw)
+{
+	size_t max = ZSTD_compressBound(raw.len), n;
+	cleanup_free uint8_t *stored = xmalloc(max);
+	ZSTD_CCtx *ctx = ZSTD_createCCtx();
+
+	ZSTD_CCtx_setParameter(ctx, ZSTD_c_compressionLevel, how == OTHER_LEVEL ? 19 : 3);
+	ZSTD_CCtx_setParameter(ctx, ZSTD_c_contentSizeFlag, how != NO_SIZE);
+	ZSTD_CCtx_setParameter(ctx, ZSTD_c_checksumFlag, how == CHECKSUM);
+	n = ZSTD_compress2(ctx, stored, max, raw.data, raw.len);
+	ZSTD_freeCCtx(ctx);
+	assert_false(ZSTD_isError(n));
+	assert_int_equal(buf_add(ret, stored, n), 0);
+}
+
+static void alter(struct buf *ret, enum alteration how, struct slice raw)
+{
+	static const uint8_t skippable[] = {0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 1, 2, 3, 4};
+
+	if (how == SPLIT) {
+		compress_as(ret, how, slice_make(raw.data, raw.len / 2));
+		slice_advance(&raw, raw.len / 2);
+	}
+	if (how == EMPTY_BEFORE)
+		compress_as(ret, how, slice_make(raw.data, 0));
+	if (how == SKIPPABLE_BEFORE)
+		assert_int_equal(buf_add(ret, skippable, sizeof(skippable)), 0);
+	compress_as(ret, how, raw);
+}
+
+/* The layer with the frame of this number altered; -1: the last one. 0: there is no such. */
+static int layer_alter(struct buf *ret, enum alteration how, int number, struct slice layer)
+{
+	struct slice bytes[64];
+	int n = 0;
+
+	for (; layer.len; n++) {
+		struct frame frame;
+
+		assert_int_equal(frame_measure(layer, &frame), 0);
+		bytes[n] = slice_make(layer.data, frame.stored_size);
+		slice_advance(&layer, frame.stored_size);
+	}
+	number = number < 0 ? n - 1 : number;
+	if (how == MERGED && number + 1 >= n)
+		return 0;
+	for (int i = 0; i < n; i++) {
+		cleanup_buf struct buf raw = {0};
+
+		if (i != number) {
+			assert_int_equal(buf_add(ret, bytes[i].data, bytes[i].len), 0);
+			continue;
+		}
+		decode(&raw, CODEC_ZSTD, bytes[i]);
+		if (how == MERGED)
+			decode(&raw, CODEC_ZSTD, bytes[++i]);
+		alter(ret, how, buf_slice(&raw));
+	}
+	return 1;
+}
+
+static void push_altered(enum alteration how, int number, char *file_hash)
+{
+	static const size_t all[] = {0, 1, 2};
+	cleanup_buf struct buf ours = {0}, blob = BUF_INIT(64 << 20);
+	cleanup_narinfo struct narinfo n = {0};
+	struct store_statistics stats;
+	struct world w = {0};
+	struct pushed p;
+	struct hash diff;
+
+	world_make(&w);
+	layer_of(&w, IMAGE_ZSTD, all, 3, &ours, &diff);
+	if (layer_alter(&blob, how, number, buf_slice(&ours))) {
+		assert_int_equal(slice_equal(buf_slice(&ours), buf_slice(&blob)), how == AS_IT_IS);
+		pushed_init(&w, &p, "r");
+		pushed_layer(&w, &p, "r", MT_OCI_LAYER_ZSTD, buf_slice(&blob));
+		assert_ok(pushed_put(&w, &p, "r", "latest"), w.f.err);
+		assert_int_equal(p.result.paths_bound, 3);
+		for (size_t k = 0; k < 3; k++)
+			check_path(&w, k);
+		check_layers(&w, &p, "r");
+		assert_ok(store_statistics(w.f.store, &stats, &w.f.err), w.f.err);
+		assert_int_equal(stats.splices, how == AS_IT_IS);
+		/* Whatever came, the NAR is framed as we frame. */
+		assert_ok(get_info(&w.f, "lib", &n), w.f.err);
+		if (how == AS_IT_IS)
+			snprintf(file_hash, 256, "%s", n.url);
+		assert_string_equal(n.url, file_hash);
+		pushed_release(&p);
+	}
+	world_release(&w);
+}
+
+static void test_altered_frames(void **state)
+{
+	/* The preamble, the first glue of the first path, the trailer; bulk where it is seen. */
+	static const int numbers[] = {0, 1, -1, 2};
+	char file_hash[256] = "";
+
+	(void)state;
+	push_altered(AS_IT_IS, 0, file_hash);
+	for (int how = OTHER_LEVEL; how <= SKIPPABLE_BEFORE; how++)
+		for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+			if (how != OTHER_LEVEL || numbers[i] == 1)
+				push_altered((enum alteration)how, numbers[i], file_hash);
 }
 
 /* Uncompressed: ranges decode only what they touch, and frames serve as Content-Encoding. */
@@ -601,6 +724,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ways),
 		cmocka_unit_test(test_foreign_zstd),
+		cmocka_unit_test(test_altered_frames),
 		cmocka_unit_test(test_decoded_ranges),
 		cmocka_unit_test(test_splice_pieces),
 		cmocka_unit_test(test_contradictions),
