@@ -80,7 +80,7 @@ struct store_options {
 	unsigned upload_idle_s;    /* an upload session nobody touched for so long may be dropped */
 	/* Of images whose content does not tell it ("amd64"); NULL: there is no image of these. */
 	const char *architecture;
-	unsigned threads; /* for deriving images; 0: one a processor */
+	unsigned threads; /* for compressing and for deriving images; 0: one a processor */
 };
 
 #define STORE_OPTIONS_INIT                       \
