@@ -162,6 +162,14 @@ static struct MHD_Daemon *start_daemon(struct server *server, int fd, bool tls)
 		{MHD_OPTION_END, 0, NULL},
 	};
 	struct MHD_OptionItem plain[] = {{MHD_OPTION_END, 0, NULL}};
+	/* SPEC rfc-9112 2.2, 3, 5.2: what two readers may see differently is refused: line feeds alone,
+	 * folded lines, blanks in the address. Older libraries have nothing of the kind. */
+	struct MHD_OptionItem strict[] = {
+#if MHD_VERSION >= 0x00097701
+		{MHD_OPTION_CLIENT_DISCIPLINE_LVL, 1, NULL},
+#endif
+		{MHD_OPTION_END, 0, NULL},
+	};
 
 	return MHD_start_daemon(
 		MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME |
@@ -174,7 +182,8 @@ static struct MHD_Daemon *start_daemon(struct server *server, int fd, bool tls)
 		MHD_OPTION_CONNECTION_TIMEOUT, o->stall_timeout_s,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
 		MHD_OPTION_THREAD_STACK_SIZE, (size_t)THREAD_STACK, MHD_OPTION_THREAD_POOL_SIZE,
-		count_loops(), MHD_OPTION_ARRAY, tls ? secure : plain, MHD_OPTION_END);
+		count_loops(), MHD_OPTION_ARRAY, strict, MHD_OPTION_ARRAY, tls ? secure : plain,
+		MHD_OPTION_END);
 }
 
 static int start_listener(struct server *server, struct listener *l, const char *text,
