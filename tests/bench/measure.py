@@ -240,6 +240,18 @@ class Load:
         self.cpu = server_cpu / max(self.requests, 1)
 
 
+class Loading:
+    """A load that nobody measures."""
+
+    def __init__(self, server, path, connections, seconds):
+        self.process = subprocess.Popen(["wrk", "-t1", "-c%d" % connections, "-d%ds" % seconds, "--timeout", "30s",
+                                         "http://127.0.0.1:%d%s" % (server.port, path)], stdout=subprocess.DEVNULL)
+
+    def wait(self):
+        if self.process.wait():
+            raise RuntimeError("wrk ended with status %d" % self.process.returncode)
+
+
 def wrk(server, path, connections, seconds, script=None, scheme="http"):
     prefix = ["taskset", "-c", "1"] if PINNED else []
     before = server.cpu()
