@@ -11,7 +11,13 @@
 #define HEAD "nacre ready 1\n"
 #define END  "end\n"
 
-enum { NAME_SIZE = 140, TEXT_MAX = 1 << 20, SETTLED_S = 2, HEX_LEN = 64 };
+enum {
+	NAME_SIZE = 140,
+	TEXT_MAX = 1 << 20,
+	HEX_LEN = 64,
+	TICK_NS = 100000000, /* the clock of files goes on with each tick of the kernel's */
+	COARSE_NS = 2000000000,
+};
 
 void node_ready_release(struct node_ready *r)
 {
@@ -23,15 +29,20 @@ void node_ready_release(struct node_ready *r)
 
 /* A directory's ctime changes with each name that comes or goes, and nobody can set it. */
 static bool add_dir(struct buf *text, const struct node_store *store, const char *name,
-		    int64_t *newest_s)
+		    bool *is_settled)
 {
 	cleanup_free char *path = xasprintf("%s/%s", node_store_root(store), name);
+	struct timespec now;
 	struct stat st;
+	int64_t age_ns;
 
-	if (stat(path, &st) < 0)
+	if (clock_gettime(CLOCK_REALTIME, &now) < 0 || stat(path, &st) < 0)
 		return false;
-	if (st.st_ctim.tv_sec > *newest_s)
-		*newest_s = st.st_ctim.tv_sec;
+	age_ns = (int64_t)(now.tv_sec - st.st_ctim.tv_sec) * 1000000000 + now.tv_nsec -
+		 st.st_ctim.tv_nsec;
+	/* Some file systems know whole seconds alone. */
+	if (age_ns < (st.st_ctim.tv_nsec ? TICK_NS : COARSE_NS))
+		*is_settled = false;
 	return buf_addf(text, "%s %llu %llu %lld.%09ld %lld.%09ld\n", name,
 			(unsigned long long)st.st_dev, (unsigned long long)st.st_ino,
 			(long long)st.st_ctim.tv_sec, st.st_ctim.tv_nsec,
@@ -41,14 +52,14 @@ static bool add_dir(struct buf *text, const struct node_store *store, const char
 void node_stamp_take(struct node_stamp *ret, const struct node_store *store)
 {
 	cleanup_buf struct buf text = BUF_INIT(sizeof(ret->text) - 1);
-	int64_t newest_s = 0;
+	bool is_settled = true;
 
 	*ret = (struct node_stamp){0};
-	if (!add_dir(&text, store, "paths", &newest_s) ||
-	    !add_dir(&text, store, "layers", &newest_s))
+	if (!add_dir(&text, store, "paths", &is_settled) ||
+	    !add_dir(&text, store, "layers", &is_settled))
 		return;
 	memcpy(ret->text, text.data, text.len);
-	ret->is_settled = time(NULL) - newest_s >= SETTLED_S;
+	ret->is_settled = is_settled;
 }
 
 static void file_name(char ret[NAME_SIZE], const struct hash *manifest)

@@ -155,6 +155,10 @@ try_crash() {
     start_snapshotter --source "$NACRE_URL"
     redialled
     check_eq "$NAME: killed and started again, containers start" 42 "$(run "$REF" /bin/python3 -c 'print(42)' 2>&1)"
+    # Both name spaces stand on the same snapshots.
+    ctr_ -n k8s.io images ls -q | xargs -r ctr --address "$CONTAINERD" -n k8s.io images rm --sync >/dev/null 2>&1
+    redialled
+    check_eq "$NAME: what one name space forgets, another keeps" 42 "$(ctr_ run --rm --snapshotter nacre "$REF" t3 /bin/python3 -c 'print(42)' 2>&1)"
     forget_all
     redialled
     check_eq "$NAME: without images, no snapshot" "" "$(ctr_ -n k8s.io snapshots --snapshotter nacre ls | tail -n +2)"

@@ -250,8 +250,10 @@ check_eq "nothing came from a registry" 0 "$(metric 'paths_total{from="registry"
 printf '[host."http://%s"]\n  capabilities = ["pull", "resolve"]\n' "$REGISTRY" >"$T/certs/${REGISTRY/:/_}_/hosts.toml"
 suite image-ref "$T/git" "$REGISTRY" yes
 redialled
+# Layers that other images share may be there.
+before=$(downloaded "$T/git")
 check "pull from a registry that hosts.toml names" cri_pull "$REGISTRY/git:1"
-check_eq "containerd has downloaded no store layer" 0 "$(downloaded "$T/git")"
+check_eq "containerd has downloaded no store layer" "$before" "$(downloaded "$T/git")"
 check "its paths came from the registry" [ "$(metric 'paths_total{from="registry"}')" -gt 0 ]
 check_match "git runs" "git version" "$(run "$REGISTRY/git:1" /bin/git --version 2>&1)"
 forget_image "$REGISTRY/git:1"
