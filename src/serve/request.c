@@ -108,7 +108,32 @@ struct framing {
 	bool chunked;
 	uint64_t length;
 	bool bad;
+	const char *at; /* the end of what was looked at; NULL: the lines are not looked at */
 };
+
+enum { LINE_END = 2, HEAD_END = 4 };
+
+/* SPEC rfc-9112 2.2, 5: before 0.9.77 libmicrohttpd takes a line feed alone for the end of a line, and a
+ * line that is ":" for the end of the head, so that a proxy before us may see one request where we
+ * see two. It cuts the head up where it lies, each byte of a line end and each ":" becomes a zero,
+ * and the texts that it gives us point into it: so one header begins two bytes behind the one
+ * before, or something else lies between. */
+static void expect_line(struct framing *f, const char *name, const char *value, size_t value_len)
+{
+	if (f->at && name != f->at + LINE_END)
+		f->bad = true;
+	if (f->at)
+		f->at = value ? value + value_len : NULL;
+}
+
+/* Does the head end behind what was looked at? */
+static bool head_ends(struct request *req, const char *method, const struct framing *f)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(req->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+
+	return !info || method + info->header_size == f->at + HEAD_END;
+}
 
 /* SPEC rfc-9110 5.6.2, 5.5: libmicrohttpd takes lines for headers that other readers take for
  * something else: "Content-Length : 5", a line that goes on in the next one, no name at all. */
@@ -145,6 +170,7 @@ static enum MHD_Result count_framing(void *cls, enum MHD_ValueKind kind, const c
 	uint64_t length;
 
 	(void)kind;
+	expect_line(f, name, value, value_len);
 	if (!is_header(name, name_len, value, value_len)) {
 		f->bad = true;
 	} else if (is_framing_header(name, name_len, "Content-Length", &f->bad)) {
@@ -165,12 +191,14 @@ static enum MHD_Result count_framing(void *cls, enum MHD_ValueKind kind, const c
 
 /* SPEC rfc-9112 3.2, 5.1, 6.3: a message whose end or whose host two readers may see differently is
  * refused. */
-static bool read_framing(struct request *req, const char *version)
+static bool read_framing(struct request *req, const char *method, const char *version)
 {
-	struct framing f = {0};
+	bool lenient = req->server->lenient_lines;
+	struct framing f = {.at = lenient ? version + strlen(version) : NULL};
 
 	MHD_get_connection_values_n(req->mhd, MHD_HEADER_KIND, count_framing, &f);
-	if (f.bad || f.encodings > 1 || (f.encodings && (f.lengths || !f.chunked)) || f.hosts > 1 ||
+	if (f.bad || (lenient && !head_ends(req, method, &f)) || f.encodings > 1 ||
+	    (f.encodings && (f.lengths || !f.chunked)) || f.hosts > 1 ||
 	    (!f.hosts && strcmp(version, "HTTP/1.0") != 0))
 		return false;
 	req->content_length = f.encodings ? BODY_UNKNOWN : (int64_t)f.length;
@@ -281,7 +309,7 @@ static bool within_rate(struct request *req)
 
 void request_head(struct request *req, const char *method, const char *version)
 {
-	bool framed = read_framing(req, version);
+	bool framed = read_framing(req, method, version);
 
 	name_request(req);
 

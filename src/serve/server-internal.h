@@ -36,6 +36,7 @@ struct server {
 	struct listener *listeners; /* owned */
 	size_t n_listeners;
 	_Atomic bool draining;
+	bool lenient_lines;       /* libmicrohttpd leaves it to us how lines end (request.c) */
 	struct metrics *metrics;  /* owned */
 	struct rate_table *rates; /* owned */
 	uint32_t id_salt;         /* of this process, in the ids of its requests */

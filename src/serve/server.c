@@ -234,6 +234,15 @@ struct settings *server_settings(struct server *server)
 	return s;
 }
 
+/* Up to 0.9.76, which is asked of the library that runs: others have the same name. */
+static bool has_lenient_lines(void)
+{
+	const char *version = MHD_get_version();
+	char *end;
+
+	return strncmp(version, "0.9.", 4) == 0 && strtoul(version + 4, &end, 10) < 77;
+}
+
 static void settings_put(struct server *server, struct settings *settings)
 {
 	struct settings *old;
@@ -326,6 +335,7 @@ int server_start(struct server **ret, struct store *store, struct settings *sett
 	pthread_mutex_init(&server->conditional_put, NULL);
 	pthread_mutex_init(&server->ready_lock, NULL);
 	server->ready_checked_us = INT64_MIN / 2;
+	server->lenient_lines = has_lenient_lines();
 	server->metrics = metrics_new();
 	server->answers = answers_new();
 	server->rates = rate_table_new();

@@ -128,6 +128,49 @@ def test_framing(server):
               status)
 
 
+def test_lines(server):
+    """SPEC rfc-9112 2.2, 5.1: what a proxy and we may read differently is refused."""
+    tail = b"GET /v2/second HTTP/1.1\r\nHost: b\r\n\r\n"
+    bad = [
+        ("a line without a name", b"GET /v2/ HTTP/1.1\r\nHost: a\r\n:\r\n" + tail),
+        ("a line without a name behind an empty value", b"GET /v2/ HTTP/1.1\r\nHost: a\r\nX:\r\n:\r\n" + tail),
+        ("a line without a name, with a value", b"GET /v2/ HTTP/1.1\r\nHost: a\r\n: v\r\n" + tail),
+        ("a line feed alone behind the request line", b"GET /v2/ HTTP/1.1\nHost: a\r\n\r\n" + tail),
+        ("a line feed alone behind a header", b"GET /v2/ HTTP/1.1\r\nHost: a\nX: y\r\n\r\n" + tail),
+        ("a line feed alone behind the head", b"GET /v2/ HTTP/1.1\r\nHost: a\r\n\n" + tail),
+        ("line feeds alone", b"GET /v2/ HTTP/1.1\nHost: a\n\n" + tail),
+        ("a folded line", b"GET /v2/ HTTP/1.1\r\nHost: a\r\nX: y\r\n z\r\n\r\n" + tail),
+        ("a zero in a value", b"GET /v2/ HTTP/1.1\r\nHost: a\r\nX: y\0z\r\n\r\n" + tail),
+    ]
+    for name, head in bad:
+        wire = server.connect()
+        wire.send(head)
+        try:
+            while wire.more():
+                pass
+        except OSError:
+            pass
+        check(name + " is refused, and ends the connection", wire.data[9:12] == b"400" and wire.data.count(b"HTTP/1.1 ") == 1, wire.data)
+        wire.close()
+    good = [
+        ("an empty value at the end", b"GET /v2/ HTTP/1.1\r\nHost: a\r\nX:\r\n\r\n"),
+        ("an empty value with blanks at the end", b"GET /v2/ HTTP/1.1\r\nHost: a\r\nX:  \r\n\r\n"),
+        ("no blank behind the colon", b"GET /v2/?a=b&c=d%20e HTTP/1.1\r\nHost:a\r\nX:y\r\nCookie: a=b; c=d\r\n\r\n"),
+        ("blanks around a value", b"GET /v2/ HTTP/1.1\r\nHost: \t a \t \r\nX:  y  \r\n\r\n"),
+        ("an empty line before the request", b"\r\nGET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n"),
+        ("no header at all", b"GET /v2/ HTTP/1.0\r\n\r\n"),
+    ]
+    for name, head in good:
+        wire = server.connect()
+        wire.send(head)
+        check_eq(name + " is taken", 200, wire.response().status)
+        wire.close()
+    wire = server.connect()
+    wire.send(good[0][1] * 5)
+    check_eq("requests behind each other are taken", [200] * 5, [wire.response().status for _ in range(5)])
+    wire.close()
+
+
 def test_targets(server):
     cases = [
         ("/v2/%61/manifests/t", 404),
@@ -494,7 +537,7 @@ def test_unix_socket():
 
 def main():
     server = w.Server(FAKE)
-    for test in (test_connections, test_expect, test_early_refusal, test_chunked, test_framing, test_targets, test_bodies,
+    for test in (test_connections, test_expect, test_early_refusal, test_chunked, test_framing, test_lines, test_targets, test_bodies,
                  test_conditions, test_store_faults, test_broken_read, test_disconnects, test_half_closed, test_session_after_disconnect,
                  test_concurrency, test_many_idle):
         try:
