@@ -62,7 +62,7 @@ T=$(mktemp -d "${NACRE_TEST_TMP:-/var/tmp}/nacre-test.XXXXXX")
 chmod 755 "$T"
 
 # No test may see or change the Nix, podman or registry settings of whoever runs it.
-export HOME=$T/home XDG_CACHE_HOME=$T/cache XDG_CONFIG_HOME=$T/config XDG_DATA_HOME=$T/share
+export HOME=$T/home XDG_CACHE_HOME=$T/.cache XDG_CONFIG_HOME=$T/config XDG_DATA_HOME=$T/share
 mkdir -p "$HOME" "$XDG_CACHE_HOME" "$XDG_CONFIG_HOME" "$XDG_DATA_HOME"
 unset NIX_REMOTE NIX_PATH NIX_STORE_DIR NIX_STATE_DIR NIX_STORE
 export NIX_CONF_DIR=$T/config/nix PODMAN_IGNORE_CGROUPSV1_WARNING=1

@@ -168,7 +168,8 @@ static void pass(struct loop *l, const uint8_t *body, size_t len, size_t piece, 
 		wait_resumed(l);
 	rest = body_queue_rest(&l->queue);
 	assert_true(rest.len < block || !worker.running);
-	memcpy(l->got + l->n_got, rest.data, rest.len);
+	if (rest.len)
+		memcpy(l->got + l->n_got, rest.data, rest.len);
 	l->n_got += rest.len;
 	if (worker.running)
 		pthread_join(worker.thread, NULL);
