@@ -71,6 +71,8 @@ check_eq "and no process" "" "$(pgrep -f 'sleep 1000')"
 
 # What is there is not fetched again, even when the image is gone.
 rm -rf "$T/image/blobs"
+says "index.json says that the image is the same" here "$I" echo here
+rm -rf "$T/image"
 check_fails "the image is gone" "." run "$I" true
 says "--pull missing" here --pull missing "$I" echo here
 check_fails "--pull never" "never" run --pull never "oci:$T/image:other" true
