@@ -62,18 +62,23 @@ static struct MHD_Response *from_reader(struct request *req, struct content *con
 }
 
 /* NULL: not this way. */
-static struct MHD_Response *from_memory(struct content *content, uint64_t offset, uint64_t len)
+static struct MHD_Response *from_memory(struct request *req, struct content *content,
+					uint64_t offset, uint64_t len)
 {
 	struct err err = ERR_INIT;
-	char *body = xmalloc((size_t)len + 1);
+	bool is_small = len <= SMALL_BODY;
+	void (*give)(void *) = is_small ? free : block_give;
+	char *body = is_small ? xmalloc((size_t)len + 1) : block_take(req->server->blocks);
 	struct MHD_Response *r;
 	size_t got;
 
+	if (!body)
+		return NULL;
 	if (content_read(content, offset, body, (size_t)len, &got, &err) < 0 || got != len) {
-		free(body);
+		give(body);
 		return NULL;
 	}
-	r = MHD_create_response_from_buffer_with_free_callback((size_t)len, body, free);
+	r = MHD_create_response_from_buffer_with_free_callback((size_t)len, body, give);
 	content_free(content);
 	return r;
 }
@@ -136,8 +141,10 @@ static void send_range(struct request *req, unsigned status, struct content *con
 	uint64_t len = range.last - range.first + 1;
 	struct MHD_Response *r = NULL;
 
-	if (len <= SMALL_BODY)
-		r = from_memory(content, range.first, len);
+	/* While few are at work, also what is larger: libmicrohttpd sends a file in pieces of 128
+	 * KiB, and the client wakes up for each. */
+	if (len <= POOL_BLOCK)
+		r = from_memory(req, content, range.first, len);
 	/* Of a file libmicrohttpd reads for TLS no more than a record at a time. */
 	if (!r && !req->connection->encrypted)
 		r = from_file(content, range.first, len);

@@ -8,6 +8,7 @@
 #include "serve/admin.h"
 #include "serve/audit.h"
 #include "serve/auth.h"
+#include "serve/block-pool.h"
 #include "serve/conn.h"
 #include "serve/http-syntax.h"
 #include "serve/metrics.h"
@@ -29,6 +30,7 @@ struct server {
 	struct audit *audit;       /* owned */
 	struct workers *workers;   /* owned */
 	struct answers *answers;   /* owned */
+	struct block_pool *blocks; /* owned */
 	struct webhooks *webhooks; /* owned */
 	pthread_rwlock_t settings_lock;
 	struct settings *settings; /* a reference; under settings_lock */

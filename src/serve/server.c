@@ -338,6 +338,7 @@ int server_start(struct server **ret, struct store *store, struct settings *sett
 	server->lenient_lines = has_lenient_lines();
 	server->metrics = metrics_new();
 	server->answers = answers_new();
+	server->blocks = block_pool_new();
 	server->rates = rate_table_new();
 	server->audit = audit_new();
 	if (getrandom(&server->id_salt, sizeof(server->id_salt), 0) < 0)
@@ -410,6 +411,7 @@ void server_stop(struct server *server, unsigned drain_ms)
 	webhooks_stop(server->webhooks);
 	workers_free(server->workers);
 	answers_free(server->answers);
+	block_pool_free(server->blocks);
 	metrics_free(server->metrics);
 	rate_table_free(server->rates);
 	pthread_mutex_destroy(&server->ready_lock);
