@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
+#include <malloc.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -278,6 +280,18 @@ static int serve(struct settings *settings, const struct command_line *line,
 	return r;
 }
 
+/* Workers come and go, and glibc gives each an arena of its own, up to eight a processor, which keeps
+ * what was free in it: 60 MiB after some uploads in place of 35. */
+static void limit_arenas(void)
+{
+#ifdef M_ARENA_MAX
+	cpu_set_t set;
+	int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+
+	mallopt(M_ARENA_MAX, n < 2 ? 2 : n);
+#endif
+}
+
 int cmd_serve(int argc, char **argv)
 {
 	struct command_line line = {0};
@@ -286,6 +300,7 @@ int cmd_serve(int argc, char **argv)
 	sigset_t signals;
 	int r;
 
+	limit_arenas();
 	read_options(&line, argc, argv);
 	r = load(&settings, &line, &err);
 	/* Every thread inherits this: the signals wait for the main one. */

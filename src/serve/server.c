@@ -141,13 +141,14 @@ static int wants_tls(const struct settings *settings, const struct listen_addres
 	return 0;
 }
 
-/* At least two: one may wait for a disk. */
+/* One a processor: two on one would make each other's clients wait for a time slice. 0 is
+ * libmicrohttpd's word for one. */
 static unsigned count_loops(void)
 {
 	cpu_set_t set;
 	unsigned n = sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
 
-	return n < 2 ? 2 : n > LOOPS_MAX ? LOOPS_MAX : n;
+	return n < 2 ? 0 : n > LOOPS_MAX ? LOOPS_MAX : n;
 }
 
 static struct MHD_Daemon *start_daemon(struct server *server, int fd, bool tls)
