@@ -132,15 +132,16 @@ static size_t weight(const struct answer *a)
 	return a ? a->key_len + a->len : 0;
 }
 
-/* Takes the place of what is there; what does not fit is not kept. */
+/* Takes the place of what is there, with a reference of its own; what does not fit is not kept. */
 static void put(struct answers *all, struct answer *a, size_t place)
 {
-	struct answer *old = a;
+	struct answer *old = NULL;
 
 	pthread_mutex_lock(&all->locks[place % LOCKS]);
 	if (atomic_load(&all->bytes) + weight(a) - weight(all->places[place]) <= BYTES_MAX) {
 		old = all->places[place];
 		all->places[place] = a;
+		atomic_fetch_add(&a->refs, 1);
 		atomic_fetch_add(&all->bytes, weight(a));
 		atomic_fetch_sub(&all->bytes, weight(old));
 	}
@@ -167,7 +168,6 @@ struct answer *answers_keep(const struct request *req, const char *repository, c
 		a->key = xmalloc(key.len);
 		a->key_len = key.len;
 		memcpy(a->key, key.text, key.len);
-		atomic_fetch_add(&a->refs, 1);
 		put(req->server->answers, a, place_of(&key));
 	}
 	return a;
