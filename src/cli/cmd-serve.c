@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <malloc.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -12,6 +11,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/processors.h"
 #include "cli/cli.h"
 #include "serve/admin.h"
 #include "serve/server.h"
@@ -285,8 +285,7 @@ static int serve(struct settings *settings, const struct command_line *line,
 static void limit_arenas(void)
 {
 #ifdef M_ARENA_MAX
-	cpu_set_t set;
-	int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+	int n = (int)processors_usable();
 
 	mallopt(M_ARENA_MAX, n < 2 ? 2 : n);
 #endif

@@ -6,10 +6,10 @@
  * for the pool as a whole, so memory is, whatever the number of streams.
  */
 #include <pthread.h>
-#include <sched.h>
 #include <zstd.h>
 
 #include "base/mem.h"
+#include "base/processors.h"
 #include "layer/framer.h"
 
 enum {
@@ -119,19 +119,12 @@ void frame_buffer_give(struct frame_pool *p, uint8_t *buffer)
 
 /* ---- The pool ---- */
 
-static unsigned processors(void)
-{
-	cpu_set_t set;
-
-	return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
-}
-
 struct frame_pool *frame_pool_new(unsigned threads)
 {
 	struct frame_pool *p = xcalloc(1, sizeof(*p));
 
 	if (!threads)
-		threads = processors();
+		threads = processors_usable();
 	/* One processor is busy with who brings the frames. */
 	p->threads_max = threads < 2 ? 0 : threads > THREADS_MAX ? THREADS_MAX : threads;
 	pthread_mutex_init(&p->lock, NULL);

@@ -36,15 +36,6 @@ bool oci_query_digest(struct request *req, const char *key, struct hash *ret)
 	return false;
 }
 
-void oci_digest_headers(struct request *req, const struct hash *digest)
-{
-	char text[DIGEST_TEXT_MAX];
-
-	digest_format(text, digest);
-	respond_header(req, "Docker-Content-Digest", "%s", text);
-	respond_header(req, "ETag", "\"%s\"", text);
-}
-
 void oci_link_next(struct request *req, const char *path, const char *more)
 {
 	respond_header(req, "Link", "<%s?%s>; rel=\"next\"", path, more);

@@ -22,8 +22,6 @@ bool oci_digest(struct request *req, struct slice text, struct hash *ret);
 /* A parameter of the query that is a digest; false as well if it is missing. */
 bool oci_query_digest(struct request *req, const char *key, struct hash *ret);
 
-/* Docker-Content-Digest and ETag. */
-void oci_digest_headers(struct request *req, const struct hash *digest);
 /* "Link: <path?…>; rel=next" for what a list did not give. `more` begins with its first
  * parameter. */
 void oci_link_next(struct request *req, const char *path, const char *more);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <sched.h>
 #include <sys/random.h>
 #include <sys/resource.h>
 
+#include "base/processors.h"
 #include "serve/answers.h"
 #include "serve/audit.h"
 #include "serve/exchange.h"
@@ -145,8 +145,7 @@ static int wants_tls(const struct settings *settings, const struct listen_addres
  * libmicrohttpd's word for one. */
 static unsigned count_loops(void)
 {
-	cpu_set_t set;
-	unsigned n = sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+	unsigned n = processors_usable();
 
 	return n < 2 ? 0 : n > LOOPS_MAX ? LOOPS_MAX : n;
 }
