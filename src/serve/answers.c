@@ -9,8 +9,8 @@
 enum {
 	PLACES = 1024, /* a power of two */
 	LOCKS = 64,
-	BODY_MAX = 256 << 10,                            /* bytes */
-	KEY_MAX = 32 + REPOSITORY_MAX + DIGEST_TEXT_MAX, /* what is longer is not kept */
+	BODY_MAX = 256 << 10,                /* bytes */
+	KEY_MAX = 32 + REPOSITORY_MAX + 256, /* what is longer is not kept */
 	HOLDS_US = 10 * 1000000,
 };
 
@@ -45,6 +45,7 @@ void answer_release(struct answer *a)
 		return;
 	free(a->key);
 	free(a->content_type);
+	free(a->link);
 	free(a->body);
 	free(a);
 }
@@ -85,6 +86,8 @@ static bool key_make(struct key *k, const struct request *req, const char *repos
 {
 	uint32_t endpoint = req->route.endpoint;
 
+	if (!name)
+		return false;
 	k->len = 0;
 	if (!key_add(k, &req->settings->serial, sizeof(req->settings->serial)) ||
 	    !key_add(k, &req->view, sizeof(req->view)) ||
@@ -129,7 +132,7 @@ struct answer *answers_find(const struct request *req, const char *repository, c
 
 static size_t weight(const struct answer *a)
 {
-	return a ? a->key_len + a->len : 0;
+	return a ? a->key_len + a->len + (a->link ? strlen(a->link) : 0) : 0;
 }
 
 /* Takes the place of what is there, with a reference of its own; what does not fit is not kept. */
@@ -161,6 +164,7 @@ struct answer *answers_keep(const struct request *req, const char *repository, c
 	a->content_type = xstrdup(source->content_type);
 	if (source->digest)
 		digest_format(a->digest, source->digest);
+	a->link = source->link ? xstrdup(source->link) : NULL;
 	a->body = body->data;
 	a->len = body->len;
 	*body = (struct buf){0};
@@ -183,4 +187,6 @@ void respond_answer(struct request *req, struct answer *a)
 	atomic_fetch_add(&a->refs, 1);
 	respond_shared(req, 200, a->content_type, slice_make(a->body, a->len),
 		       &(struct shared){release, a});
+	if (a->link)
+		respond_header(req, "Link", "%s", a->link);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Small answers that are asked for again and again, in memory: narinfos and manifests; private to
- * src/serve.
+ * Small answers that are asked for again and again, in memory: narinfos, manifests, and pages of
+ * lists; private to src/serve.
  *
  * An answer holds as long as the store has not changed at all since before it was read: every
  * change that is acknowledged makes all of them old, and each is looked up anew when it is asked
@@ -25,6 +25,7 @@ struct answer_source {
 	uint64_t changes;          /* store_changes() before it was read */
 	const char *content_type;  /* copied */
 	const struct hash *digest; /* of a manifest, copied; or NULL */
+	const char *link;          /* of a page of a list: its Link header, copied; or NULL */
 };
 
 /* Shared; see answer_release(). */
@@ -36,6 +37,7 @@ struct answer {
 	int64_t until_us;
 	char *content_type;           /* owned */
 	char digest[DIGEST_TEXT_MAX]; /* "sha256:…", or empty */
+	char *link;                   /* owned; or NULL */
 	uint8_t *body;                /* owned */
 	size_t len;
 };
@@ -46,13 +48,14 @@ void answers_free(struct answers *a); /* NULL is nothing */
 /* What is known of `name` in `repository` ("" for the cache) at the request's endpoint, in its
  * view; a reference, or NULL. */
 struct answer *answers_find(const struct request *req, const char *repository, const char *name);
-/* Keeps what the store said, if there is room. A reference; takes the content of `body`. */
+/* Keeps what the store said, if there is room and it has a name (not NULL). A reference; takes the
+ * content of `body`. */
 struct answer *answers_keep(const struct request *req, const char *repository, const char *name,
 			    const struct answer_source *source, struct buf *body);
 void answer_release(struct answer *a); /* NULL is nothing */
 CLEANUP_FUNC(struct answer, answer_release)
 
-/* 200 with the body, without a copy. */
+/* 200 with the body, without a copy, and the Link. */
 void respond_answer(struct request *req, struct answer *a);
 
 #endif

@@ -4,8 +4,10 @@
 #include <nacre/encode.h>
 #include <nacre/json.h>
 
+#include "serve/answers.h"
 #include "serve/oci.h"
 #include "serve/policy.h"
+#include "serve/server-internal.h"
 #include "serve/upstream-serve.h"
 
 enum {
@@ -14,6 +16,7 @@ enum {
 	REFERRERS_PAGE = 256,
 	REFERRERS_BYTES = 4 << 20, /* clients take no larger index */
 	LAST_MAX = 512,            /* bytes of `last` */
+	PAGE_KEY_MAX = 256,
 	NAMES_BYTES = PAGE_MAX * (2 * REPOSITORY_MAX + 3) + 1024,
 };
 
@@ -78,18 +81,55 @@ static int page_take(struct store_names *self, struct slice name, struct err *er
 	return 0;
 }
 
-/* The Link says where the next page begins, if there is one. */
-static void page_send(struct request *req, struct names_page *p, const char *path,
-		      const struct page *page, bool more)
+/* Says where the next page begins, if there is one; NULL otherwise. */
+static char *page_end(struct names_page *p, const char *path, const struct page *page, bool more)
 {
 	char query[1024] = "", last[900] = "";
 
 	buf_add_str(&p->body, "]}");
-	respond_buf(req, 200, "application/json", &p->body);
 	if (!more || !p->n || uri_encode(last, sizeof(last), slice_str(p->last)) < 0)
-		return;
+		return NULL;
 	snprintf(query, sizeof(query), "last=%s&n=%zu", last, page->n);
-	oci_link_next(req, path, query);
+	return oci_link_next(path, query);
+}
+
+/* What a page is kept by beside its repository: the arguments of its question. What is longer than
+ * clients make them is not kept. */
+static bool page_key(char ret[PAGE_KEY_MAX], const struct request *req)
+{
+	char arg[DIGEST_TEXT_MAX] = "", query[PAGE_KEY_MAX] = "";
+	int n;
+
+	if (!slice_to_text(arg, sizeof(arg), req->route.arg) ||
+	    !slice_to_text(query, sizeof(query), req->query))
+		return false;
+	n = snprintf(ret, PAGE_KEY_MAX, "%s?%s", arg, query);
+	return n > 0 && n < PAGE_KEY_MAX;
+}
+
+/* A page that was made a moment ago; private repositories are not told apart here, since the rules
+ * were asked before. */
+static bool page_recall(struct request *req)
+{
+	char repository[REPOSITORY_MAX + 1], key[PAGE_KEY_MAX];
+	CLEANUP(answer_release) struct answer *a = NULL;
+
+	if (slice_to_text(repository, sizeof(repository), req->route.name) && page_key(key, req))
+		a = answers_find(req, repository, key);
+	if (a)
+		respond_answer(req, a);
+	return a != NULL;
+}
+
+static void page_keep(struct request *req, const char *repository,
+		      const struct answer_source *source, struct buf *body)
+{
+	CLEANUP(answer_release) struct answer *a = NULL;
+	char key[PAGE_KEY_MAX];
+
+	/* Too long a key is not kept. */
+	a = answers_keep(req, repository, page_key(key, req) ? key : NULL, source, body);
+	respond_answer(req, a);
 }
 
 static int nothing_take(struct store_names *self, struct slice name, struct err *err)
@@ -103,7 +143,9 @@ static void tags_end(struct request *req)
 {
 	char repository[REPOSITORY_MAX + 1];
 	struct names_page names = {.names = {.take = page_take}, .body = {.max = NAMES_BYTES}};
-	cleanup_free char *name = NULL, *path = NULL;
+	struct answer_source source = {.changes = store_changes(req->server->store),
+				       .content_type = "application/json"};
+	cleanup_free char *name = NULL, *path = NULL, *link = NULL;
 	struct page page = {0};
 	struct store_page wanted;
 	struct err err = ERR_INIT;
@@ -123,7 +165,14 @@ static void tags_end(struct request *req)
 		return;
 	}
 	path = xasprintf("/v2/%s%s/tags/list", req->view->prefix, repository);
-	page_send(req, &names, path, &page, more);
+	link = page_end(&names, path, &page, more);
+	source.link = link;
+	page_keep(req, repository, &source, &names.body);
+}
+
+static void tags_recall(struct request *req)
+{
+	page_recall(req);
 }
 
 /* ---- The catalog: repositories of all views, as far as the user may read them ---- */
@@ -183,6 +232,7 @@ static void catalog_end(struct request *req)
 {
 	cleanup_strv struct strv names = {0};
 	struct names_page shown = {.names = {.take = page_take}, .body = {.max = NAMES_BYTES}};
+	cleanup_free char *link = NULL;
 	struct page page = {0};
 	struct store_page wanted;
 	struct err err = ERR_INIT;
@@ -202,7 +252,10 @@ static void catalog_end(struct request *req)
 	page_begin(&shown, NULL, "repositories");
 	for (size_t i = 0; i < names.len && i < page.n; i++)
 		shown.names.take(&shown.names, slice_str(names.items[i]), &err);
-	page_send(req, &shown, "/v2/_catalog", &page, names.len > page.n);
+	link = page_end(&shown, "/v2/_catalog", &page, names.len > page.n);
+	respond_buf(req, 200, "application/json", &shown.body);
+	if (link)
+		respond_header(req, "Link", "%s", link);
 }
 
 /* One page. Descriptors carry annotations, so what fits in a page is found by trying. */
@@ -223,8 +276,8 @@ static int referrers_page(struct request *req, const char *repository, struct re
 	}
 }
 
-static void link_referrers(struct request *req, const char *repository, const char *type,
-			   uint64_t after)
+static char *link_referrers(struct request *req, const char *repository, const char *type,
+			    uint64_t after)
 {
 	char more[900], encoded[800] = "";
 	cleanup_free char *path = NULL;
@@ -233,10 +286,10 @@ static void link_referrers(struct request *req, const char *repository, const ch
 	slice_to_text(text, sizeof(text), req->route.arg);
 	path = xasprintf("/v2/%s%s/referrers/%s", req->view->prefix, repository, text);
 	if (type && uri_encode(encoded, sizeof(encoded), slice_str(type)) < 0)
-		return;
+		return NULL;
 	snprintf(more, sizeof(more), "after=%llu%s%s", (unsigned long long)after,
 		 type ? "&artifactType=" : "", encoded);
-	oci_link_next(req, path, more);
+	return oci_link_next(path, more);
 }
 
 /* SPEC dist-1.1 end-12a, end-12b */
@@ -244,7 +297,10 @@ static void referrers_end(struct request *req)
 {
 	char repository[REPOSITORY_MAX + 1], type[MEDIA_TYPE_MAX + 1], after_text[24];
 	struct referrers_query q = {.n = REFERRERS_PAGE};
+	struct answer_source source = {.changes = store_changes(req->server->store),
+				       .content_type = MT_OCI_INDEX};
 	cleanup_buf struct buf body = {0};
+	cleanup_free char *link = NULL;
 	struct err err = ERR_INIT;
 	uint64_t after = 0;
 	int has_type, has_after;
@@ -264,13 +320,24 @@ static void referrers_end(struct request *req)
 		oci_fail(req, OCI_MANIFEST, &err);
 		return;
 	}
-	respond_buf(req, 200, MT_OCI_INDEX, &body);
+	if (after)
+		link = link_referrers(req, repository, q.artifact_type, after);
+	source.link = link;
+	page_keep(req, repository, &source, &body);
 	if (q.artifact_type)
 		respond_header(req, "OCI-Filters-Applied", "artifactType");
-	if (after)
-		link_referrers(req, repository, q.artifact_type, after);
 }
 
-const struct handler tags_get = {.end = tags_end};
+static void referrers_recall(struct request *req)
+{
+	char type[MEDIA_TYPE_MAX + 1];
+
+	/* Those of another registry's may be out of date by now. */
+	if (!req->view->upstreams.len && page_recall(req) &&
+	    query_get(type, sizeof(type), req->query, "artifactType", 0) > 0 && type[0])
+		respond_header(req, "OCI-Filters-Applied", "artifactType");
+}
+
+const struct handler tags_get = {.end = tags_end, .recall = tags_recall};
 const struct handler catalog_get = {.end = catalog_end};
-const struct handler referrers_get = {.end = referrers_end};
+const struct handler referrers_get = {.end = referrers_end, .recall = referrers_recall};

@@ -36,9 +36,9 @@ bool oci_query_digest(struct request *req, const char *key, struct hash *ret)
 	return false;
 }
 
-void oci_link_next(struct request *req, const char *path, const char *more)
+char *oci_link_next(const char *path, const char *more)
 {
-	respond_header(req, "Link", "<%s?%s>; rel=\"next\"", path, more);
+	return xasprintf("<%s?%s>; rel=\"next\"", path, more);
 }
 
 /* SPEC dist-1.1 end-1 */

@@ -22,9 +22,9 @@ bool oci_digest(struct request *req, struct slice text, struct hash *ret);
 /* A parameter of the query that is a digest; false as well if it is missing. */
 bool oci_query_digest(struct request *req, const char *key, struct hash *ret);
 
-/* "Link: <path?…>; rel=next" for what a list did not give. `more` begins with its first
- * parameter. */
-void oci_link_next(struct request *req, const char *path, const char *more);
+/* The value of a Link header, "<path?…>; rel=next", for what a list did not give; owned by the
+ * caller. `more` begins with its first parameter. */
+char *oci_link_next(const char *path, const char *more);
 
 /* handlers.c knows them by these. */
 extern const struct handler oci_base_get;

@@ -228,8 +228,14 @@ class Load:
     def __init__(self, text, server_cpu):
         def seconds(value, unit):
             return float(value) * {"us": 1e-6, "ms": 1e-3, "s": 1}[unit]
+        def size(value, unit):
+            return float(value) * {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30}[unit]
         self.requests = int(re.search(r"(\d+) requests in", text).group(1))
         self.rate = float(re.search(r"Requests/sec:\s+([\d.]+)", text).group(1))
+        # With what was read of bodies that did not end in time: of large ones that is a good part.
+        self.bytes = size(*re.search(r"requests in [^,]+, ([\d.]+)([KMG]?B) read", text).groups())
+        self.speed = size(*re.search(r"Transfer/sec:\s+([\d.]+)([KMG]?B)", text).groups())
+        self.cpu_byte = server_cpu / max(self.bytes, 1)
         self.p99 = seconds(*re.search(r"99%\s+([\d.]+)(us|ms|s)", text).groups())
         bad = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
         if bad and int(bad.group(1)):

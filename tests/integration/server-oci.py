@@ -444,6 +444,25 @@ def test_tags(registry):
     check("a repository without tags", r.status == 200 and json.loads(r.body)["tags"] == [], r)
 
 
+def check_again(registry, target):
+    """What is answered from memory is the same."""
+    first, again = registry("GET", target), registry("GET", target)
+    names = ("Content-Type", "Link", "OCI-Filters-Applied")
+    check("%.40s again: the same" % target, again.status == 200 and again.body == first.body and first.body
+          and [again[n] for n in names] == [first[n] for n in names], again)
+    head = registry("HEAD", target)
+    check("HEAD of it, too", head.status == 200 and head["Content-Length"] == str(len(first.body)) and not head.body, head)
+
+
+def test_tags_again(registry):
+    for query in ("", "?n=3", "?n=3&last=b", "?n=0", "?last=Z"):
+        check_again(registry, "tags/a/tags/list" + query)
+    registry.put_manifest("tags/a", "newest", image(registry, "tags/a", "t"))
+    check("a new tag is there at once", "newest" in json.loads(registry("GET", "tags/a/tags/list").body)["tags"])
+    registry("DELETE", "tags/a/manifests/newest")
+    check("and not when it is deleted", "newest" not in json.loads(registry("GET", "tags/a/tags/list").body)["tags"])
+
+
 def test_catalog(registry):
     r = registry("GET", "_catalog")
     names = json.loads(r.body)["repositories"]
@@ -495,6 +514,8 @@ def test_referrers(registry):
         r, got = listed("ref/a/referrers/%s?artifactType=%s" % (d, spelled))
         check("artifactType=%s" % spelled, [m["artifactType"] for m in got.values()] == [kind]
               and r["OCI-Filters-Applied"] == "artifactType", r)
+    for query in ("", "?artifactType=", "?artifactType=" + urllib.parse.quote(kind, safe=""), "?artifactType=x/y"):
+        check_again(registry, "ref/a/referrers/%s%s" % (d, query))
     check_eq("of no such type", {}, listed("ref/a/referrers/%s?artifactType=x/y" % d)[1])
     check_eq("of nothing", {}, listed("ref/a/referrers/" + digest(b"nothing"))[1])
     check_eq("in no such repository", {}, listed("ref/no/referrers/" + d)[1])
@@ -563,7 +584,8 @@ def main():
     server = w.Server(*command)
     registry = Registry(server)
     for test in (test_base, test_names, test_digests, test_monolithic, test_chunked, test_cancel, test_mount, test_blobs,
-                 test_manifests, test_kinds, test_tag_parameters, test_preconditions, test_tags, test_catalog, test_referrers, test_parallel):
+                 test_manifests, test_kinds, test_tag_parameters, test_preconditions, test_tags, test_tags_again,
+                 test_catalog, test_referrers, test_parallel):
         try:
             test(registry)
         except Exception as e:  # noqa: BLE001
