@@ -30,10 +30,16 @@ enum body_put body_queue_put(struct body_queue *q, const void *data, size_t len,
 	size_t n;
 
 	pthread_mutex_lock(&q->lock);
-	if (!q->filling)
-		q->filling = xmalloc(q->size);
 	n = q->size - q->filled < len ? q->size - q->filled : len;
-	memcpy(q->filling + q->filled, data, n);
+	if (n) {
+		/* The worker takes full blocks only, so it has no business with this one: it need not
+		 * wait for the copy. */
+		pthread_mutex_unlock(&q->lock);
+		if (!q->filling)
+			q->filling = xmalloc(q->size);
+		memcpy(q->filling + q->filled, data, n);
+		pthread_mutex_lock(&q->lock);
+	}
 	q->filled += n;
 	*ret_put = n;
 	if (q->filled == q->size && !q->busy) {
@@ -82,9 +88,11 @@ struct slice body_queue_take(struct body_queue *q, void (*resume)(void *cls), vo
 		q->busy = false;
 		pthread_cond_broadcast(&q->rest);
 	}
+	pthread_mutex_unlock(&q->lock);
+	/* Without the lock, which the loop would run into as soon as it is woken up. Until then nobody
+	 * else touches the queue. */
 	if (awaited)
 		resume(cls);
-	pthread_mutex_unlock(&q->lock);
 	return next;
 }
 

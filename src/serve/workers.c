@@ -113,7 +113,7 @@ static bool spawn(struct workers *w)
 
 bool workers_run(struct workers *w, struct work *item)
 {
-	bool taken = true, alone = false;
+	bool taken = true, alone = false, call = false;
 
 	pthread_mutex_lock(&w->lock);
 	if (w->stopping) {
@@ -121,7 +121,7 @@ bool workers_run(struct workers *w, struct work *item)
 	} else if (w->idle) {
 		w->idle--;
 		w->calls++;
-		pthread_cond_signal(&w->wanted);
+		call = true;
 	} else if (w->threads < w->max && !spawn(w)) {
 		/* The system gives no more threads; one that works will come to it. */
 		alone = !w->threads;
@@ -132,6 +132,9 @@ bool workers_run(struct workers *w, struct work *item)
 		w->tail = &item->next;
 	}
 	pthread_mutex_unlock(&w->lock);
+	/* Without the lock, which the thread would run into as soon as it wakes up. */
+	if (call)
+		pthread_cond_signal(&w->wanted);
 	if (alone)
 		item->run(item);
 	return taken;
