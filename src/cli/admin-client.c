@@ -188,6 +188,9 @@ static int ask_elsewhere(struct admin_call *call, struct err *err)
 	     !json_is_true(json_object_get(call->request, "dry-run"))))
 		return err_set(err, E_USAGE,
 			       "this is done on the server's machine only: --data DIR");
+	r = http_require(err);
+	if (r < 0)
+		return r;
 	if (url_parse(&u, slice_str(call->server)) < 0)
 		return err_set(err, E_USAGE, "'%.200s' is no http or https address", call->server);
 	r = remote_credentials(&authorization, call, &u, err);

@@ -6,6 +6,40 @@
 #include <brotli/decode.h>
 #include <brotli/encode.h>
 
+#include "base/lazy-library.h"
+
+#define LIBBROTLIDEC_FUNCTIONS(F)        \
+	F(BrotliDecoderCreateInstance)   \
+	F(BrotliDecoderDecompressStream) \
+	F(BrotliDecoderDestroyInstance)  \
+	F(BrotliDecoderGetErrorCode)
+
+LAZY_LIBRARY_DECLARE(libbrotlidec, LIBBROTLIDEC_FUNCTIONS);
+LAZY_LIBRARY_DEFINE(libbrotlidec, LIBBROTLIDEC_FUNCTIONS, SONAME_BROTLIDEC, "libbrotli1",
+		    "reading brotli");
+
+#define BrotliDecoderCreateInstance   libbrotlidec.BrotliDecoderCreateInstance
+#define BrotliDecoderDecompressStream libbrotlidec.BrotliDecoderDecompressStream
+#define BrotliDecoderDestroyInstance  libbrotlidec.BrotliDecoderDestroyInstance
+#define BrotliDecoderGetErrorCode     libbrotlidec.BrotliDecoderGetErrorCode
+
+#define LIBBROTLIENC_FUNCTIONS(F)       \
+	F(BrotliEncoderCompressStream)  \
+	F(BrotliEncoderCreateInstance)  \
+	F(BrotliEncoderDestroyInstance) \
+	F(BrotliEncoderIsFinished)      \
+	F(BrotliEncoderSetParameter)
+
+LAZY_LIBRARY_DECLARE(libbrotlienc, LIBBROTLIENC_FUNCTIONS);
+LAZY_LIBRARY_DEFINE(libbrotlienc, LIBBROTLIENC_FUNCTIONS, SONAME_BROTLIENC, "libbrotli1",
+		    "writing brotli");
+
+#define BrotliEncoderCompressStream  libbrotlienc.BrotliEncoderCompressStream
+#define BrotliEncoderCreateInstance  libbrotlienc.BrotliEncoderCreateInstance
+#define BrotliEncoderDestroyInstance libbrotlienc.BrotliEncoderDestroyInstance
+#define BrotliEncoderIsFinished      libbrotlienc.BrotliEncoderIsFinished
+#define BrotliEncoderSetParameter    libbrotlienc.BrotliEncoderSetParameter
+
 struct brotli_decode_state {
 	BrotliDecoderState *ctx; /* owned */
 };
@@ -59,6 +93,7 @@ static void brotli_decode_release(void *state)
 }
 
 const struct codec_decoder_ops brotli_decoder_ops = {
+	.load = libbrotlidec_load,
 	.state_size = sizeof(struct brotli_decode_state),
 	.single = true,
 	.begin = brotli_decode_begin,
@@ -99,6 +134,7 @@ static void brotli_encode_release(void *state)
 }
 
 const struct codec_encoder_ops brotli_encoder_ops = {
+	.load = libbrotlienc_load,
 	.state_size = sizeof(struct brotli_encode_state),
 	.level_min = BROTLI_MIN_QUALITY + 1,
 	.level_max = BROTLI_MAX_QUALITY,

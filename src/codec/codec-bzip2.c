@@ -5,6 +5,26 @@
 #include <bzlib.h>
 #include <limits.h>
 
+#include "base/lazy-library.h"
+
+#define LIBBZ2_FUNCTIONS(F)    \
+	F(BZ2_bzCompress)      \
+	F(BZ2_bzCompressEnd)   \
+	F(BZ2_bzCompressInit)  \
+	F(BZ2_bzDecompress)    \
+	F(BZ2_bzDecompressEnd) \
+	F(BZ2_bzDecompressInit)
+
+LAZY_LIBRARY_DECLARE(libbz2, LIBBZ2_FUNCTIONS);
+LAZY_LIBRARY_DEFINE(libbz2, LIBBZ2_FUNCTIONS, SONAME_BZ2, "libbz2-1.0", "bzip2");
+
+#define BZ2_bzCompress       libbz2.BZ2_bzCompress
+#define BZ2_bzCompressEnd    libbz2.BZ2_bzCompressEnd
+#define BZ2_bzCompressInit   libbz2.BZ2_bzCompressInit
+#define BZ2_bzDecompress     libbz2.BZ2_bzDecompress
+#define BZ2_bzDecompressEnd  libbz2.BZ2_bzDecompressEnd
+#define BZ2_bzDecompressInit libbz2.BZ2_bzDecompressInit
+
 struct bzip2_state {
 	bz_stream z;
 	bool ready;
@@ -88,6 +108,7 @@ static void bzip2_decode_release(void *state)
 }
 
 const struct codec_decoder_ops bzip2_decoder_ops = {
+	.load = libbz2_load,
 	.state_size = sizeof(struct bzip2_state),
 	.magic_len = 4,
 	.magic = bzip2_magic,
@@ -133,6 +154,7 @@ static void bzip2_encode_release(void *state)
 }
 
 const struct codec_encoder_ops bzip2_encoder_ops = {
+	.load = libbz2_load,
 	.state_size = sizeof(struct bzip2_state),
 	.level_min = 1,
 	.level_max = 9,

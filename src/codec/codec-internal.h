@@ -28,6 +28,7 @@ struct codec_io {
 };
 
 struct codec_decoder_ops {
+	int (*load)(struct err *err); /* the library; NULL: it is linked */
 	size_t state_size;
 	size_t magic_len; /* bytes that magic() decides on; at most CODEC_MAGIC_MAX, 0: a format without magic number */
 	size_t padding; /* zeros in multiples of so many bytes may follow a member; 0: none */
@@ -43,6 +44,7 @@ struct codec_decoder_ops {
 };
 
 struct codec_encoder_ops {
+	int (*load)(struct err *err); /* the library; NULL: it is linked */
 	size_t state_size;
 	int level_min, level_max, level_default;
 	int (*begin)(void *state, int level, const char **ret_why);

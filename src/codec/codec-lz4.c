@@ -4,6 +4,24 @@
 
 #include <lz4frame.h>
 
+#include "base/lazy-library.h"
+
+#define LIBLZ4_FUNCTIONS(F)                \
+	F(LZ4F_createDecompressionContext) \
+	F(LZ4F_decompress)                 \
+	F(LZ4F_freeDecompressionContext)   \
+	F(LZ4F_getErrorName)               \
+	F(LZ4F_isError)
+
+LAZY_LIBRARY_DECLARE(liblz4, LIBLZ4_FUNCTIONS);
+LAZY_LIBRARY_DEFINE(liblz4, LIBLZ4_FUNCTIONS, SONAME_LZ4, "liblz4-1", "lz4");
+
+#define LZ4F_createDecompressionContext liblz4.LZ4F_createDecompressionContext
+#define LZ4F_decompress                 liblz4.LZ4F_decompress
+#define LZ4F_freeDecompressionContext   liblz4.LZ4F_freeDecompressionContext
+#define LZ4F_getErrorName               liblz4.LZ4F_getErrorName
+#define LZ4F_isError                    liblz4.LZ4F_isError
+
 struct lz4_state {
 	LZ4F_dctx *ctx; /* owned */
 };
@@ -56,6 +74,7 @@ static void lz4_release(void *state)
 }
 
 const struct codec_decoder_ops lz4_decoder_ops = {
+	.load = liblz4_load,
 	.state_size = sizeof(struct lz4_state),
 	.magic_len = 4,
 	.magic = lz4_magic,

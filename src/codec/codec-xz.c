@@ -5,6 +5,24 @@
 
 #include <lzma.h>
 
+#include "base/lazy-library.h"
+
+#define LIBLZMA_FUNCTIONS(F) \
+	F(lzma_code)         \
+	F(lzma_easy_encoder) \
+	F(lzma_end)          \
+	F(lzma_lzip_decoder) \
+	F(lzma_stream_decoder)
+
+LAZY_LIBRARY_DECLARE(liblzma, LIBLZMA_FUNCTIONS);
+LAZY_LIBRARY_DEFINE(liblzma, LIBLZMA_FUNCTIONS, SONAME_LZMA, "liblzma5", "xz and lzip");
+
+#define lzma_code           liblzma.lzma_code
+#define lzma_easy_encoder   liblzma.lzma_easy_encoder
+#define lzma_end            liblzma.lzma_end
+#define lzma_lzip_decoder   liblzma.lzma_lzip_decoder
+#define lzma_stream_decoder liblzma.lzma_stream_decoder
+
 struct lzma_state {
 	lzma_stream z;
 };
@@ -91,6 +109,7 @@ static void lzma_release(void *state)
 }
 
 const struct codec_decoder_ops xz_decoder_ops = {
+	.load = liblzma_load,
 	.state_size = sizeof(struct lzma_state),
 	.magic_len = 6,
 	.padding = 4, /* SPEC xz-file-format 2.2 */
@@ -101,6 +120,7 @@ const struct codec_decoder_ops xz_decoder_ops = {
 };
 
 const struct codec_decoder_ops lzip_decoder_ops = {
+	.load = liblzma_load,
 	.state_size = sizeof(struct lzma_state),
 	.magic_len = 4,
 	.magic = lzip_magic,
@@ -123,6 +143,7 @@ static int xz_encode_step(void *state, struct codec_io *io, bool last)
 }
 
 const struct codec_encoder_ops xz_encoder_ops = {
+	.load = liblzma_load,
 	.state_size = sizeof(struct lzma_state),
 	.level_min = 1,
 	.level_max = 9,

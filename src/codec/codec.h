@@ -38,7 +38,7 @@ struct codec_limits {
 };
 
 /* A decoding sink; finish() fails with E_TRUNCATED when the stream is not complete. `out` is
- * borrowed. CODEC_NONE passes on. E_UNSUPPORTED for a codec that was not built in. Errors name the
+ * borrowed. CODEC_NONE passes on. E_UNSUPPORTED for a codec that was not built in, or whose library cannot be loaded. Errors name the
  * codec and the offset of the input. */
 int decoder_new(struct sink **ret, enum codec c, struct sink *out,
 		const struct codec_limits *limits, struct err *err);

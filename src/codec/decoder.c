@@ -190,6 +190,8 @@ int decoder_new(struct sink **ret, enum codec c, struct sink *out,
 	if (!ops && c != CODEC_NONE)
 		return err_set(err, E_UNSUPPORTED, "cannot decompress this format (%s)",
 			       codec_name(c));
+	if (ops && ops->load && ops->load(err) < 0)
+		return err->code;
 	d = xcalloc(1, sizeof(*d));
 	d->sink = (struct sink){decoder_write, decoder_finish};
 	d->codec = c;

@@ -68,6 +68,8 @@ int encoder_new(struct sink **ret, enum codec c, int level, struct sink *out, st
 	if (ops && level != 0 && (level < ops->level_min || level > ops->level_max))
 		return err_set(err, E_USAGE, "compression level %d of %s: must be %d to %d", level,
 			       codec_name(c), ops->level_min, ops->level_max);
+	if (ops && ops->load && ops->load(err) < 0)
+		return err->code;
 	e = xcalloc(1, sizeof(*e));
 	e->sink = (struct sink){encoder_write, encoder_finish};
 	e->codec = c;

@@ -2,10 +2,10 @@
 /* libyaml's events into a tree. */
 #include <limits.h>
 #include <string.h>
-#include <yaml.h>
 
 #include "base/fs.h"
 #include "config/config-internal.h"
+#include "config/libyaml.h"
 
 struct build {
 	yaml_parser_t yaml;
@@ -167,8 +167,10 @@ static int build_all(struct build *b, struct err *err)
 int config_parse_value(struct config **ret, struct slice text, const char *name, struct err *err)
 {
 	struct build b = {.name = name};
-	int r;
+	int r = libyaml_load(err);
 
+	if (r < 0)
+		return r;
 	if (text.len > CONFIG_SIZE_MAX)
 		return err_set(err, E_LIMIT, "%s is larger than %d bytes", name, CONFIG_SIZE_MAX);
 	if (!yaml_parser_initialize(&b.yaml))

@@ -168,8 +168,10 @@ static int open_http(struct cache *c, const char *url, const struct cache_option
 {
 	cleanup_url struct url u = {0};
 	size_t len;
-	int r;
+	int r = http_require(err);
 
+	if (r < 0)
+		return r;
 	if (url_parse(&u, slice_str(url)) < 0 || strchr(u.text, '?'))
 		return err_set(err, E_USAGE,
 			       "%s is not the address of a cache (http://HOST/…, https://HOST/…, "

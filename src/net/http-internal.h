@@ -4,9 +4,8 @@
 #ifndef NACRE_NET_HTTP_INTERNAL_H
 #define NACRE_NET_HTTP_INTERNAL_H
 
-#include <curl/curl.h>
-
 #include "net/http.h"
+#include "net/libcurl.h"
 
 enum {
 	HTTP_PARALLEL_MAX = 256,

@@ -15,6 +15,15 @@ static void init_curl(void)
 	curl_global_init(CURL_GLOBAL_DEFAULT);
 }
 
+int http_require(struct err *err)
+{
+	int r = libcurl_load(err);
+
+	if (r == 0)
+		pthread_once(&curl_once, init_curl);
+	return r;
+}
+
 uint64_t http_now_ms(void)
 {
 	struct timespec ts;
@@ -56,8 +65,10 @@ static void complete_options(struct http_options *o)
 int http_new(struct http **ret, const struct http_options *options, struct err *err)
 {
 	struct http *h;
+	int r = http_require(err);
 
-	pthread_once(&curl_once, init_curl);
+	if (r < 0)
+		return r;
 	h = xcalloc(1, sizeof(*h));
 	if (options)
 		h->options = *options;

@@ -53,6 +53,10 @@ struct http_options {
 		*cancel; /* E_CANCELLED within a second once it is true; borrowed; may be NULL */
 };
 
+/* Loads what HTTP is done with. http_new() does it by itself; before that, whoever takes an address
+ * apart (url.h), and whoever wants to fail early. */
+int http_require(struct err *err);
+
 int http_new(struct http **ret, const struct http_options *options, struct err *err);
 void http_free(struct http *h);
 CLEANUP_FUNC(struct http, http_free)

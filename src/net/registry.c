@@ -29,8 +29,10 @@ int registry_open(struct registry **ret, const char *domain, const struct regist
 	CLEANUP(registry_free) struct registry *r = xcalloc(1, sizeof(*r));
 	cleanup_free char *probe = base_of("https", connect_host(domain));
 	cleanup_url struct url u = {0};
-	int result;
+	int result = http_require(err);
 
+	if (result < 0)
+		return result;
 	if (url_parse(&u, slice_str(probe)) < 0 || u.user || strpbrk(domain, "/?#@\\"))
 		return err_set(err, E_USAGE, "%s is not the name of a registry", domain);
 	r->http_options = o->http;

@@ -2,11 +2,11 @@
 #include "net/url.h"
 
 #include <ctype.h>
-#include <curl/curl.h>
 
 #include <nacre/encode.h>
 
 #include "base/mem.h"
+#include "net/libcurl.h"
 
 void url_release(struct url *u)
 {
@@ -73,11 +73,16 @@ static int fill(struct url *u, CURLU *cu)
 static int parse(struct url *ret, const char *base, const char *text)
 {
 	cleanup_url struct url u = {0};
-	CURLU *cu = curl_url();
-	int r = E_INVALID;
+	struct err ignored = ERR_INIT;
+	int r = libcurl_load(&ignored);
+	CURLU *cu;
 
+	if (r < 0)
+		return r;
+	cu = curl_url();
 	if (!cu)
 		return E_NOMEM;
+	r = E_INVALID;
 	if ((!base || curl_url_set(cu, CURLUPART_URL, base, 0) == CURLUE_OK) &&
 	    curl_url_set(cu, CURLUPART_URL, text, 0) == CURLUE_OK)
 		r = fill(&u, cu);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Web addresses: http and https only, at most URL_MAX bytes, parsed by libcurl. Texts that come
- * back are owned by the caller, NUL-terminated, and without fragment. Threads: no state.
+ * back are owned by the caller, NUL-terminated, and without fragment. Without libcurl every address
+ * is E_UNSUPPORTED: whoever begins with one calls http_require() first, which says why. Threads: no
+ * state.
  */
 #ifndef NACRE_NET_URL_H
 #define NACRE_NET_URL_H

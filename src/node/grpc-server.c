@@ -12,6 +12,7 @@
 
 #include "base/mem.h"
 #include "node/grpc-session.h"
+#include "node/libnghttp2.h"
 
 enum {
 	CONNECTIONS_MAX = 64,
@@ -415,8 +416,11 @@ static int start_workers(struct grpc_server *server, unsigned n, struct err *err
 int grpc_server_new(struct grpc_server **ret, int listen_fd,
 		    const struct grpc_server_options *options, struct err *err)
 {
-	struct grpc_server *server = xcalloc(1, sizeof(*server));
+	struct grpc_server *server;
 
+	if (libnghttp2_load(err) < 0)
+		return err->code;
+	server = xcalloc(1, sizeof(*server));
 	server->options = *options;
 	server->listen_fd = listen_fd;
 	for (size_t i = 0; i < CONNECTIONS_MAX; i++)

@@ -3,10 +3,9 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include <nghttp2/nghttp2.h>
-
 #include "base/mem.h"
 #include "node/grpc-session.h"
+#include "node/libnghttp2.h"
 
 enum {
 	HEADER_BYTES_MAX = 16 << 10,
@@ -285,8 +284,12 @@ struct grpc_session *grpc_session_new(const struct grpc_session_events *events)
 	};
 	struct grpc_session *s = xcalloc(1, sizeof(*s));
 	nghttp2_session_callbacks *callbacks;
+	struct err err = ERR_INIT;
 
 	s->events = *events;
+	/* A server has loaded it before. */
+	if (libnghttp2_load(&err) < 0)
+		abort();
 	if (nghttp2_session_callbacks_new(&callbacks) != 0)
 		abort();
 	nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);

@@ -4,10 +4,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include <microhttpd.h>
-
 #include "base/log.h"
 #include "base/mem.h"
+#include "net/libmicrohttpd.h"
 #include "node/metrics-listener.h"
 
 enum {
@@ -126,9 +125,13 @@ static enum MHD_Result on_request(void *data, struct MHD_Connection *connection,
 int metrics_listener_new(struct metrics_listener **ret,
 			 const struct metrics_listener_options *options, struct err *err)
 {
-	cleanup_fd int fd = open_socket(options->address, err);
+	cleanup_fd int fd = -1;
 	struct metrics_listener *l;
+	int r = libmicrohttpd_load(err);
 
+	if (r < 0)
+		return r;
+	fd = open_socket(options->address, err);
 	if (fd < 0)
 		return fd;
 	l = xcalloc(1, sizeof(*l));

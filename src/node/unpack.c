@@ -5,13 +5,11 @@
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
-#include <archive.h>
-#include <archive_entry.h>
-
 #include "base/fs.h"
 #include "base/mem.h"
 #include "node/rootless.h"
 #include "node/unpack.h"
+#include "oci/libarchive.h"
 
 #define WHITEOUT_PREFIX ".wh."
 #define WHITEOUT_OPAQUE ".wh..wh..opq"
@@ -360,8 +358,11 @@ static int drain(struct unpacker *u, struct err *err)
 int layer_unpack(int blob_fd, int dirfd, struct hash *ret_diff_id, struct err *err)
 {
 	struct unpacker u = {.root = dirfd};
-	int r = open_archives(&u, blob_fd, err);
+	int r = libarchive_load(err);
 
+	if (r < 0)
+		return r;
+	r = open_archives(&u, blob_fd, err);
 	if (r >= 0)
 		r = unpack_all(&u, err);
 	if (r >= 0)

@@ -3,12 +3,10 @@
 
 #include <errno.h>
 
-#include <archive.h>
-#include <archive_entry.h>
-
 #include "base/fs.h"
 #include "base/mem.h"
 #include "codec/codec.h"
+#include "oci/libarchive.h"
 
 enum { BLOCK = 256 << 10 };
 
@@ -170,13 +168,17 @@ static void drop_duplicates(struct tar_file *t)
 
 static int scan_file(struct tar_file *t, struct err *err)
 {
-	struct archive *a = archive_read_new();
-	struct scan *s = xcalloc(1, sizeof(*s));
-	int r;
+	struct archive *a;
+	struct scan *s;
+	int r = libarchive_load(err);
 
-	s->fd = t->fd;
+	if (r < 0)
+		return r;
+	a = archive_read_new();
 	if (!a)
 		abort();
+	s = xcalloc(1, sizeof(*s));
+	s->fd = t->fd;
 	archive_read_support_format_tar(a);
 	archive_read_set_read_callback(a, scan_read);
 	archive_read_set_skip_callback(a, scan_skip);

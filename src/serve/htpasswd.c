@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "serve/htpasswd.h"
 
-#include <crypt.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -17,6 +16,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "serve/jwt.h"
+#include "serve/libcrypt.h"
 
 enum {
 	FILE_MAX = 4 << 20,
@@ -137,9 +137,13 @@ static void dummy_make(struct htpasswd *h)
 
 int htpasswd_parse(struct htpasswd **ret, struct slice text, const char *name, struct err *err)
 {
-	struct htpasswd *h = xcalloc(1, sizeof(*h));
-	int r = parse_lines(h, text, name, err);
+	struct htpasswd *h;
+	int r = libcrypt_load(err);
 
+	if (r < 0)
+		return r;
+	h = xcalloc(1, sizeof(*h));
+	r = parse_lines(h, text, name, err);
 	h->refs = 1;
 	if (h->len)
 		qsort(h->items, h->len, sizeof(*h->items), compare_users);

@@ -15,10 +15,9 @@
 #ifndef NACRE_SERVE_REQUEST_H
 #define NACRE_SERVE_REQUEST_H
 
-#include <microhttpd.h>
-
 #include <nacre/buf.h>
 
+#include "net/libmicrohttpd.h"
 #include "serve/body-queue.h"
 #include "serve/route.h"
 #include "serve/server.h"

@@ -322,8 +322,10 @@ int server_start(struct server **ret, struct store *store, struct settings *sett
 		 struct err *err)
 {
 	struct server *server;
-	int r = settings_open_views(settings, store, err);
+	int r = libmicrohttpd_load(err);
 
+	if (r == 0)
+		r = settings_open_views(settings, store, err);
 	if (r < 0)
 		return r;
 	server = xcalloc(1, sizeof(*server));

@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "serve/tls.h"
 
-#include <gnutls/abstract.h>
-#include <gnutls/gnutls.h>
-#include <gnutls/x509.h>
-#include <microhttpd.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -13,6 +9,8 @@
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "net/libmicrohttpd.h"
+#include "serve/libgnutls.h"
 
 enum { PEM_MAX = 1 << 20, CHAIN_MAX = 16 };
 
@@ -141,6 +139,9 @@ int tls_settings_read(struct tls_settings *ret, struct config *root, struct err 
 	int r = config_map(root, "tls", &map, err);
 
 	if (r < 0 || !map)
+		return r;
+	r = libgnutls_load(err);
+	if (r < 0)
 		return r;
 	ret->certificate = xcalloc(1, sizeof(*ret->certificate));
 	r = certificate_load(ret->certificate, map, err);
