@@ -19,6 +19,7 @@ enum {
 	NAME_SIZE = 140,
 	RECORD_MAX = 64 << 20,
 	BLOB_MAX = 16 << 20,
+	INDEXES_BYTES_MAX = 16 << 10,
 	REF_BYTES_MAX = 64 << 10,
 	HOLD_NAME_MAX = 200,
 	LINK_TEXT_MAX = 4096,
@@ -459,10 +460,11 @@ int node_store_get_blob(const struct node_store *s, const struct hash *digest, s
 	return 0;
 }
 
-static void config_name(char ret[NAME_SIZE], const struct hash *manifest)
+/* Of what is noted beside a manifest. */
+static void note_name(char ret[NAME_SIZE], const struct hash *manifest, const char *ending)
 {
 	hash_format_bare(ret, manifest, HASH_HEX);
-	memcpy(ret + hex_len(hash_size(manifest->algo)), ".config", sizeof(".config"));
+	memcpy(ret + hex_len(hash_size(manifest->algo)), ending, strlen(ending) + 1);
 }
 
 int node_store_put_config_of(struct node_store *s, const struct hash *manifest,
@@ -470,7 +472,7 @@ int node_store_put_config_of(struct node_store *s, const struct hash *manifest,
 {
 	char name[NAME_SIZE], text[HASH_TEXT_MAX];
 
-	config_name(name, manifest);
+	note_name(name, manifest, ".config");
 	hash_format(text, config, HASH_HEX);
 	return write_file_at(s->blobs, name, text, strlen(text), true, err);
 }
@@ -481,12 +483,86 @@ int node_store_get_config_of(const struct node_store *s, const struct hash *mani
 	cleanup_buf struct buf text = {0};
 	char name[NAME_SIZE];
 
-	config_name(name, manifest);
+	note_name(name, manifest, ".config");
 	if (read_file_at(s->blobs, name, HASH_TEXT_MAX, &text, err) < 0)
 		return err->code;
 	if (hash_parse(ret, HASH_NONE, buf_slice(&text)) < 0)
 		return err_set(err, E_INVALID, "%s/blobs/%s is damaged: remove it", s->root, name);
 	return 0;
+}
+
+static void index_line(struct buf *ret, const struct hash *index, const struct platform *platform)
+{
+	char digest[HASH_TEXT_MAX];
+
+	hash_format(digest, index, HASH_HEX);
+	buf_addf(ret, "%s ", digest);
+	platform_format(ret, platform);
+	buf_add_str(ret, "\n");
+}
+
+/* Takes the next line, with its end, off the text. */
+static bool next_line(struct slice *text, struct slice *ret)
+{
+	const uint8_t *end = text->len ? memchr(text->data, '\n', text->len) : NULL;
+
+	if (!end)
+		return false;
+	*ret = slice_make(text->data, (size_t)(end - text->data) + 1);
+	slice_advance(text, ret->len);
+	return true;
+}
+
+static int read_indexes(const struct node_store *s, const struct hash *manifest, struct buf *ret)
+{
+	struct err ignored = ERR_INIT;
+	char name[NAME_SIZE];
+
+	note_name(name, manifest, ".index");
+	return read_file_at(s->blobs, name, INDEXES_BYTES_MAX, ret, &ignored);
+}
+
+bool node_store_is_member(const struct node_store *s, const struct hash *manifest,
+			  const struct hash *index, const struct platform *platform)
+{
+	cleanup_buf struct buf wanted = {0};
+	cleanup_buf struct buf text = {0};
+	struct slice rest, line;
+
+	index_line(&wanted, index, platform);
+	if (read_indexes(s, manifest, &text) < 0)
+		return false;
+	rest = buf_slice(&text);
+	while (next_line(&rest, &line))
+		if (slice_equal(line, buf_slice(&wanted)))
+			return true;
+	return false;
+}
+
+int node_store_put_index_of(struct node_store *s, const struct hash *manifest,
+			    const struct hash *index, const struct platform *platform,
+			    struct err *err)
+{
+	cleanup_buf struct buf wanted = {0};
+	cleanup_buf struct buf old = {0}, text = BUF_INIT(INDEXES_BYTES_MAX);
+	struct slice rest, line;
+	char name[NAME_SIZE];
+	int n = 1, r;
+
+	index_line(&wanted, index, platform);
+	r = buf_add(&text, wanted.data, wanted.len);
+	read_indexes(s, manifest, &old);
+	rest = buf_slice(&old);
+	while (r >= 0 && n < NODE_INDEXES_MAX && next_line(&rest, &line)) {
+		if (slice_equal(line, buf_slice(&wanted)))
+			continue;
+		r = buf_add(&text, line.data, line.len);
+		n++;
+	}
+	if (r < 0)
+		return err_set(err, r, "what is noted of an index is too long");
+	note_name(name, manifest, ".index");
+	return write_file_at(s->blobs, name, text.data, text.len, true, err);
 }
 
 /* References are long and hold any character: the file's name is the sha256 of the text. */

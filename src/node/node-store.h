@@ -11,6 +11,7 @@
  * 	ROOT/signed/<diffID in hex>	under which policy its paths were found to be signed
  * 	ROOT/blobs/<digest in hex>		manifests and configs
  * 	ROOT/blobs/<digest in hex>.config	of a manifest: the digest of its config
+ * 	ROOT/blobs/<digest in hex>.index	of a manifest: "<index> <platform>" lines
  * 	ROOT/refs/<sha256 of the text>	the digest that a reference last named, and the text
  * 	ROOT/tmp/				what is under construction; swept when nobody works
  * 	ROOT/run/				containers
@@ -28,6 +29,7 @@
 
 #include <sys/stat.h>
 
+#include <nacre/descriptor.h>
 #include <nacre/event.h>
 #include <nacre/hash.h>
 #include <nacre/storepath.h>
@@ -103,6 +105,14 @@ int node_store_put_config_of(struct node_store *s, const struct hash *manifest,
 			     const struct hash *config, struct err *err);
 int node_store_get_config_of(const struct node_store *s, const struct hash *manifest,
 			     struct hash *ret, struct err *err);
+/* Which index has this manifest as its member for a platform ("os/architecture"), noted beside it, so that
+ * while a tag names the index neither is read again. What was noted last is kept, NODE_INDEXES_MAX. */
+enum { NODE_INDEXES_MAX = 16 };
+int node_store_put_index_of(struct node_store *s, const struct hash *manifest,
+			    const struct hash *index, const struct platform *platform,
+			    struct err *err);
+bool node_store_is_member(const struct node_store *s, const struct hash *manifest,
+			  const struct hash *index, const struct platform *platform);
 
 /* Small documents. */
 int node_store_put_blob(struct node_store *s, const struct hash *digest, struct slice data,

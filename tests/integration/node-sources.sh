@@ -86,6 +86,65 @@ check_eq "once more" hello "$(run "$D" sh -c 'echo hello' 2>&1)"
 check_eq "asks nobody" "$before" "$(wc -l <"$NACRE_LOG")"
 rm -r "$NODE/paths/$(ls "$NODE/paths" | head -n 1)"
 check_eq "what is gone is fetched again" hello "$(run "$I" sh -c 'echo hello' 2>&1)"
+
+# An index: what it has for a platform is remembered, so that it costs as little.
+put_index() {
+    local tag=$1
+    shift
+    python3 - "$T" "$@" >"$T/index.json" <<'PYTHON'
+import hashlib, json, sys
+members = []
+for platform, tag in (word.split("=") for word in sys.argv[2:]):
+    data = open(f"{sys.argv[1]}/manifest-{tag}", "rb").read()
+    members.append({"mediaType": json.loads(data)["mediaType"], "digest": "sha256:" + hashlib.sha256(data).hexdigest(),
+                    "size": len(data), "platform": {"os": "linux", "architecture": platform}})
+print(json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": members}))
+PYTHON
+    curl -sf -o /dev/null -X PUT -H 'Content-Type: application/vnd.oci.image.index.v1+json' --data-binary "@$T/index.json" \
+        "$NACRE_URL/v2/many/manifests/$tag" || not_ok "an index can be pushed"
+}
+requests() {
+    tail -n "+$((before + 1))" "$NACRE_LOG" | sed -n 's/^.* \(HEAD\|GET\) \([^ ]*\).*/\1 \2/p'
+}
+for member in one two; do
+    "$NACRE" build --from "$FIXTURES" "$P" --env "MEMBER=$member" -o "docker://$NACRE_ADDR/many:$member" >/dev/null 2>"$T/build.log" || die "$(cat "$T/build.log")"
+    curl -s -H 'Accept: */*' "$NACRE_URL/v2/many/manifests/$member" >"$T/manifest-$member"
+done
+host=$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')
+put_index both "$host=one" s390x=two
+NODE=$T/node-index
+B=docker://$NACRE_ADDR/many:both
+says_member() {
+    check_eq "$1" "$2" "$(run "${@:3}" sh -c 'echo $MEMBER' 2>&1)"
+}
+says_member "an index: the image for this platform" one "$B"
+before=$(wc -l <"$NACRE_LOG")
+says_member "that is still the same" one "$B"
+check_eq "costs one HEAD" "HEAD /v2/many/manifests/both" "$(requests)"
+D=docker://$NACRE_ADDR/many@sha256:$(sha256sum <"$T/index.json" | cut -c1-64)
+says_member "an index by digest" one "$D"
+before=$(wc -l <"$NACRE_LOG")
+says_member "once more" one "$D"
+check_eq "asks nobody" "" "$(requests)"
+says_member "another platform is another image" two --platform linux/s390x "$B"
+says_member "and this one is what it was" one "$B"
+put_index both "$host=two" s390x=one
+says_member "an index that has changed is read again" two "$B"
+put_index again "$host=two"
+says_member "another index with the same member" two "docker://$NACRE_ADDR/many:again"
+before=$(wc -l <"$NACRE_LOG")
+says_member "is remembered as well" two "docker://$NACRE_ADDR/many:again"
+says_member "and so is the first" two "$B"
+check_eq "a HEAD each" "HEAD /v2/many/manifests/again HEAD /v2/many/manifests/both" "$(requests | xargs)"
+for damaged in "" x "sha256:0 linux/$host"; do
+    for file in "$NODE"/blobs/*.index; do
+        printf '%s' "$damaged" >"$file"
+    done
+    says_member "what is noted is damaged ('$damaged')" two "$B"
+done
+check_match "nacre node verify is clean" " 0 damaged" "$("$NACRE" node verify --root "$NODE")"
+"$NACRE" node gc --root "$NODE" --older-than 0 >/dev/null
+check_eq "what is noted goes with the images" 0 "$(count blobs)"
 NODE=$T/node-dead
 check_match "a cache that does not answer is said, and the registry is asked" "could not be used.*hello" \
     "$(run --source http://127.0.0.1:1 "oci:$T/image:shell" sh -c 'echo hello' 2>&1 | tr '\n' ' ')"
