@@ -19,6 +19,8 @@ struct node_sources *node_sources_new(const struct node_sources_options *options
 	s->host = options->host ? xstrdup(options->host) : NULL;
 	for (size_t i = 0; i < options->n_caches; i++)
 		strv_add(&s->caches, options->caches[i]);
+	s->auth_file = options->auth_file ? xstrdup(options->auth_file) : NULL;
+	s->insecure = options->insecure;
 	s->n_trusted = options->n_trusted;
 	if (s->n_trusted)
 		s->trusted = xmemdup(options->trusted, s->n_trusted * sizeof(*s->trusted));
@@ -34,6 +36,7 @@ void node_sources_free(struct node_sources *s)
 	if (!s)
 		return;
 	free(s->host);
+	free(s->auth_file);
 	strv_release(&s->caches);
 	free(s->trusted);
 	free(s);
@@ -123,6 +126,8 @@ struct path_source **node_sources_open_caches(struct node_sources *s, const char
 {
 	struct path_source_options options = {
 		.store_dir = store_dir,
+		.auth_file = s->auth_file,
+		.insecure = s->insecure,
 		.trusted = s->require_signatures ? s->trusted : NULL,
 		.n_trusted = s->require_signatures ? s->n_trusted : 0,
 	};
