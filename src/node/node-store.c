@@ -628,21 +628,44 @@ int node_store_use_alone(struct node_store *s, struct err *err)
 	return lock_store(s, LOCK_EX, err);
 }
 
-/* One byte of a file stands for a hash: locks of open file descriptions are held by threads as well as
- * by processes, and leave nothing behind. */
-int node_store_lock_content(struct node_store *s, const struct hash *hash, struct err *err)
+int node_store_open_locks(struct node_store *s, struct err *err)
 {
 	cleanup_free char *path = xasprintf("%s/locks", s->root);
-	cleanup_fd int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 
-	if (fd < 0)
-		return err_errno(err, "open %s", path);
+	return fd < 0 ? err_errno(err, "open %s", path) : fd;
+}
+
+/* One byte of a file stands for a hash: locks of open file descriptions are held by threads as well as
+ * by processes, and leave nothing behind. */
+static int lock_byte(int fd, int command, const struct hash *hash)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+	int r;
+
 	memcpy(&lock.l_start, hash->bytes, sizeof(lock.l_start));
 	lock.l_start &= INT64_MAX >> 1;
-	while (fcntl(fd, F_OFD_SETLKW, &lock) < 0)
-		if (errno != EINTR)
-			return err_errno(err, "lock %s", path);
+	do
+		r = fcntl(fd, command, &lock);
+	while (r < 0 && errno == EINTR);
+	return r;
+}
+
+int node_store_try_lock(int locks, const struct hash *hash, struct err *err)
+{
+	if (lock_byte(locks, F_OFD_SETLK, hash) >= 0)
+		return 1;
+	return errno == EAGAIN || errno == EACCES ? 0 : err_errno(err, "lock a store path");
+}
+
+int node_store_lock_content(struct node_store *s, const struct hash *hash, struct err *err)
+{
+	cleanup_fd int fd = node_store_open_locks(s, err);
+
+	if (fd < 0)
+		return fd;
+	if (lock_byte(fd, F_OFD_SETLKW, hash) < 0)
+		return err_errno(err, "lock %s/locks", s->root);
 	return take_fd(&fd);
 }
 

@@ -136,6 +136,11 @@ int node_store_use_alone(struct node_store *s, struct err *err);
  * that it is fetched once: look again whether it is here afterwards. Returns a descriptor to close.
  * Take one at a time. */
 int node_store_lock_content(struct node_store *s, const struct hash *hash, struct err *err);
+/* The same for many at a time, which never waits: so two that want the same things cannot wait for each
+ * other. Returns a descriptor that holds what is locked by it, to close. */
+int node_store_open_locks(struct node_store *s, struct err *err);
+/* 1: locked; 0: somebody works on it. */
+int node_store_try_lock(int locks, const struct hash *hash, struct err *err);
 
 /* Keeps what `text` names until the hold is removed; replaces one of the same name (at most 200
  * characters of [A-Za-z0-9._-], not beginning with a dot). Lines: "image sha256:<hex>" (its manifest),

@@ -238,6 +238,20 @@ wait "${pids[@]}"
 check_eq "three at once" 3 "$(cat "$T"/twice.? | grep -c '^hello')"
 check_eq "fetch each layer once" "$layers" "$(sed -n 's/.*pull: \([0-9]*\) layers fetched.*/\1/p' "$T"/twice.? | awk '{ n += $1 } END { print n }')"
 
+# Images that have their paths in other layers.
+"$NACRE" build --from "$FIXTURES" "$P" --max-layers 4 -o "oci:$T/grouped:shell" >/dev/null 2>"$T/build.log" || die "$(cat "$T/build.log")"
+NODE=$T/node-shared
+before=$(grep -c 'GET /nar/' "$NACRE_LOG")
+pids=()
+for image in bare grouped image bare grouped image; do
+    "$NACRE" run --root "$NODE" --host-store none --source "$NACRE_URL" "oci:$T/$image:shell" sh -c 'echo hello' >"$T/shared.${#pids[@]}" 2>&1 &
+    pids+=($!)
+done
+wait "${pids[@]}"
+check_eq "six of two groupings at once" 6 "$(cat "$T"/shared.? | grep -c '^hello')"
+check_eq "fetch each path once" "$n" "$(($(grep -c 'GET /nar/' "$NACRE_LOG") - before))"
+check_eq "and have all" "$n" "$(count paths)"
+
 # ---- signatures ------------------------------------------------------------------------------------
 
 "$NACRE" key generate test-1 >"$T/key"
