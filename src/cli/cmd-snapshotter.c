@@ -30,7 +30,8 @@ static const char help[] =
 	"      --config FILE          the node's configuration (" NODE_CONFIG_DEFAULT ")\n"
 	"      --root DIR             where this node keeps paths and layers (" NODE_ROOT_DEFAULT
 	")\n"
-	"      --source URL           ask this Nix cache or nacre server for store paths\n"
+	"      --source URL           ask this Nix cache or nacre server for store paths, or\n"
+	"                             docker://REPOSITORY, a registry with package artifacts\n"
 	"      --host-store DIR|none  root of this machine's own Nix store, whose paths are\n"
 	"                             used where they are (default: /)\n"
 	"      --require-signatures   refuse layers with store paths that no trusted key signed\n"

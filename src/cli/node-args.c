@@ -214,6 +214,8 @@ struct node_sources *node_args_sources(const struct node_args *a)
 		options.trusted = a->keys;
 		options.n_trusted = a->n_keys;
 	}
+	options.auth_file = a->transport.authfile;
+	options.insecure = a->transport.insecure;
 	options.require_signatures |= a->require_signatures;
 	return node_sources_new(&options);
 }

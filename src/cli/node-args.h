@@ -110,7 +110,9 @@ enum {
 #define NODE_IMAGE_HELP                                                                            \
 	"      --view KIND            how store paths appear: auto (default), erofs-file,\n"       \
 	"                             erofs-loop or bind; nacre --verbose says which it was\n"     \
-	"      --source URL           ask this Nix cache or nacre server for store paths first\n"  \
+	"      --source URL           ask this Nix cache or nacre server for store paths first, "  \
+	"or\n"                                                                                     \
+	"                             docker://REPOSITORY, a registry with package artifacts\n"    \
 	"      --host-store DIR|none  root of this machine's own Nix store, whose paths are\n"     \
 	"                             used where they are (default: /)\n"                          \
 	"      --require-signatures   refuse images with store paths that no trusted key signed\n" \

@@ -31,5 +31,9 @@ int registration_source_open(struct path_source **ret, const char *file,
 /* In cache-source.c. */
 int cache_source_open(struct path_source **ret, const char *url,
 		      const struct path_source_options *options, struct err *err);
+/* In package-source.c. */
+#define PACKAGE_SOURCE_PREFIX "docker://"
+int package_source_open(struct path_source **ret, const char *url,
+			const struct path_source_options *options, struct err *err);
 
 #endif

@@ -20,10 +20,12 @@ int path_source_open(struct path_source **ret, const char *where,
 		where = "/";
 	if (is_url(where))
 		return cache_source_open(ret, where, options, err);
+	if (strncmp(where, PACKAGE_SOURCE_PREFIX, strlen(PACKAGE_SOURCE_PREFIX)) == 0)
+		return package_source_open(ret, where, options, err);
 	if (strstr(where, "://"))
 		return err_set(err, E_USAGE,
 			       "'%s': wanted the root of a Nix store, a registration file, or "
-			       "http://, https:// or file://",
+			       "http://, https://, file:// or docker://REPOSITORY",
 			       where);
 	if (stat(where, &st) == 0 && S_ISREG(st.st_mode))
 		return registration_source_open(ret, where, options, err);

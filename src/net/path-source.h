@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where store paths come from: a Nix store of this machine, or a binary cache by URL. What is
+ * Where store paths come from: a Nix store of this machine, a binary cache by URL, or a registry. What is
  * read is proven: a path's events go on, and the last one comes through only if NarHash and
  * NarSize are those of its path info.
  */
@@ -31,9 +31,13 @@ struct path_source_options {
 		*trusted; /* borrowed; with any, each path needs a signature by one, or a
 					     content address that holds */
 	size_t n_trusted;
+	/* For registries; borrowed until path_source_open() returns. */
+	const char *auth_file; /* NULL: where podman and docker keep credentials */
+	bool insecure;         /* plain HTTP, or unverified TLS */
 };
 
-/* `where`: a URL (http://, https://, file://), or the root directory of a Nix store ("/", or
+/* `where`: a URL (http://, https://, file://), or docker://HOST/REPOSITORY with package artifacts (SPEC
+ * nacre 5), or the root directory of a Nix store ("/", or
  * that of `nix --store DIR`), or a file with a registration text (closureInfo,
  * exportReferencesGraph) about paths of this machine. NULL is "/". */
 int path_source_open(struct path_source **ret, const char *where,

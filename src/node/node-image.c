@@ -285,9 +285,9 @@ static int pull_config(struct pull *p, const struct manifest *manifest, struct n
 	return init_layers(image, err);
 }
 
-/* The image manifest itself, or the member of an index for the platform. */
+/* The image manifest itself, or the member of an index for the platform: then *ret_index is the index. */
 static int pull_manifest(struct pull *p, struct manifest *ret, struct manifest_bytes *bytes,
-			 struct err *err)
+			 struct hash *ret_index, struct err *err)
 {
 	char digest[DIGEST_TEXT_MAX];
 	const struct descriptor *member;
@@ -301,6 +301,7 @@ static int pull_manifest(struct pull *p, struct manifest *ret, struct manifest_b
 	if (!member)
 		return err_set(err, E_NOTFOUND, "there is no image for this platform");
 	digest_format(digest, &member->digest);
+	*ret_index = bytes->digest;
 	manifest_release(ret);
 	manifest_bytes_release(bytes);
 	if (image_get_manifest(p->source, digest, bytes, err) < 0 ||
@@ -529,6 +530,25 @@ static bool is_settled(const struct pull *p, const struct node_image *image)
 	return true;
 }
 
+/* What the tag names is the image that was pulled before, or an index that has it for this platform. */
+static bool is_known(const struct pull *p, const struct hash *digest)
+{
+	return hash_equal(digest, p->options->known) ||
+	       node_store_is_member(p->store, p->options->known, digest, p->options->platform);
+}
+
+/* Last: a manifest that is there says that all it names was there. `index` HASH_NONE: it is no member. */
+static int note_manifest(struct pull *p, const struct manifest_bytes *bytes,
+			 const struct manifest *manifest, const struct hash *index, struct err *err)
+{
+	if (node_store_put_blob(p->store, &bytes->digest, buf_slice(&bytes->bytes), err) < 0 ||
+	    node_store_put_config_of(p->store, &bytes->digest, &manifest->config.digest, err) < 0)
+		return err->code;
+	return index->algo == HASH_NONE ? 0
+					: node_store_put_index_of(p->store, &bytes->digest, index,
+								  p->options->platform, err);
+}
+
 /* 1: the image is still the one that was pulled before, and all of it is here. Signatures are
  * looked for where the image is: where they are wanted and were not found yet, all is asked anew. */
 static int pull_known(struct pull *p, struct node_image *ret, struct err *err)
@@ -549,7 +569,7 @@ static int pull_known(struct pull *p, struct node_image *ret, struct err *err)
 	}
 	/* For signatures the layers must be known. */
 	is_strict = o->sources && node_sources_require_signatures(o->sources);
-	if (!hash_equal(&digest, o->known) || load(&image, p->store, &digest, !is_strict, &why) < 0)
+	if (!is_known(p, &digest) || load(&image, p->store, o->known, !is_strict, &why) < 0)
 		return 0;
 	if (!is_settled(p, &image)) {
 		node_image_release(&image);
@@ -567,11 +587,12 @@ int node_image_pull(struct node_image *ret, struct node_store *store, struct ima
 	cleanup_manifest_bytes struct manifest_bytes bytes = {0};
 	cleanup_manifest struct manifest manifest = {0};
 	struct node_image image = {0};
+	struct hash index = {0};
 	int r = pull_known(&p, ret, err);
 
 	if (r != 0)
 		return r < 0 ? err_wrap(err, "pull %s", source->name) : 0;
-	r = pull_manifest(&p, &manifest, &bytes, err);
+	r = pull_manifest(&p, &manifest, &bytes, &index, err);
 	if (r >= 0) {
 		image.digest = bytes.digest;
 		r = pull_config(&p, &manifest, &image, err);
@@ -582,11 +603,8 @@ int node_image_pull(struct node_image *ret, struct node_store *store, struct ima
 		r = unmix_layers(store, &p, &image, &manifest, err);
 	if (r >= 0)
 		r = check_signatures(&p, &image, err);
-	/* Last: a manifest that is there says that all it names was there. */
 	if (r >= 0)
-		r = node_store_put_blob(store, &bytes.digest, buf_slice(&bytes.bytes), err);
-	if (r >= 0)
-		r = node_store_put_config_of(store, &bytes.digest, &manifest.config.digest, err);
+		r = note_manifest(&p, &bytes, &manifest, &index, err);
 	if (r < 0) {
 		node_image_release(&image);
 		return err_wrap(err, "pull %s", source->name);

@@ -11,8 +11,10 @@
 enum { NODE_JOBS_MAX = 32 };
 
 struct node_sources {
-	char *host;                 /* owned; or NULL */
-	struct strv caches;         /* owned */
+	char *host;         /* owned; or NULL */
+	struct strv caches; /* owned */
+	char *auth_file;    /* owned; or NULL */
+	bool insecure;
 	struct public_key *trusted; /* owned */
 	size_t n_trusted;
 	bool require_signatures;

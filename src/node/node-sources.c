@@ -10,7 +10,10 @@
 #include "node/node-host.h"
 #include "node/node-sources-internal.h"
 
-enum { JOBS_DEFAULT = 4 };
+enum {
+	JOBS_DEFAULT = 4,
+	ROUNDS_MAX = 3, /* in which others are waited for */
+};
 
 struct node_sources *node_sources_new(const struct node_sources_options *options)
 {
@@ -19,6 +22,8 @@ struct node_sources *node_sources_new(const struct node_sources_options *options
 	s->host = options->host ? xstrdup(options->host) : NULL;
 	for (size_t i = 0; i < options->n_caches; i++)
 		strv_add(&s->caches, options->caches[i]);
+	s->auth_file = options->auth_file ? xstrdup(options->auth_file) : NULL;
+	s->insecure = options->insecure;
 	s->n_trusted = options->n_trusted;
 	if (s->n_trusted)
 		s->trusted = xmemdup(options->trusted, s->n_trusted * sizeof(*s->trusted));
@@ -34,6 +39,7 @@ void node_sources_free(struct node_sources *s)
 	if (!s)
 		return;
 	free(s->host);
+	free(s->auth_file);
 	strv_release(&s->caches);
 	free(s->trusted);
 	free(s);
@@ -44,8 +50,11 @@ struct fetch {
 	struct node_sources *sources;      /* borrowed */
 	struct node_store *store;          /* borrowed */
 	const struct layer_record *record; /* borrowed */
-	pthread_mutex_t lock;              /* guards what follows */
+	int locks;            /* owned; of the paths that this fetches; -1: it waits for nobody */
+	pthread_mutex_t lock; /* guards what follows */
 	size_t next;
+	const struct layer_path **busy; /* owned; somebody else fetches them */
+	size_t n_busy, cap_busy;
 	struct path_import **done; /* owned; complete, not yet published */
 	size_t n_done, cap_done;
 	uint64_t bytes;
@@ -103,6 +112,24 @@ static void keep(struct fetch *f, struct path_import *import, uint64_t size)
 	pthread_mutex_unlock(&f->lock);
 }
 
+/* Is it for us to fetch? What cannot be locked is fetched all the same: at worst twice. */
+static bool is_ours(struct fetch *f, const struct layer_path *path)
+{
+	struct err ignored = ERR_INIT;
+
+	if (node_store_has_path(f->store, &path->nar_hash))
+		return false;
+	if (f->locks < 0)
+		return true;
+	if (node_store_try_lock(f->locks, &path->nar_hash, &ignored) == 0) {
+		array_grow(f->busy, f->cap_busy, f->n_busy + 1);
+		f->busy[f->n_busy++] = path;
+		return false;
+	}
+	/* Somebody may have published it just now. */
+	return !node_store_has_path(f->store, &path->nar_hash);
+}
+
 /* The next path that is not here; NULL: none is left. */
 static const struct layer_path *next_path(struct fetch *f)
 {
@@ -111,7 +138,7 @@ static const struct layer_path *next_path(struct fetch *f)
 	pthread_mutex_lock(&f->lock);
 	while (!path && f->next < f->record->len) {
 		path = &f->record->paths[f->next++];
-		if (node_store_has_path(f->store, &path->nar_hash))
+		if (!is_ours(f, path))
 			path = NULL;
 	}
 	pthread_mutex_unlock(&f->lock);
@@ -123,6 +150,8 @@ struct path_source **node_sources_open_caches(struct node_sources *s, const char
 {
 	struct path_source_options options = {
 		.store_dir = store_dir,
+		.auth_file = s->auth_file,
+		.insecure = s->insecure,
 		.trusted = s->require_signatures ? s->trusted : NULL,
 		.n_trusted = s->require_signatures ? s->n_trusted : 0,
 	};
@@ -196,32 +225,65 @@ static int publish(struct fetch *f, struct err *err)
 	return f->n_done ? node_store_sync(f->store, err) : 0;
 }
 
+/* Fetches what nobody else does, and publishes it. */
+static int fetch_round(struct fetch *f, struct sources_stats *stats, struct err *err)
+{
+	size_t missing = count_missing(f->store, f->record);
+	unsigned n_threads = 0, n_jobs = f->sources->n_jobs;
+	pthread_t threads[NODE_JOBS_MAX];
+	int r;
+
+	if (missing < n_jobs)
+		n_jobs = (unsigned)missing;
+	f->next = f->n_busy = f->n_done = 0;
+	while (n_threads + 1 < n_jobs &&
+	       pthread_create(&threads[n_threads], NULL, fetch_main, f) == 0)
+		n_threads++;
+	if (missing)
+		fetch_main(f);
+	for (unsigned i = 0; i < n_threads; i++)
+		pthread_join(threads[i], NULL);
+	r = publish(f, err);
+	stats->from_caches += f->n_done;
+	for (size_t i = 0; i < f->n_done; i++)
+		path_import_free(f->done[i]);
+	return r;
+}
+
+/* Until they have published their paths, or given up. Nothing is locked meanwhile. */
+static int wait_for_others(const struct fetch *f, struct err *err)
+{
+	for (size_t i = 0; i < f->n_busy; i++) {
+		cleanup_fd int lock = node_store_lock_content(f->store, &f->busy[i]->nar_hash, err);
+
+		if (lock < 0)
+			return lock;
+	}
+	return 0;
+}
+
 static int fetch_from_caches(struct node_sources *s, struct node_store *store,
 			     const struct layer_record *record, struct sources_stats *stats,
 			     char *why, struct err *err)
 {
-	struct fetch f = {.sources = s, .store = store, .record = record, .why = why};
-	size_t missing = count_missing(store, record);
-	unsigned n_threads = 0, n_jobs = missing < s->n_jobs ? (unsigned)missing : s->n_jobs;
-	pthread_t threads[NODE_JOBS_MAX];
-	int r;
+	struct fetch f = {.sources = s, .store = store, .record = record, .why = why, .locks = -1};
+	int r = 0;
 
 	pthread_mutex_init(&f.lock, NULL);
-	while (n_threads + 1 < n_jobs &&
-	       pthread_create(&threads[n_threads], NULL, fetch_main, &f) == 0)
-		n_threads++;
-	if (missing)
-		fetch_main(&f);
-	for (unsigned i = 0; i < n_threads; i++)
-		pthread_join(threads[i], NULL);
-	r = publish(&f, err);
-	stats->from_caches += f.n_done;
+	for (int round = 0; r >= 0 && (round == 0 || f.n_busy); round++) {
+		if (round > 0)
+			r = wait_for_others(&f, err);
+		if (r >= 0 && round < ROUNDS_MAX)
+			r = f.locks = node_store_open_locks(store, err);
+		if (r >= 0)
+			r = fetch_round(&f, stats, err);
+		close_fd(&f.locks);
+	}
 	stats->bytes += f.bytes;
-	for (size_t i = 0; i < f.n_done; i++)
-		path_import_free(f.done[i]);
 	free(f.done);
+	free(f.busy);
 	pthread_mutex_destroy(&f.lock);
-	return r;
+	return r < 0 ? r : 0;
 }
 
 static void take_from_host(struct node_sources *s, struct node_store *store,

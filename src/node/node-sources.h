@@ -2,8 +2,8 @@
 /*
  * Where a node gets store paths from before it asks the registry for whole layers: the Nix store of
  * this machine, where its database says that the path is valid under the same NarHash (used in place,
- * nothing copied, kept by a GC root), then caches (nacre servers and Nix binary caches) in their
- * order. What comes from a cache is proven against its NarHash. No source that an image names is
+ * nothing copied, kept by a GC root), then caches (nacre servers, Nix binary caches, registries with package
+ * artifacts: SPEC nacre 5) in their order. What comes from a cache is proven against its NarHash. No source that an image names is
  * ever asked: only those that are configured.
  *
  * Threads: any, at the same time; fetching uses threads of its own.
@@ -18,6 +18,8 @@ struct node_sources_options {
 	const char *host;          /* borrowed; root of this machine's Nix store, "/"; NULL: none */
 	const char *const *caches; /* borrowed; URLs */
 	size_t n_caches;
+	const char *auth_file; /* borrowed; for registries; NULL: where podman and docker keep it */
+	bool insecure;         /* registries: plain HTTP, or unverified TLS */
 	const struct public_key *trusted; /* borrowed */
 	size_t n_trusted;
 	bool require_signatures; /* of every store path of an image */

@@ -19,6 +19,7 @@ enum {
 	NAME_SIZE = 140,
 	RECORD_MAX = 64 << 20,
 	BLOB_MAX = 16 << 20,
+	INDEXES_BYTES_MAX = 16 << 10,
 	REF_BYTES_MAX = 64 << 10,
 	HOLD_NAME_MAX = 200,
 	LINK_TEXT_MAX = 4096,
@@ -459,10 +460,11 @@ int node_store_get_blob(const struct node_store *s, const struct hash *digest, s
 	return 0;
 }
 
-static void config_name(char ret[NAME_SIZE], const struct hash *manifest)
+/* Of what is noted beside a manifest. */
+static void note_name(char ret[NAME_SIZE], const struct hash *manifest, const char *ending)
 {
 	hash_format_bare(ret, manifest, HASH_HEX);
-	memcpy(ret + hex_len(hash_size(manifest->algo)), ".config", sizeof(".config"));
+	memcpy(ret + hex_len(hash_size(manifest->algo)), ending, strlen(ending) + 1);
 }
 
 int node_store_put_config_of(struct node_store *s, const struct hash *manifest,
@@ -470,7 +472,7 @@ int node_store_put_config_of(struct node_store *s, const struct hash *manifest,
 {
 	char name[NAME_SIZE], text[HASH_TEXT_MAX];
 
-	config_name(name, manifest);
+	note_name(name, manifest, ".config");
 	hash_format(text, config, HASH_HEX);
 	return write_file_at(s->blobs, name, text, strlen(text), true, err);
 }
@@ -481,12 +483,86 @@ int node_store_get_config_of(const struct node_store *s, const struct hash *mani
 	cleanup_buf struct buf text = {0};
 	char name[NAME_SIZE];
 
-	config_name(name, manifest);
+	note_name(name, manifest, ".config");
 	if (read_file_at(s->blobs, name, HASH_TEXT_MAX, &text, err) < 0)
 		return err->code;
 	if (hash_parse(ret, HASH_NONE, buf_slice(&text)) < 0)
 		return err_set(err, E_INVALID, "%s/blobs/%s is damaged: remove it", s->root, name);
 	return 0;
+}
+
+static void index_line(struct buf *ret, const struct hash *index, const struct platform *platform)
+{
+	char digest[HASH_TEXT_MAX];
+
+	hash_format(digest, index, HASH_HEX);
+	buf_addf(ret, "%s ", digest);
+	platform_format(ret, platform);
+	buf_add_str(ret, "\n");
+}
+
+/* Takes the next line, with its end, off the text. */
+static bool next_line(struct slice *text, struct slice *ret)
+{
+	const uint8_t *end = text->len ? memchr(text->data, '\n', text->len) : NULL;
+
+	if (!end)
+		return false;
+	*ret = slice_make(text->data, (size_t)(end - text->data) + 1);
+	slice_advance(text, ret->len);
+	return true;
+}
+
+static int read_indexes(const struct node_store *s, const struct hash *manifest, struct buf *ret)
+{
+	struct err ignored = ERR_INIT;
+	char name[NAME_SIZE];
+
+	note_name(name, manifest, ".index");
+	return read_file_at(s->blobs, name, INDEXES_BYTES_MAX, ret, &ignored);
+}
+
+bool node_store_is_member(const struct node_store *s, const struct hash *manifest,
+			  const struct hash *index, const struct platform *platform)
+{
+	cleanup_buf struct buf wanted = {0};
+	cleanup_buf struct buf text = {0};
+	struct slice rest, line;
+
+	index_line(&wanted, index, platform);
+	if (read_indexes(s, manifest, &text) < 0)
+		return false;
+	rest = buf_slice(&text);
+	while (next_line(&rest, &line))
+		if (slice_equal(line, buf_slice(&wanted)))
+			return true;
+	return false;
+}
+
+int node_store_put_index_of(struct node_store *s, const struct hash *manifest,
+			    const struct hash *index, const struct platform *platform,
+			    struct err *err)
+{
+	cleanup_buf struct buf wanted = {0};
+	cleanup_buf struct buf old = {0}, text = BUF_INIT(INDEXES_BYTES_MAX);
+	struct slice rest, line;
+	char name[NAME_SIZE];
+	int n = 1, r;
+
+	index_line(&wanted, index, platform);
+	r = buf_add(&text, wanted.data, wanted.len);
+	read_indexes(s, manifest, &old);
+	rest = buf_slice(&old);
+	while (r >= 0 && n < NODE_INDEXES_MAX && next_line(&rest, &line)) {
+		if (slice_equal(line, buf_slice(&wanted)))
+			continue;
+		r = buf_add(&text, line.data, line.len);
+		n++;
+	}
+	if (r < 0)
+		return err_set(err, r, "what is noted of an index is too long");
+	note_name(name, manifest, ".index");
+	return write_file_at(s->blobs, name, text.data, text.len, true, err);
 }
 
 /* References are long and hold any character: the file's name is the sha256 of the text. */
@@ -552,21 +628,44 @@ int node_store_use_alone(struct node_store *s, struct err *err)
 	return lock_store(s, LOCK_EX, err);
 }
 
-/* One byte of a file stands for a hash: locks of open file descriptions are held by threads as well as
- * by processes, and leave nothing behind. */
-int node_store_lock_content(struct node_store *s, const struct hash *hash, struct err *err)
+int node_store_open_locks(struct node_store *s, struct err *err)
 {
 	cleanup_free char *path = xasprintf("%s/locks", s->root);
-	cleanup_fd int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 
-	if (fd < 0)
-		return err_errno(err, "open %s", path);
+	return fd < 0 ? err_errno(err, "open %s", path) : fd;
+}
+
+/* One byte of a file stands for a hash: locks of open file descriptions are held by threads as well as
+ * by processes, and leave nothing behind. */
+static int lock_byte(int fd, int command, const struct hash *hash)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+	int r;
+
 	memcpy(&lock.l_start, hash->bytes, sizeof(lock.l_start));
 	lock.l_start &= INT64_MAX >> 1;
-	while (fcntl(fd, F_OFD_SETLKW, &lock) < 0)
-		if (errno != EINTR)
-			return err_errno(err, "lock %s", path);
+	do
+		r = fcntl(fd, command, &lock);
+	while (r < 0 && errno == EINTR);
+	return r;
+}
+
+int node_store_try_lock(int locks, const struct hash *hash, struct err *err)
+{
+	if (lock_byte(locks, F_OFD_SETLK, hash) >= 0)
+		return 1;
+	return errno == EAGAIN || errno == EACCES ? 0 : err_errno(err, "lock a store path");
+}
+
+int node_store_lock_content(struct node_store *s, const struct hash *hash, struct err *err)
+{
+	cleanup_fd int fd = node_store_open_locks(s, err);
+
+	if (fd < 0)
+		return fd;
+	if (lock_byte(fd, F_OFD_SETLKW, hash) < 0)
+		return err_errno(err, "lock %s/locks", s->root);
 	return take_fd(&fd);
 }
 

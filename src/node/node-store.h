@@ -11,6 +11,7 @@
  * 	ROOT/signed/<diffID in hex>	under which policy its paths were found to be signed
  * 	ROOT/blobs/<digest in hex>		manifests and configs
  * 	ROOT/blobs/<digest in hex>.config	of a manifest: the digest of its config
+ * 	ROOT/blobs/<digest in hex>.index	of a manifest: "<index> <platform>" lines
  * 	ROOT/refs/<sha256 of the text>	the digest that a reference last named, and the text
  * 	ROOT/tmp/				what is under construction; swept when nobody works
  * 	ROOT/run/				containers
@@ -28,6 +29,7 @@
 
 #include <sys/stat.h>
 
+#include <nacre/descriptor.h>
 #include <nacre/event.h>
 #include <nacre/hash.h>
 #include <nacre/storepath.h>
@@ -103,6 +105,14 @@ int node_store_put_config_of(struct node_store *s, const struct hash *manifest,
 			     const struct hash *config, struct err *err);
 int node_store_get_config_of(const struct node_store *s, const struct hash *manifest,
 			     struct hash *ret, struct err *err);
+/* Which index has this manifest as its member for a platform ("os/architecture"), noted beside it, so that
+ * while a tag names the index neither is read again. What was noted last is kept, NODE_INDEXES_MAX. */
+enum { NODE_INDEXES_MAX = 16 };
+int node_store_put_index_of(struct node_store *s, const struct hash *manifest,
+			    const struct hash *index, const struct platform *platform,
+			    struct err *err);
+bool node_store_is_member(const struct node_store *s, const struct hash *manifest,
+			  const struct hash *index, const struct platform *platform);
 
 /* Small documents. */
 int node_store_put_blob(struct node_store *s, const struct hash *digest, struct slice data,
@@ -126,6 +136,11 @@ int node_store_use_alone(struct node_store *s, struct err *err);
  * that it is fetched once: look again whether it is here afterwards. Returns a descriptor to close.
  * Take one at a time. */
 int node_store_lock_content(struct node_store *s, const struct hash *hash, struct err *err);
+/* The same for many at a time, which never waits: so two that want the same things cannot wait for each
+ * other. Returns a descriptor that holds what is locked by it, to close. */
+int node_store_open_locks(struct node_store *s, struct err *err);
+/* 1: locked; 0: somebody works on it. */
+int node_store_try_lock(int locks, const struct hash *hash, struct err *err);
 
 /* Keeps what `text` names until the hold is removed; replaces one of the same name (at most 200
  * characters of [A-Za-z0-9._-], not beginning with a dot). Lines: "image sha256:<hex>" (its manifest),

@@ -9,7 +9,8 @@
 #include "node/snapshotter.h"
 #include <pthread.h>
 
-#define SNAPSHOT_REF "containerd.io/snapshot.ref"
+#define SNAPSHOT_REF          "containerd.io/snapshot.ref"
+#define SNAPSHOT_PARENT_CHAIN "containerd.io/snapshot/parent-chain-id"
 
 /* The path infos that refer to the image that was asked for last: its layers come one after another. */
 struct said_of_image {

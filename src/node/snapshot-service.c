@@ -250,7 +250,7 @@ static void handle_commit(void *data, struct grpc_call *call)
 	if (!request)
 		return;
 	if (*request->parent)
-		r = err_set(&err, E_UNSUPPORTED, "this snapshotter does not rebase");
+		r = err_set(&err, E_UNSUPPORTED, SNAPSHOT_NO_REBASE);
 	else
 		r = take_labels(&labels, request->labels, request->n_labels, &err);
 	if (r >= 0)

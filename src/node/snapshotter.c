@@ -276,13 +276,25 @@ static int answer_layer(struct snapshotter *s, const char *parent, const struct 
 	return r;
 }
 
+/* containerd 2.2 and later unpacks side by side for snapshotters that are configured to rebase. Then no layer but the
+ * lowest could be answered, and all would be fetched before the first commit shows that it cannot be. 2.3 and later
+ * says on what a layer will stand. */
+static int check_rebase(const struct snapshot_request *request, struct err *err)
+{
+	if (request->kind != SNAPSHOT_ACTIVE || *request->parent ||
+	    !annotations_get(request->labels, SNAPSHOT_REF) ||
+	    !annotations_get(request->labels, SNAPSHOT_PARENT_CHAIN))
+		return 0;
+	return err_set(err, E_CONFLICT, SNAPSHOT_NO_REBASE);
+}
+
 int snapshotter_prepare(struct snapshotter *s, const struct snapshot_request *request,
 			struct snapshot_mount *ret, struct err *err)
 {
 	cleanup_snapshot struct snapshot row = {.kind = request->kind};
 	cleanup_places struct places places = {0};
 
-	if (check_name(s, request->key, err) < 0)
+	if (check_name(s, request->key, err) < 0 || check_rebase(request, err) < 0)
 		return err->code;
 	if (request->kind == SNAPSHOT_ACTIVE &&
 	    answer_layer(s, request->parent, request->labels, err) < 0)

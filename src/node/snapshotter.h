@@ -49,6 +49,10 @@ int snapshotter_new(struct snapshotter **ret, const struct snapshotter_options *
 		    struct err *err);
 void snapshotter_free(struct snapshotter *s);
 
+#define SNAPSHOT_NO_REBASE                                                                        \
+	"this snapshotter does not rebase: take \"rebase\" out of the capabilities of its proxy " \
+	"plugin in containerd's configuration"
+
 /* Of Prepare and View; all borrowed. */
 struct snapshot_request {
 	enum snapshot_kind kind; /* SNAPSHOT_ACTIVE: Prepare; SNAPSHOT_VIEW: View */

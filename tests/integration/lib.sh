@@ -34,7 +34,8 @@
 #   stop_server PID [SIGNAL]        waits until it is gone
 #   start_nacre [DATADIR [ARG…]]    sets NACRE_URL, NACRE_ADDR, NACRE_PID, NACRE_DATA
 #   stop_nacre [SIGNAL]
-#   start_registry [NAME]           Debian's docker-registry; sets REGISTRY (host:port), REGISTRY_DIR
+#   start_registry [NAME]           Debian's docker-registry; sets REGISTRY (host:port), REGISTRY_DIR; with
+#                                   REGISTRY_QUIET=false its log has every request
 #   start_containerd                sets CONTAINERD (its socket)
 # Clients
 #   ctr_ ARG…                       ctr on that containerd
@@ -281,7 +282,7 @@ start_registry() {
     REGISTRY_DIR=$T/$name
     cat >"$T/$name.yml" <<EOF
 version: 0.1
-log: {level: warn, accesslog: {disabled: true}}
+log: {level: warn, accesslog: {disabled: ${REGISTRY_QUIET:-true}}}
 storage: {filesystem: {rootdirectory: $REGISTRY_DIR}, delete: {enabled: true}}
 http: {addr: $REGISTRY}
 EOF

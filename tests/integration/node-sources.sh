@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Where a node takes store paths from: this machine's own Nix store, caches, the registry; signatures.
 . "$(dirname "$0")/lib.sh"
-needs nix skopeo python3 sqlite3 curl jq
+needs nix skopeo python3 sqlite3 curl jq docker-registry zstd
 needs_root
 
 run() {
@@ -86,9 +86,144 @@ check_eq "once more" hello "$(run "$D" sh -c 'echo hello' 2>&1)"
 check_eq "asks nobody" "$before" "$(wc -l <"$NACRE_LOG")"
 rm -r "$NODE/paths/$(ls "$NODE/paths" | head -n 1)"
 check_eq "what is gone is fetched again" hello "$(run "$I" sh -c 'echo hello' 2>&1)"
+
+# An index: what it has for a platform is remembered, so that it costs as little.
+put_index() {
+    local tag=$1
+    shift
+    python3 - "$T" "$@" >"$T/index.json" <<'PYTHON'
+import hashlib, json, sys
+members = []
+for platform, tag in (word.split("=") for word in sys.argv[2:]):
+    data = open(f"{sys.argv[1]}/manifest-{tag}", "rb").read()
+    members.append({"mediaType": json.loads(data)["mediaType"], "digest": "sha256:" + hashlib.sha256(data).hexdigest(),
+                    "size": len(data), "platform": {"os": "linux", "architecture": platform}})
+print(json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": members}))
+PYTHON
+    curl -sf -o /dev/null -X PUT -H 'Content-Type: application/vnd.oci.image.index.v1+json' --data-binary "@$T/index.json" \
+        "$NACRE_URL/v2/many/manifests/$tag" || not_ok "an index can be pushed"
+}
+requests() {
+    tail -n "+$((before + 1))" "$NACRE_LOG" | sed -n 's/^.* \(HEAD\|GET\) \([^ ]*\).*/\1 \2/p'
+}
+for member in one two; do
+    "$NACRE" build --from "$FIXTURES" "$P" --env "MEMBER=$member" -o "docker://$NACRE_ADDR/many:$member" >/dev/null 2>"$T/build.log" || die "$(cat "$T/build.log")"
+    curl -s -H 'Accept: */*' "$NACRE_URL/v2/many/manifests/$member" >"$T/manifest-$member"
+done
+host=$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/')
+put_index both "$host=one" s390x=two
+NODE=$T/node-index
+B=docker://$NACRE_ADDR/many:both
+says_member() {
+    check_eq "$1" "$2" "$(run "${@:3}" sh -c 'echo $MEMBER' 2>&1)"
+}
+says_member "an index: the image for this platform" one "$B"
+before=$(wc -l <"$NACRE_LOG")
+says_member "that is still the same" one "$B"
+check_eq "costs one HEAD" "HEAD /v2/many/manifests/both" "$(requests)"
+D=docker://$NACRE_ADDR/many@sha256:$(sha256sum <"$T/index.json" | cut -c1-64)
+says_member "an index by digest" one "$D"
+before=$(wc -l <"$NACRE_LOG")
+says_member "once more" one "$D"
+check_eq "asks nobody" "" "$(requests)"
+says_member "another platform is another image" two --platform linux/s390x "$B"
+says_member "and this one is what it was" one "$B"
+put_index both "$host=two" s390x=one
+says_member "an index that has changed is read again" two "$B"
+put_index again "$host=two"
+says_member "another index with the same member" two "docker://$NACRE_ADDR/many:again"
+before=$(wc -l <"$NACRE_LOG")
+says_member "is remembered as well" two "docker://$NACRE_ADDR/many:again"
+says_member "and so is the first" two "$B"
+check_eq "a HEAD each" "HEAD /v2/many/manifests/again HEAD /v2/many/manifests/both" "$(requests | xargs)"
+for damaged in "" x "sha256:0 linux/$host"; do
+    for file in "$NODE"/blobs/*.index; do
+        printf '%s' "$damaged" >"$file"
+    done
+    says_member "what is noted is damaged ('$damaged')" two "$B"
+done
+check_match "nacre node verify is clean" " 0 damaged" "$("$NACRE" node verify --root "$NODE")"
+"$NACRE" node gc --root "$NODE" --older-than 0 >/dev/null
+check_eq "what is noted goes with the images" 0 "$(count blobs)"
 NODE=$T/node-dead
 check_match "a cache that does not answer is said, and the registry is asked" "could not be used.*hello" \
     "$(run --source http://127.0.0.1:1 "oci:$T/image:shell" sh -c 'echo hello' 2>&1 | tr '\n' ' ')"
+
+# ---- registries with package artifacts ---------------------------------------------------------------
+
+start_registry
+while read -r path; do
+    base=$(basename "$path")
+    "$NACRE" copy "docker://$NACRE_ADDR/nix/package:${base%%-*}" "docker://$REGISTRY/packages:${base%%-*}" >/dev/null 2>"$T/log" || not_ok "copy the package of $base" "$(tail -n 3 "$T/log")"
+done < <(closure "$P")
+NODE=$T/node-packages
+check_eq "a plain registry is a binary cache" hello "$(run --source "docker://$REGISTRY/packages" "oci:$T/bare:shell" sh -c 'echo hello' 2>&1)"
+check_eq "all paths came from there" "$n" "$(count paths)"
+check_match "nacre node verify is clean" " 0 damaged" "$("$NACRE" node verify --root "$NODE")"
+check_eq "images can be built from it" "$("$NACRE" inspect --json "oci:$T/image:shell" | jq -r '.digest')" "$("$NACRE" build --from "docker://$REGISTRY/packages" "$P" --max-layers 0 -o "oci:$T/built:shell" >/dev/null 2>"$T/log" && "$NACRE" inspect --json "oci:$T/built:shell" | jq -r '.digest' || tail -n 3 "$T/log")"
+check_fails "a repository with a tag" "without tag" "$NACRE" build --from "docker://$REGISTRY/packages:x" "$P" -o "oci:$T/built:x"
+NODE=$T/node-no-packages
+check_match "a repository that has none is said, and the registry is asked" "hello" \
+    "$(run --source "docker://$REGISTRY/none" "oci:$T/image:shell" sh -c 'echo hello' 2>&1 | tr '\n' ' ')"
+
+# One package in other forms, and packages that lie.
+python3 - "$REGISTRY" "$FIXTURES" "$P" <<'PYTHON' >"$T/log" 2>&1 || not_ok "packages by hand" "$(tail -n 5 "$T/log")"
+import gzip, hashlib, json, lzma, subprocess, sys, urllib.request
+registry, store, path = sys.argv[1:]
+tag = path.split("/")[-1][:32]
+types = "application/vnd.nix.store.path.v1.nar"
+accept = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+nar = subprocess.run(["nix-store", "--store", store, "--dump", store + path], capture_output=True, check=True).stdout
+
+def get(what, headers={}):
+    return urllib.request.urlopen(urllib.request.Request(f"http://{registry}/v2/packages/{what}", headers=headers)).read()
+
+def put(name, what, data, kind):
+    urllib.request.urlopen(urllib.request.Request(f"http://{registry}/v2/{name}/{what}", data, {"Content-Type": kind}, method="PUT"))
+
+def blob(name, data):
+    digest = "sha256:" + hashlib.sha256(data).hexdigest()
+    start = urllib.request.urlopen(urllib.request.Request(f"http://{registry}/v2/{name}/blobs/uploads/", b"", method="POST"))
+    where = start.headers["Location"]
+    where += ("&" if "?" in where else "?") + "digest=" + digest
+    urllib.request.urlopen(urllib.request.Request(where if where.startswith("http") else f"http://{registry}{where}", data, {"Content-Type": "application/octet-stream"}, method="PUT"))
+    return {"digest": digest, "size": len(data)}
+
+manifest = json.loads(get("manifests/" + tag, accept))
+config = json.loads(get("blobs/" + manifest["config"]["digest"]))
+layer = manifest["layers"][0], get("blobs/" + manifest["layers"][0]["digest"])
+
+def package(name, content=layer[1], kind=layer[0]["mediaType"], artifact=manifest["artifactType"], **change):
+    m = dict(manifest, artifactType=artifact, layers=[{"mediaType": kind, **blob(name, content)}])
+    m["config"] = {"mediaType": manifest["config"]["mediaType"], **blob(name, json.dumps({**config, **change}).encode())}
+    put(name, "manifests/" + tag, json.dumps(m).encode(), m["mediaType"])
+
+package("form-layer")
+package("form-nar", nar, types)
+package("form-nar-gzip", gzip.compress(nar), types + "+gzip")
+package("form-nar-xz", lzma.compress(nar), types + "+xz")
+package("form-nar-zstd", subprocess.run(["zstd", "-c"], input=nar, capture_output=True, check=True).stdout, types + "+zstd")
+other = next(r for r in config["references"] if not r.startswith(tag))
+package("lie-path", path="/nix/store/" + other)
+package("lie-store", storeDir="/gnu/store", path="/gnu" + path[4:])
+package("lie-hash", narHash="sha256:" + "0" * 52)
+package("lie-size", narSize=config["narSize"] - 1)
+package("lie-content", nar.replace(b"regular", b"regulbr", 1), types)
+package("lie-cut", nar[:-64], types)
+package("lie-more", nar + bytes(8), types)
+package("lie-bomb", gzip.compress(nar + bytes(1 << 28)), types + "+gzip")
+package("lie-type", nar, "application/x-other")
+package("lie-artifact", artifact="application/x-other")
+small = json.loads(get("manifests/" + other[:32], accept))["layers"][0]
+package("lie-layer", get("blobs/" + small["digest"]))
+PYTHON
+for form in layer nar nar-gzip nar-xz nar-zstd; do
+    check_eq "a package as $form: taken" "1 from caches" "$("$NACRE" --verbose run --root "$T/node-$form" --host-store none --source "docker://$REGISTRY/form-$form" "oci:$T/image:shell" true 2>&1 | grep -o '[0-9]* from caches')"
+done
+for lie in path store hash size content cut more bomb type artifact layer; do
+    check_eq "a package that lies ($lie): its layer is taken from the image" "0 from caches hello" \
+        "$("$NACRE" --verbose run --root "$T/node-lie-$lie" --host-store none --source "docker://$REGISTRY/lie-$lie" "oci:$T/image:shell" sh -c 'echo hello' 2>&1 | grep -o '[0-9]* from caches\|^hello' | xargs)"
+done
 
 # ---- at the same time ------------------------------------------------------------------------------
 
@@ -102,6 +237,20 @@ done
 wait "${pids[@]}"
 check_eq "three at once" 3 "$(cat "$T"/twice.? | grep -c '^hello')"
 check_eq "fetch each layer once" "$layers" "$(sed -n 's/.*pull: \([0-9]*\) layers fetched.*/\1/p' "$T"/twice.? | awk '{ n += $1 } END { print n }')"
+
+# Images that have their paths in other layers.
+"$NACRE" build --from "$FIXTURES" "$P" --max-layers 4 -o "oci:$T/grouped:shell" >/dev/null 2>"$T/build.log" || die "$(cat "$T/build.log")"
+NODE=$T/node-shared
+before=$(grep -c 'GET /nar/' "$NACRE_LOG")
+pids=()
+for image in bare grouped image bare grouped image; do
+    "$NACRE" run --root "$NODE" --host-store none --source "$NACRE_URL" "oci:$T/$image:shell" sh -c 'echo hello' >"$T/shared.${#pids[@]}" 2>&1 &
+    pids+=($!)
+done
+wait "${pids[@]}"
+check_eq "six of two groupings at once" 6 "$(cat "$T"/shared.? | grep -c '^hello')"
+check_eq "fetch each path once" "$n" "$(($(grep -c 'GET /nar/' "$NACRE_LOG") - before))"
+check_eq "and have all" "$n" "$(count paths)"
 
 # ---- signatures ------------------------------------------------------------------------------------
 

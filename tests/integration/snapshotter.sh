@@ -31,6 +31,7 @@ start_containerd_with_snapshotter() {
 TOML
     } >"$dir/config.toml"
     start_server containerd containerd -c "$dir/config.toml"
+    CONTAINERD_PID=$SERVER_PID
     wait_for 20 ctr_ version || die "containerd does not start: $(tail -n 5 "$T/containerd.log")"
 }
 
@@ -45,10 +46,38 @@ suite suite
 check_eq "nothing is left mounted" "" "$(mounts_below "$T")"
 stop_server "$SNAPSHOTTER"
 
+# ---- what containerd fetches ----------------------------------------------------------------------------
+
+# Notes the digests of a manifest's store layers: no pull here needs them.
+expect_unfetched() {
+    jq -r '.layers[]? | select(.annotations["containerd.io/snapshot/nacre.path.0"]).digest' "$@" >>"$T/store-layers"
+}
+expect_layouts_unfetched() {
+    local blob
+    for blob in "$T"/*/blobs/sha256/*; do
+        [ "$(head -c 1 "$blob" | tr -d '\0')" != '{' ] || expect_unfetched "$blob"
+    done
+}
+# Those that containerd has fetched all the same: docker-registry's log tells who asked; of nacre serve nobody else asks for
+# blobs here.
+fetched_store_layers() {
+    expect_layouts_unfetched
+    {
+        grep -h '"containerd/' "$T/registry.log"
+        cat "$T"/nacre-*.log
+    } | grep -o 'GET /v2/[^ ]*/blobs/sha256:[0-9a-f]*' | grep -F -f <(sort -u "$T/store-layers") | sort -u
+}
+check_unfetched() {
+    local found
+    found=$(fetched_store_layers)
+    check_eq "containerd has fetched none of $(sort -u "$T/store-layers" | wc -l) store layers $1" "" "$found" ||
+        note "$(cat "$T/snapshotters.log" "$T/snapshotter.log" | grep 'left to containerd' | sort | uniq -c | tail -n 20)"
+}
+
 # ---- an ordinary image, with ctr ------------------------------------------------------------------------
 
 start_snapshotter
-start_registry
+REGISTRY_QUIET=false start_registry
 start_containerd_with_snapshotter
 hello_image "$T/hello"
 skopeo_copy "oci:$T/hello:hello" "docker://$REGISTRY/hello:1"
@@ -191,7 +220,8 @@ many_paths() {
     "$NACRE" build --from "$FIXTURES" "$shell" "$store" -o "docker://$ref" >"$T/build.log" 2>&1 || die "$(tail -n 3 "$T/build.log")"
     want=$(closure "$shell" "$store" | wc -l)
     curl -s -H 'Accept: */*' "$NACRE_URL/v2/many/paths$n/manifests/1" >"$T/manifest"
-    jq -r '.layers[] | select(.annotations["containerd.io/snapshot/nacre.path.0"]).digest' "$T/manifest" >"$T/store-layers"
+    jq -r '.layers[] | select(.annotations["containerd.io/snapshot/nacre.path.0"]).digest' "$T/manifest" >"$T/these-layers"
+    cat "$T/these-layers" >>"$T/store-layers"
     # The root layer may be there from the image before.
     wanted=$((2 + $(jq -r '.layers[] | select(.annotations["containerd.io/snapshot/nacre.path.0"] | not).digest' "$T/manifest" |
         grep -cvxFf <(ctr_ -n k8s.io content ls -q))))
@@ -200,7 +230,7 @@ many_paths() {
     check "$n paths: pull through the CRI" cri_pull "$ref"
     note "$n paths: pulled in $(milliseconds "$start") ms"
     check_eq "$n paths: containerd fetched the manifest, the config and the root layer" "$wanted" "$(($(grep -c "GET /v2/many/paths$n/" "$NACRE_LOG") - before))"
-    check_eq "$n paths: and no blob of its $(wc -l <"$T/store-layers") store layers" 0 "$(grep "GET /v2/many/paths$n/blobs/" "$NACRE_LOG" | grep -cFf "$T/store-layers")"
+    check_eq "$n paths: and no blob of its $(wc -l <"$T/these-layers") store layers" 0 "$(grep "GET /v2/many/paths$n/blobs/" "$NACRE_LOG" | grep -cFf "$T/these-layers")"
     start=$(milliseconds 0)
     check_eq "$n paths: all of them and nothing else, with ctr" "$want" "$(run "$ref" /bin/sh -c 'ls /nix/store | wc -l' 2>&1)"
     note "$n paths: run with ctr in $(milliseconds "$start") ms"
@@ -226,19 +256,6 @@ metric() {
     curl -s "http://$METRICS/metrics" | sed -n "s/^nacre_snapshotter_$1 //p"
 }
 
-# How many of a layout's store layers containerd has downloaded.
-downloaded() {
-    ctr_ -n k8s.io content ls -q | sort >"$T/content"
-    python3 - "$1" <<'PY' | sort | comm -12 - "$T/content" | wc -l
-import json, sys
-read = lambda digest: json.load(open(f"{sys.argv[1]}/blobs/{digest.replace(':', '/')}"))
-index = json.load(open(sys.argv[1] + "/index.json"))
-for layer in read(index["manifests"][0]["digest"])["layers"]:
-    if "containerd.io/snapshot/nacre.path.0" in layer.get("annotations", {}):
-        print(layer["digest"])
-PY
-}
-
 GIT=$(fixture git) || die "no fixture git"
 "$NACRE" build --from "$FIXTURES" "$GIT" -o "oci:$T/git:git" >/dev/null 2>&1 || die "nacre build fails"
 skopeo_copy "oci:$T/git:git" "docker://$REGISTRY/git:1"
@@ -250,13 +267,44 @@ check_eq "nothing came from a registry" 0 "$(metric 'paths_total{from="registry"
 printf '[host."http://%s"]\n  capabilities = ["pull", "resolve"]\n' "$REGISTRY" >"$T/certs/${REGISTRY/:/_}_/hosts.toml"
 suite image-ref "$T/git" "$REGISTRY" yes
 redialled
-# Layers that other images share may be there.
-before=$(downloaded "$T/git")
 check "pull from a registry that hosts.toml names" cri_pull "$REGISTRY/git:1"
-check_eq "containerd has downloaded no store layer" "$before" "$(downloaded "$T/git")"
+check_unfetched "so far"
 check "its paths came from the registry" [ "$(metric 'paths_total{from="registry"}')" -gt 0 ]
 check_match "git runs" "git version" "$(run "$REGISTRY/git:1" /bin/git --version 2>&1)"
 forget_image "$REGISTRY/git:1"
+
+# ---- and its credentials -------------------------------------------------------------------------------------
+
+SECRET=127.0.0.1:$(free_port)
+mkdir -p "$T/certs/${SECRET/:/_}_"
+printf '[host."http://%s"]\n  capabilities = ["pull"]\n' "$SECRET" >"$T/certs/${SECRET/:/_}_/hosts.toml"
+printf 'user:%s\n' "$(/usr/bin/python3 -W ignore -c 'import crypt; print(crypt.crypt("password", crypt.mksalt(crypt.METHOD_BLOWFISH, rounds=16)))')" >"$T/htpasswd"
+cat >"$T/secret.yml" <<YAML
+version: 0.1
+log: {level: warn, accesslog: {disabled: true}}
+storage: {filesystem: {rootdirectory: $T/secret}}
+http: {addr: $SECRET}
+auth: {htpasswd: {realm: here, path: $T/htpasswd}}
+YAML
+start_server secret docker-registry serve "$T/secret.yml"
+wait_http "http://$SECRET/v2/" || die "docker-registry does not start: $(tail -n 5 "$T/secret.log")"
+skopeo_copy "oci:$T/git:git" "docker://$SECRET/git:1" --dest-creds user:password || not_ok "push with a password"
+auth_file() {
+    printf '{"auths": {"%s": {"auth": "%s"}}}' "$SECRET" "$(printf '%s' "$1" | base64)" >"$T/auth.json"
+}
+# On a node of its own, which has none of the paths.
+ask_secret() {
+    local node=$NODE socket=$SOCKET own=$SNAPSHOTTER
+    note "asked with $1"
+    auth_file "$1"
+    NODE=$T/node-secret SOCKET=$T/secret.sock
+    start_snapshotter --image-ref --certs-dir "$T/certs" --authfile "$T/auth.json"
+    suite image-ref "$T/git" "$SECRET" "$2"
+    stop_server "$SNAPSHOTTER"
+    NODE=$node SOCKET=$socket SNAPSHOTTER=$own
+}
+ask_secret user:wrong no
+ask_secret user:password yes
 
 # ---- signatures that travel with the image, in its registry ----------------------------------------------------
 
@@ -297,6 +345,7 @@ check_fails "under another policy it is looked at again" "not signed by a truste
 
 # ---- the registry gone, the snapshotter killed, a container that runs ---------------------------------------
 
+check_unfetched "before the registry goes"
 stop_nacre
 lasting "$REF" lasting
 stop_server "$SNAPSHOTTER" KILL
@@ -307,6 +356,45 @@ check_eq "another starts without the registry" 42 "$(run "$REF" /bin/python3 -c 
 umount "$(mounts_below "$SNAPSHOTS" | head -n 1)" 2>/dev/null
 check_eq "and as after a reboot, with nothing mounted" 42 "$(run "$REF" /bin/python3 -c 'print(42)' 2>&1)"
 ended lasting
+
+# ---- the machine restarts: containers and mounts are gone, what was on the disk is there ------------------------
+
+ctr_ -n k8s.io run -d --snapshotter nacre "$REF" restarted /bin/python3 -c \
+    'import os, time; n = len(os.listdir("/kept")) if os.path.isdir("/kept") else 0; os.makedirs("/kept", exist_ok=True); open(f"/kept/{n}", "w"); time.sleep(600)' >"$T/restarted.log" 2>&1
+has_kept() {
+    [ -e "$(root_of restarted)/kept/$1" ]
+}
+wait_for 30 has_kept 0 || not_ok "a container writes something" "$(cat "$T/restarted.log")"
+init=$(ctr_ -n k8s.io tasks ls | awk '$1 == "restarted" { print $2 }')
+shim=$(awk '/^PPid:/ { print $2 }' "/proc/$init/status")
+sync -f "$T"
+stop_server "$CONTAINERD_PID" KILL
+stop_server "$SNAPSHOTTER" KILL
+kill -KILL "$shim" "$init"
+wait_for 10 process_gone "$init"
+unmount_below "$T"
+rm -rf "$T/containerd/state" "$SOCKET" "$CONTAINERD"*
+check_eq "nothing is mounted any more" "" "$(mounts_below "$T")"
+start_snapshotter
+start_containerd_with_snapshotter
+redialled
+check "a container from before starts again" ctr_ -n k8s.io tasks start -d restarted
+check "with what it had written" wait_for 30 has_kept 1
+check_eq "and its closure" "$WANT" "$(ls "$(root_of restarted)/nix/store" | sort | tr '\n' ' ')"
+check_eq "so does another one of its image" "$WANT" "$(run "$REF" /bin/python3 -c "$PROGRAM" 2>&1)"
+ended restarted
+
+# ---- images that are forgotten while the snapshotter is away ------------------------------------------------------
+
+no_snapshots() {
+    probe && [ -z "$(client "$SOCKET" list)" ] && [ -z "$(mounts_below "$SNAPSHOTS")" ]
+}
+stop_server "$SNAPSHOTTER" KILL
+ctr_ -n k8s.io images ls -q | xargs -r ctr --address "$CONTAINERD" -n k8s.io images rm >/dev/null 2>&1
+start_snapshotter
+redialled
+check "images that were forgotten while it was away leave nothing behind" wait_for 30 no_snapshots ||
+    note "$(client "$SOCKET" list; mounts_below "$SNAPSHOTS")"
 
 # ---- kill -9 at random -----------------------------------------------------------------------------------------
 
@@ -334,6 +422,7 @@ for ((round = 0; round < rounds; round++)); do
     [ "$(run "$REF" /bin/python3 -c 'print(42)' 2>>"$T/crash.log")" = 42 ] || bad+=" run:$round"
 done
 check_eq "killed at random $rounds times: pulls and runs go on" "" "$bad" || note "$(tail -n 5 "$T/crash.log")"
+check_unfetched "by then"
 check "nacre node verify is clean" "$NACRE" node verify --root "$NODE"
 redialled
 remove_image

@@ -147,6 +147,11 @@ class Suite:
         check_fails("commit under a name that is taken", "ALREADY_EXISTS", self.s.commit, name, other)
         check_eq("which leaves it active", "active", self.s.stat(other)["kind"])
         check_fails("rebase", "UNIMPLEMENTED", self.s.commit, self.name(), other, {}, name)
+        rebased = {REF: "sha256:" + "2" * 64, "containerd.io/snapshot/parent-chain-id": "sha256:" + "1" * 64}
+        check_fails("a layer to be rebased later", "FAILED_PRECONDITION", self.s.prepare, self.name(), "", rebased)
+        third = self.name()
+        self.s.prepare(third, name, rebased)
+        check_eq("the same on its parent is ordinary", "active", self.s.stat(third)["kind"])
         check_fails("an unknown method", "UNIMPLEMENTED", self.s.by_key, "Nothing", "k")
 
     def case_transitivity(self):

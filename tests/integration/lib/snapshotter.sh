@@ -4,7 +4,7 @@
 # What tests of nacre snapshotter share; read after lib.sh.
 #
 #   SOCKET, NODE, SNAPSHOTS          where it serves and what it keeps
-#   start_snapshotter [OPTION…]      sets SNAPSHOTTER, its process
+#   start_snapshotter [OPTION…]      sets SNAPSHOTTER, its process; what all have logged is in $T/snapshotters.log
 #   suite NAME…                      cases of snapshot_suite.py, as results
 #   redialled                        waits until containerd has found it again
 #   cri_pull REF · cri_run REF CMD…  through the CRI of the containerd at $CONTAINERD
@@ -36,6 +36,7 @@ is_serving() {
 }
 
 start_snapshotter() {
+    [ ! -e "$T/snapshotter.log" ] || cat "$T/snapshotter.log" >>"$T/snapshotters.log"
     start_server snapshotter "$NACRE" snapshotter --address "$SOCKET" --root "$NODE" --host-store none "$@"
     SNAPSHOTTER=$SERVER_PID
     wait_for 20 is_serving || die "nacre snapshotter does not start: $(tail -n 5 "$T/snapshotter.log")"
