@@ -56,7 +56,7 @@ enum {
 enum manifest_kind {
 	MANIFEST_IMAGE = 1, /* OCI image manifest, Docker schema 2, OCI artifact manifest */
 	MANIFEST_INDEX,     /* OCI index, Docker manifest list */
-	MANIFEST_OTHER,     /* any other JSON object that names its media type */
+	MANIFEST_OTHER,     /* of any other media type; so is Docker schema 1 */
 };
 
 struct manifest {
@@ -75,9 +75,16 @@ struct manifest {
 /* `media_type` is what the transport said (Content-Type, descriptor), parameters stripped; NULL if
  * it said nothing. It must agree with the document's mediaType (E_INVALID). Where neither is there,
  * a document with `manifests` is an index, one with `config` an image manifest, one with both or
- * neither E_INVALID. Docker schema 1 is E_UNSUPPORTED; too large, too deep, too many is E_LIMIT. */
+ * neither E_INVALID. Too large, too deep, too many is E_LIMIT. */
 NACRE_API int manifest_parse(struct manifest *ret, const char *media_type, struct slice bytes,
 			     struct err *err);
+/* For who keeps manifests without having to understand them: like manifest_parse(), but where
+ * `media_type` is none whose form is known, anything is a manifest of it (MANIFEST_OTHER) that is not
+ * empty, not past MANIFEST_BYTES_MAX, and does not itself say that it is of another type. What its
+ * members mean is taken where they can be read (subject, artifactType, annotations), and otherwise
+ * it has none. */
+NACRE_API int manifest_parse_any(struct manifest *ret, const char *media_type, struct slice bytes,
+				 struct err *err);
 NACRE_API void manifest_release(struct manifest *m);
 #define cleanup_manifest __attribute__((cleanup(manifest_release)))
 

@@ -3,11 +3,18 @@
 #include "base/mem.h"
 #include "oci/oci-internal.h"
 
+static bool is_schema_1(const char *media_type)
+{
+	return strcmp(media_type, MT_DOCKER_MANIFEST_1) == 0 ||
+	       strcmp(media_type, MT_DOCKER_MANIFEST_1_SIG) == 0;
+}
+
 static enum manifest_kind kind_of(const char *media_type)
 {
 	if (media_type_is_index(media_type))
 		return MANIFEST_INDEX;
-	return media_type_is_manifest(media_type) ? MANIFEST_IMAGE : MANIFEST_OTHER;
+	return media_type_is_manifest(media_type) && !is_schema_1(media_type) ? MANIFEST_IMAGE
+									      : MANIFEST_OTHER;
 }
 
 /* The media type of a document that does not say it, where the transport does not either. One that
@@ -44,11 +51,6 @@ static int find_media_type(const json_t *doc, const char *told, char **ret, stru
 			"manifest nor clearly an index");
 	if (media_type_parse(checked, slice_str(said)) < 0 || strcmp(checked, said) != 0)
 		return err_set(err, E_INVALID, "mediaType: '%.100s' is not a media type", said);
-	if (strcmp(said, MT_DOCKER_MANIFEST_1) == 0 || strcmp(said, MT_DOCKER_MANIFEST_1_SIG) == 0)
-		return err_set(
-			err, E_UNSUPPORTED,
-			"Docker manifests of schema 1 are not supported: push the image again "
-			"with Docker 1.10 or later");
 	*ret = xstrdup(said);
 	return 0;
 }
@@ -155,6 +157,44 @@ int manifest_parse(struct manifest *ret, const char *media_type, struct slice by
 	*ret = m;
 	m = (struct manifest){0};
 	return 0;
+}
+
+/* Does a document of JSON say that it is of another type? */
+static bool says_another_type(const char *media_type, struct slice bytes)
+{
+	cleanup_json json_t *doc = NULL;
+	struct err ignored = ERR_INIT;
+	const char *said;
+
+	if (json_parse(&doc, bytes, MANIFEST_BYTES_MAX, &ignored) < 0)
+		return false;
+	said = json_string_value(json_object_get(doc, "mediaType"));
+	return said && *said && strcmp(said, media_type) != 0;
+}
+
+static bool may_be_opaque(const char *media_type, struct slice bytes)
+{
+	char checked[MEDIA_TYPE_MAX + 1];
+
+	return media_type && media_type_parse(checked, slice_str(media_type)) == 0 &&
+	       strcmp(checked, media_type) == 0 && kind_of(media_type) == MANIFEST_OTHER &&
+	       bytes.len > 0 && bytes.len <= MANIFEST_BYTES_MAX &&
+	       !says_another_type(media_type, bytes);
+}
+
+int manifest_parse_any(struct manifest *ret, const char *media_type, struct slice bytes,
+		       struct err *err)
+{
+	struct err why = ERR_INIT;
+	int r = manifest_parse(ret, media_type, bytes, &why);
+
+	if (r < 0 && may_be_opaque(media_type, bytes)) {
+		*ret = (struct manifest){.kind = MANIFEST_OTHER, .media_type = xstrdup(media_type)};
+		return 0;
+	}
+	if (r < 0)
+		*err = why;
+	return r;
 }
 
 void manifest_release(struct manifest *m)

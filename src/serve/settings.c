@@ -3,6 +3,8 @@
 
 #include <limits.h>
 
+#include <nacre/manifest.h>
+
 #include "base/mem.h"
 #include "serve/keep-settings.h"
 #include "serve/view-settings.h"
@@ -65,9 +67,10 @@ static int limits_read(struct limit_settings *l, struct config *root, struct err
 		r = config_bytes(map, "manifest", &l->manifest_max_bytes, err);
 	if (r == 0)
 		r = config_bytes(map, "body", &l->body_max_bytes, err);
-	if (r == 0 && l->manifest_max_bytes > 256u << 20)
+	if (r == 0 && l->manifest_max_bytes > MANIFEST_BYTES_MAX)
 		r = config_fail(config_child(map, "manifest"), err,
-				"a manifest is kept in memory: 256 MiB is the most");
+				"a manifest is kept in memory: %d MiB is the most",
+				MANIFEST_BYTES_MAX >> 20);
 	return r;
 }
 

@@ -11,6 +11,7 @@ enum {
 	ALL_STEP = 500,     /* rows put in at once after rules changed */
 	DRY_RUN_MAX = 4096, /* items */
 	DRY_RUN_LOOKS = 20000,
+	DRY_RUN_MS = 50, /* after that, it ends when somebody else wants to write */
 };
 
 /* ---- The queue ---- */
@@ -213,7 +214,24 @@ struct run {
 	const struct store_gc_options *options;
 	int64_t view; /* whose least used paths go; 0: the queue */
 	bool more;
+	uint64_t began_ms; /* of a dry run: when it became the writer */
 };
+
+static uint64_t monotonic_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* A dry run is one transaction, since what goes last is known by what went first, and everything is
+ * taken back. So it cannot let others in between and go on. It ends early instead. */
+static bool must_end(const struct run *run)
+{
+	return run->options->dry_run && monotonic_ms() - run->began_ms >= DRY_RUN_MS &&
+	       db_is_awaited(run->k->store->db);
+}
 
 static int queue_job(struct conn *c, void *arg, struct err *err)
 {
@@ -224,7 +242,7 @@ static int queue_job(struct conn *c, void *arg, struct err *err)
 	int r = 1;
 
 	collector_forget(k);
-	while (k->result.looked_at < looks && k->n_gone < gone && r > 0) {
+	while (k->result.looked_at < looks && k->n_gone < gone && r > 0 && !must_end(run)) {
 		struct candidate cand = {0};
 
 		r = candidate_next(c, k->now, &cand, err);
@@ -251,8 +269,10 @@ static int dry_job(struct conn *c, void *arg, struct err *err)
 	int64_t views[64];
 	size_t n = 0;
 	struct query q;
-	int r = queue_job(c, run, err);
+	int r;
 
+	run->began_ms = monotonic_ms();
+	r = queue_job(c, run, err);
 	query_init(&q, c, "SELECT id FROM view ORDER BY id");
 	while (r >= 0 && n < ARRAY_LEN(views) && (r = query_step(&q, err)) > 0)
 		views[n++] = query_int(&q, 0);
@@ -260,8 +280,9 @@ static int dry_job(struct conn *c, void *arg, struct err *err)
 	for (size_t i = 0; i < n && r >= 0; i++) {
 		bool more = !run->more;
 
-		while (more && r >= 0 && run->k->n_gone < DRY_RUN_MAX)
+		while (more && r >= 0 && run->k->n_gone < DRY_RUN_MAX && !must_end(run))
 			r = collect_least_used(run->k, c, views[i], &more, err);
+		run->more |= more;
 	}
 	/* Takes everything back. */
 	return r < 0 ? r : err_set(err, E_CANCELLED, "a dry run");
@@ -285,14 +306,6 @@ static void report(const struct collector *k, const struct store_gc_options *o)
 	for (size_t i = 0; i < k->n_gone && o->report; i++)
 		o->report(o->arg, &(struct store_gc_item){k->gone[i].kind, k->gone[i].name,
 							  k->gone[i].reason, k->gone[i].bytes});
-}
-
-static uint64_t monotonic_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
 static bool is_spent(const struct store_gc_options *o, uint64_t began_ms)

@@ -59,7 +59,8 @@ struct db {
 	struct db_job *jobs, **jobs_tail; /* borrowed; under jobs_lock */
 	bool leading;            /* somebody runs a batch, or is about to; under jobs_lock */
 	struct log_vfs *log_vfs; /* owned; the writer's */
-	struct conn *writer;     /* owned; used by the leader alone */
+	struct conn *writer;     /* owned; used by the leader alone, as is: */
+	bool shared;             /* the batch that runs is of more than one job */
 
 	_Atomic uint64_t changes; /* batches that were run */
 };

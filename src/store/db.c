@@ -359,6 +359,7 @@ static void jobs_lead(struct db *db)
 	db->jobs = NULL;
 	db->jobs_tail = &db->jobs;
 	pthread_mutex_unlock(&db->jobs_lock);
+	db->shared = batch->next != NULL;
 	batch_run(db->writer, batch);
 	/* Before anybody hears of what was done. */
 	atomic_fetch_add(&db->changes, 1);
@@ -411,6 +412,16 @@ int db_write(struct db *db, db_job_fn *fn, void *arg, struct err *err)
 	if (job.result < 0)
 		*err = failure;
 	return job.result;
+}
+
+bool db_is_awaited(struct db *db)
+{
+	bool awaited;
+
+	pthread_mutex_lock(&db->jobs_lock);
+	awaited = db->shared || db->jobs;
+	pthread_mutex_unlock(&db->jobs_lock);
+	return awaited;
 }
 
 uint64_t db_changes(struct db *db)

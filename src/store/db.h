@@ -49,6 +49,8 @@ void db_snapshot_end(struct conn *c);
 typedef int db_job_fn(struct conn *c, void *arg, struct err *err);
 /* Returns what `fn` returned, or an error of the commit. */
 int db_write(struct db *db, db_job_fn *fn, void *arg, struct err *err);
+/* Inside a transaction: does anybody wait for it to end? */
+bool db_is_awaited(struct db *db);
 /* A number that is another one after each db_write(), before that returns: what was read before
  * may be old then. */
 uint64_t db_changes(struct db *db);

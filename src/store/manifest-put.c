@@ -68,7 +68,7 @@ static int put_parse(struct put *p, const char *repository, struct err *err)
 	if (r >= 0)
 		r = tags_check(p, repository, err);
 	if (r >= 0)
-		r = manifest_parse(&p->m, what->media_type, what->bytes, err);
+		r = manifest_parse_any(&p->m, what->media_type, what->bytes, err);
 	if (r < 0)
 		return r;
 	if (p->ref.is_digest)

@@ -282,23 +282,32 @@ static void add_containers(json_t *container, const char *except, json_t **todo,
 			todo[(*n_todo)++] = value;
 }
 
+/* SPEC docker-v2-1 fsLayers: there a digest is called "blobSum". */
+static const char *digest_member(const json_t *of)
+{
+	const char *text = json_string_value(json_object_get(of, "digest"));
+
+	return text ? text : json_string_value(json_object_get(of, "blobSum"));
+}
+
 /* What an unknown kind of document names, wherever it does: each member "digest" that is one. But
- * for its subject, which holds it, and not the other way round. */
+ * for its subject, which holds it, and not the other way round. What cannot be read names nothing. */
 static int names_record(struct conn *c, struct store_view *v, const struct recorded *to,
 			const struct new_manifest *n, struct err *err)
 {
 	cleanup_json json_t *doc = NULL;
 	cleanup_free json_t **todo = NULL; /* borrowed from doc; each container comes once */
 	size_t n_todo = 0, n_named = 0;
-	int r = json_parse(&doc, n->bytes, MANIFEST_BYTES_MAX, err);
+	struct err ignored = ERR_INIT;
+	int r = 0;
 
-	if (r < 0)
-		return r;
+	if (json_parse(&doc, n->bytes, MANIFEST_BYTES_MAX, &ignored) < 0)
+		return 0;
 	todo = xcalloc(JSON_VALUES_MAX, sizeof(json_t *));
 	todo[n_todo++] = doc;
 	while (n_todo && r >= 0) {
 		json_t *at = todo[--n_todo];
-		const char *text = json_string_value(json_object_get(at, "digest"));
+		const char *text = digest_member(at);
 		struct descriptor named = {.media_type = (char *)""};
 
 		add_containers(at, at == doc ? "subject" : "", todo, &n_todo);
@@ -348,6 +357,44 @@ static int manifest_again(struct conn *c, int64_t id, struct err *err)
 	return query_run(&q, err);
 }
 
+/* 1: it is here as one of another media type. */
+static int has_another_type(struct conn *c, int64_t id, const char *media_type, struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(&q, c, "SELECT 1 FROM manifest WHERE id = ?1 AND media_type <> ?2");
+	query_bind_int(&q, 1, id);
+	query_bind_str(&q, 2, media_type);
+	r = query_step(&q, err);
+	query_end(&q);
+	return r;
+}
+
+/* Bytes that do not say it themselves are of the type by which they came last. */
+static int manifest_retype(struct conn *c, struct store_view *v, const struct recorded *to,
+			   const struct new_manifest *n, struct err *err)
+{
+	struct query q;
+	int r = has_another_type(c, to->manifest, n->parts.m->media_type, err);
+
+	if (r <= 0)
+		return r;
+	r = tag_check_delete(c, v, to->repository_name, NULL, to->manifest, err);
+	if (r < 0)
+		return r;
+	query_init(&q, c, "UPDATE manifest SET media_type = ?2 WHERE id = ?1");
+	query_bind_int(&q, 1, to->manifest);
+	query_bind_str(&q, 2, n->parts.m->media_type);
+	r = query_run(&q, err);
+	if (r < 0)
+		return r;
+	query_init(&q, c, "DELETE FROM referrer WHERE manifest = ?1");
+	query_bind_int(&q, 1, to->manifest);
+	r = query_run(&q, err);
+	return r < 0 ? r : parts_note(c, v, to, n, err);
+}
+
 int manifest_record(struct conn *c, struct store_view *v, const struct new_manifest *n,
 		    int64_t *ret_id, struct err *err)
 {
@@ -358,8 +405,13 @@ int manifest_record(struct conn *c, struct store_view *v, const struct new_manif
 
 	if (r >= 0)
 		r = manifest_find(c, v, n->parts.repository, &ref, ret_id, err);
-	if (r != 0) /* the same bytes: there is nothing new in them */
+	if (r < 0)
+		return r;
+	if (r > 0) { /* the same bytes: there is nothing new in them */
+		to.manifest = *ret_id;
+		r = manifest_retype(c, v, &to, n, err);
 		return r < 0 ? r : manifest_again(c, *ret_id, err);
+	}
 	query_init(&q, c,
 		   "INSERT INTO manifest (repository, digest, media_type, bytes, added)"
 		   " VALUES (?1, ?2, ?3, ?4, ?5)");

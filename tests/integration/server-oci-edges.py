@@ -80,6 +80,35 @@ def test_media_types(registry):
     check("a manifest in chunks", r.status == 201 and wire.request("GET", "/v2/r/manifests/pieces").body == manifest(), r)
 
 
+def test_any_type(registry):
+    """SPEC dist-1.1 end-7, end-3: manifests of any media type, byte for byte; also Docker's first schema, and no JSON."""
+    schema_1 = "application/vnd.docker.distribution.manifest.v1+"
+    old = b'{\n   "schemaVersion": 1,\n   "name": "r",\n   "tag": "old",\n   "fsLayers": [{"blobSum": "%s"}],\n   "signatures": []\n}' % \
+        digest(BLOB).encode()
+    for name, media_type, body in (("schema 1", schema_1 + "json", old), ("signed schema 1", schema_1 + "prettyjws", old),
+                                   ("a picture", "image/png", BLOB), ("a text", "text/plain", "\u00e4\n".encode()),
+                                   ("a list", "application/json", b" [1, 2]"), ("8 MiB", "application/x-large", BLOB * (8 << 20 >> 11)),
+                                   ("a key twice", "application/vnd.example+json", b'{"a":1,"a":2}')):
+        r = registry("PUT", "any/manifests/x", {"Content-Type": media_type}, body)
+        check("PUT of %s" % name, r.status == 201 and r["Docker-Content-Digest"] == digest(body), r)
+        for reference in ("x", digest(body)):
+            for got in (registry("GET", "any/manifests/" + reference), registry("HEAD", "any/manifests/" + reference)):
+                check("it comes as it went", (got.status, got["Content-Type"], got["Content-Length"], got["Docker-Content-Digest"])
+                      == (200, media_type, str(len(body)), digest(body)) and got.body in (body, b""), got)
+        check_eq("by its digest alone", 201, registry("PUT", "any/manifests/" + digest(body), {"Content-Type": media_type}, body).status)
+        check_eq("not by another", 400, registry("PUT", "any/manifests/" + digest(b"x"), {"Content-Type": media_type}, body).status)
+    subject = {"mediaType": MANIFEST, "digest": digest(manifest()), "size": len(manifest())}
+    body = json.dumps({"mediaType": "application/vnd.example+json", "subject": subject}).encode()
+    r = registry("PUT", "any/manifests/refers", {"Content-Type": "application/vnd.example+json"}, body)
+    listed = json.loads(registry("GET", "any/referrers/" + digest(manifest())).body)["manifests"]
+    check("one with a subject is listed", r["OCI-Subject"] == digest(manifest()) and [m["digest"] for m in listed] == [digest(body)], listed)
+    for name, media_type, body, status in (("nothing", "text/plain", b"", 400), ("no type", None, b"text", 400), ("8 MiB and one byte",
+                                           "text/plain", b"x" * ((8 << 20) + 1), 413), ("what says it is another thing",
+                                           "application/vnd.example+json", manifest(), 400)):
+        r = registry("PUT", "any/manifests/bad", {"Content-Type": media_type} if media_type else {}, body)
+        check("PUT of %s: %d" % (name, status), r.status == status, r)
+
+
 def test_lists(registry):
     """SPEC dist-1.1 end-8b"""
     tags = sorted(json.loads(registry("GET", "r/tags/list").body)["tags"])
@@ -284,7 +313,7 @@ def test_framing(server):
 def main():
     server = w.Server(w.NACRE, "serve", "--listen", "127.0.0.1:0", "--data", os.path.join(w.T, "data"), "--no-access-log")
     registry = Registry(server)
-    for test in (test_accept, test_media_types, test_lists, test_uploads, test_in_use, test_names, test_ranges, test_conditions):
+    for test in (test_accept, test_media_types, test_any_type, test_lists, test_uploads, test_in_use, test_names, test_ranges, test_conditions):
         try:
             test(registry)
         except Exception as e:  # noqa: BLE001

@@ -68,6 +68,10 @@ static void test_kinds(void **state)
 		{NULL, "{\"mediaType\":\"application/vnd.other+json\",\"layers\":7}",
 		 MANIFEST_OTHER, "application/vnd.other+json"},
 		{"application/vnd.other+json", "{}", MANIFEST_OTHER, "application/vnd.other+json"},
+		{MT_DOCKER_MANIFEST_1, "{\"schemaVersion\":1,\"fsLayers\":[]}", MANIFEST_OTHER,
+		 MT_DOCKER_MANIFEST_1},
+		{MT_DOCKER_MANIFEST_1_SIG, "{\"schemaVersion\":1,\"signatures\":[]}",
+		 MANIFEST_OTHER, MT_DOCKER_MANIFEST_1_SIG},
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -104,7 +108,6 @@ static void test_bad(void **state)
 		{NULL, "{\"schemaVersion\":1," CONFIG "}", E_INVALID, "schemaVersion: must be 2"},
 		{NULL, "{" CONFIG "}", E_INVALID, "schemaVersion: is missing"},
 		{NULL, "{\"schemaVersion\":\"2\"," CONFIG "}", E_INVALID, "schemaVersion"},
-		{MT_DOCKER_MANIFEST_1_SIG, "{\"schemaVersion\":1}", E_UNSUPPORTED, "schema 1"},
 		{MT_OCI_MANIFEST, "{" V2 "\"layers\":[]}", E_INVALID, "config: is missing"},
 		{MT_OCI_MANIFEST, "{" V2 "\"config\":[]}", E_INVALID, "config: must be an object"},
 		{MT_OCI_INDEX, "{" V2 "\"manifests\":null}", E_INVALID, "manifests: is missing"},
@@ -163,6 +166,68 @@ static void test_bad(void **state)
 				 cases[i].code, cases[i].says);
 		assert_null(m.media_type);
 	}
+}
+
+/* SPEC dist-1.1 end-7: manifests of any media type. */
+static void test_any(void **state)
+{
+	static const struct {
+		const char *type, *text;
+		int code; /* of manifest_parse_any() */
+		bool has_subject;
+	} cases[] = {
+		{"a/b", "no JSON", 0, false},
+		{"a/b", "[1]", 0, false},
+		{"a/b", "{\"x\":1,\"x\":2}", 0, false},
+		{"a/b", "{\"mediaType\":\"a/b\",\"subject\":" DESC("c/d", D1) "}", 0, true},
+		{"a/b", "{\"subject\":\"" D1 "\"}", 0, false},
+		{"a/b", "{\"annotations\":[]}", 0, false},
+		{"a/b", "{\"mediaType\":7}", 0, false},
+		{MT_DOCKER_MANIFEST_1_SIG, "}{", 0, false},
+		{"a/b", "", E_INVALID, false},
+		{"a/b", "{\"mediaType\":\"" MT_OCI_MANIFEST "\"}", E_INVALID, false},
+		{"a b", "no JSON", E_INVALID, false},
+		{"a/b; c=d", "no JSON", E_INVALID, false},
+		{NULL, "no JSON", E_INVALID, false},
+		{NULL, "{}", E_INVALID, false},
+		{MT_OCI_MANIFEST, "no JSON", E_INVALID, false},
+		{MT_DOCKER_LIST, "[1]", E_INVALID, false},
+		{MT_OCI_ARTIFACT_MANIFEST, "no JSON", E_INVALID, false},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		cleanup_manifest struct manifest m = {0};
+		struct err err = ERR_INIT;
+		int r = manifest_parse_any(&m, cases[i].type, slice_str(cases[i].text), &err);
+
+		if (r != cases[i].code)
+			fail_msg("%s: %d '%s', expected %d", cases[i].text, r, err.text,
+				 cases[i].code);
+		if (r < 0) {
+			assert_null(m.media_type);
+			continue;
+		}
+		assert_int_equal(m.kind, MANIFEST_OTHER);
+		assert_string_equal(m.media_type, cases[i].type);
+		assert_int_equal(m.has_subject, cases[i].has_subject);
+	}
+}
+
+/* As large as a manifest may be, and deeper than JSON may be. */
+static void test_any_limits(void **state)
+{
+	cleanup_manifest struct manifest m = {0};
+	cleanup_buf struct buf big = BUF_INIT(32 << 20);
+	struct err err = ERR_INIT;
+
+	(void)state;
+	while (big.len < MANIFEST_BYTES_MAX)
+		buf_add_str(&big, "[[[[[[[[");
+	assert_ok(manifest_parse_any(&m, "a/b", buf_slice(&big), &err), err);
+	manifest_release(&m);
+	buf_add_str(&big, "[");
+	assert_int_equal(manifest_parse_any(&m, "a/b", buf_slice(&big), &err), E_LIMIT);
 }
 
 static void add_layers(struct buf *b, size_t n)
@@ -322,10 +387,11 @@ static void test_media_type(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_image),  cmocka_unit_test(test_kinds),
-		cmocka_unit_test(test_bad),    cmocka_unit_test(test_limits),
-		cmocka_unit_test(test_build),  cmocka_unit_test(test_build_refuses),
-		cmocka_unit_test(test_select), cmocka_unit_test(test_media_type),
+		cmocka_unit_test(test_image),      cmocka_unit_test(test_kinds),
+		cmocka_unit_test(test_bad),        cmocka_unit_test(test_any),
+		cmocka_unit_test(test_any_limits), cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_build),      cmocka_unit_test(test_build_refuses),
+		cmocka_unit_test(test_select),     cmocka_unit_test(test_media_type),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -173,8 +173,8 @@ static const struct {
 	{"limits: {idle-timeout: 0s}", "idle-timeout"},
 	{"limits: {stall-timeout: 10ms}", "stall-timeout"},
 	{"limits: {slow-timeout: x}", "slow-timeout"},
-	{"limits: {manifest: 1GiB}", "256 MiB"},
-	{"limits: {manifest: none}", "256 MiB"},
+	{"limits: {manifest: 1GiB}", "8 MiB"},
+	{"limits: {manifest: none}", "8 MiB"},
 	{"limits: {body: much}", "body"},
 	{"limits: {nonsense: 1}", "nonsense"},
 	/* The store. */

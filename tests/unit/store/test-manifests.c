@@ -255,6 +255,88 @@ static void test_other_kinds(void **state)
 	fixture_close(&f);
 }
 
+static void put_other(struct fixture *f, const char *tag, const char *type, const char *text,
+		      struct manifest_put_result *ret)
+{
+	struct manifest_put put = {.reference = tag, .media_type = type, .bytes = slice_str(text)};
+	cleanup_manifest_bytes struct manifest_bytes got = {0};
+	struct hash digest;
+
+	assert_ok(store_manifest_put(f->root, "r", &put, ret, &f->err), f->err);
+	assert_ok(store_manifest_get(f->root, "r", tag, &got, &f->err), f->err);
+	assert_true(slice_equal(buf_slice(&got.bytes), slice_str(text)));
+	assert_string_equal(got.media_type, type);
+	hash_bytes(&digest, HASH_SHA256, text, strlen(text));
+	assert_true(hash_equal(&ret->digest, &digest));
+}
+
+/* What nobody can read is kept as it is. */
+static void test_opaque(void **state)
+{
+	struct fixture f = {0};
+	struct manifest_put_result result;
+	struct manifest_put wrong = {
+		.reference = "v1", .media_type = MT_OCI_MANIFEST, .bytes = slice_str("text")};
+
+	(void)state;
+	fixture_open(&f);
+	put_other(&f, "text", "text/plain", "no JSON at all\n", &result);
+	put_other(&f, "list", "application/x", " [ 1, {\"digest\": 3} ] ", &result);
+	/* The same bytes as another type: it is the last word. */
+	put_other(&f, "text", "text/html", "no JSON at all\n", &result);
+	put_other(&f, "text", "text/plain", "no JSON at all\n", &result);
+	put_other(&f, "twice", "a/b", "{\"digest\":1,\"digest\":2}", &result);
+	assert_false(result.has_subject);
+	assert_fails(store_manifest_put(f.root, "r", &wrong, &result, &f.err), E_INVALID, f.err,
+		     "malformed JSON");
+	for (int i = 0; i < 3; i++) {
+		later(50 * DAY);
+		gc(&f);
+	}
+	put_other(&f, "text", "text/plain", "no JSON at all\n", &result);
+
+	fixture_close(&f);
+}
+
+/* Docker schema 1: its layers are called blobSum, and live as long as it. */
+static void test_schema_1(void **state)
+{
+	struct fixture f = {0};
+	cleanup_buf struct buf text = BUF_INIT(1 << 16);
+	struct manifest_put_result result;
+	struct hash layer, garbage, later_one;
+	char layer_text[DIGEST_TEXT_MAX], later_text[DIGEST_TEXT_MAX];
+
+	(void)state;
+	fixture_open(&f);
+	assert_ok(put_blob(&f, "r", slice_str("layer"), &layer), f.err);
+	assert_ok(put_blob(&f, "r", slice_str("garbage"), &garbage), f.err);
+	hash_bytes(&later_one, HASH_SHA256, "later", 5);
+	digest_format(layer_text, &layer);
+	digest_format(later_text, &later_one);
+	buf_addf(&text,
+		 "{\n   \"schemaVersion\": 1,\n   \"name\": \"r\",\n   \"tag\": \"v1\",\n"
+		 "   \"fsLayers\": [{\"blobSum\": \"%s\"}, {\"blobSum\": \"%s\"},"
+		 " {\"blobSum\": \"%s\"}],\n   \"history\": [],\n   \"signatures\": []\n}",
+		 layer_text, later_text, layer_text);
+	put_other(&f, "v1", MT_DOCKER_MANIFEST_1_SIG, (const char *)text.data, &result);
+	/* One of its layers comes late. */
+	assert_ok(put_blob(&f, "r", slice_str("later"), &later_one), f.err);
+	later(100 * DAY);
+	gc(&f);
+	assert_true(has_blob(&f, "r", "layer"));
+	assert_true(has_blob(&f, "r", "later"));
+	assert_false(has_blob(&f, "r", "garbage"));
+
+	assert_ok(store_manifest_delete(f.root, "r", "v1", &f.err), f.err);
+	for (int i = 0; i < 4; i++) {
+		later(20 * DAY);
+		gc(&f);
+	}
+	assert_int_equal(store_repository_exists(f.root, "r", &f.err), 0);
+	fixture_close(&f);
+}
+
 static void test_tags(void **state)
 {
 	struct fixture f = {0};
@@ -455,7 +537,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_put_get),     cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_sparse),      cmocka_unit_test(test_index_of_blobs),
-		cmocka_unit_test(test_other_kinds), cmocka_unit_test(test_tags),
+		cmocka_unit_test(test_other_kinds), cmocka_unit_test(test_opaque),
+		cmocka_unit_test(test_schema_1),    cmocka_unit_test(test_tags),
 		cmocka_unit_test(test_catalog),     cmocka_unit_test(test_referrers),
 		cmocka_unit_test(test_large),
 	};
