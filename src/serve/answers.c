@@ -9,7 +9,7 @@
 enum {
 	PLACES = 1024, /* a power of two */
 	LOCKS = 64,
-	BODY_MAX = 256 << 10,                /* bytes */
+	BODY_MAX = 1 << 20,                  /* bytes */
 	KEY_MAX = 32 + REPOSITORY_MAX + 256, /* what is longer is not kept */
 	HOLDS_US = 10 * 1000000,
 };
@@ -19,7 +19,8 @@ enum {
 
 struct answers {
 	pthread_mutex_t locks[LOCKS];
-	struct answer *places[PLACES]; /* references; each under a lock */
+	struct answer *places[PLACES];  /* references; each under a lock */
+	_Atomic uint64_t asked[PLACES]; /* hashes of keys */
 	_Atomic size_t bytes;
 };
 
@@ -130,6 +131,14 @@ struct answer *answers_find(const struct request *req, const char *repository, c
 	return found;
 }
 
+bool answers_asked_before(const struct request *req, const char *repository, const char *name)
+{
+	struct key key;
+
+	return key_make(&key, req, repository, name) &&
+	       atomic_exchange(&req->server->answers->asked[place_of(&key)], key.hash) == key.hash;
+}
+
 static size_t weight(const struct answer *a)
 {
 	return a ? a->key_len + a->len + (a->link ? strlen(a->link) : 0) : 0;
@@ -161,7 +170,7 @@ struct answer *answers_keep(const struct request *req, const char *repository, c
 	atomic_init(&a->refs, 1);
 	a->changes = source->changes;
 	a->until_us = clock_us() + HOLDS_US;
-	a->content_type = xstrdup(source->content_type);
+	a->content_type = source->content_type ? xstrdup(source->content_type) : NULL;
 	if (source->digest)
 		digest_format(a->digest, source->digest);
 	a->link = source->link ? xstrdup(source->link) : NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Small answers that are asked for again and again, in memory: narinfos, manifests, and pages of
- * lists; private to src/serve.
+ * Small answers that are asked for again and again, in memory: narinfos, manifests, pages of
+ * lists, blobs; private to src/serve.
  *
  * An answer holds as long as the store has not changed at all since before it was read: every
  * change that is acknowledged makes all of them old, and each is looked up anew when it is asked
@@ -23,7 +23,7 @@ struct answers;
 
 struct answer_source {
 	uint64_t changes;          /* store_changes() before it was read */
-	const char *content_type;  /* copied */
+	const char *content_type;  /* copied; NULL: the head does not have it from here */
 	const struct hash *digest; /* of a manifest, copied; or NULL */
 	const char *link;          /* of a page of a list: its Link header, copied; or NULL */
 };
@@ -35,7 +35,7 @@ struct answer {
 	size_t key_len;
 	uint64_t changes;
 	int64_t until_us;
-	char *content_type;           /* owned */
+	char *content_type;           /* owned; or NULL */
 	char digest[DIGEST_TEXT_MAX]; /* "sha256:…", or empty */
 	char *link;                   /* owned; or NULL */
 	uint8_t *body;                /* owned */
@@ -52,6 +52,8 @@ struct answer *answers_find(const struct request *req, const char *repository, c
  * content of `body`. */
 struct answer *answers_keep(const struct request *req, const char *repository, const char *name,
 			    const struct answer_source *source, struct buf *body);
+/* Was this asked for before, of late? For what is worth its memory only then. */
+bool answers_asked_before(const struct request *req, const char *repository, const char *name);
 void answer_release(struct answer *a); /* NULL is nothing */
 CLEANUP_FUNC(struct answer, answer_release)
 

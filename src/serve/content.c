@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <fcntl.h>
 
+#include "serve/answers.h"
 #include "serve/content.h"
 #include "serve/pump.h"
 #include "serve/server-internal.h"
@@ -242,13 +243,48 @@ static const char *encode(struct request *req, struct content **content)
 	return NULL;
 }
 
-static void send_whole(struct request *req, struct content *content)
+/* Small bodies at once; what takes more memory when it is asked for again, since layers mostly are
+ * not. What has other forms is another answer to who accepts them. */
+static bool is_worth_keeping(struct request *req, const struct content *content,
+			     const struct content_reply *reply)
+{
+	uint64_t size = content_size(content);
+
+	return reply->kept_for && reply->tag && req->method == HTTP_GET && size <= POOL_BLOCK &&
+	       !content_has_encoded(content) &&
+	       (size <= SMALL_BODY || answers_asked_before(req, reply->kept_for, reply->tag));
+}
+
+/* False: it could not be read. */
+static bool send_and_keep(struct request *req, struct content *content,
+			  const struct content_reply *reply)
+{
+	const struct answer_source source = {.changes = reply->changes};
+	size_t size = (size_t)content_size(content), got;
+	cleanup_buf struct buf body = BUF_INIT(POOL_BLOCK);
+	CLEANUP(answer_release) struct answer *a = NULL;
+	struct err err = ERR_INIT;
+
+	if (buf_reserve(&body, size) < 0 ||
+	    content_read(content, 0, body.data, size, &got, &err) < 0 || got != size)
+		return false;
+	body.len = size;
+	a = answers_keep(req, reply->kept_for, reply->tag, &source, &body);
+	respond_answer(req, a);
+	content_free(content);
+	return true;
+}
+
+static void send_whole(struct request *req, struct content *content,
+		       const struct content_reply *reply)
 {
 	uint64_t size = content_size(content);
 
 	if (req->method == HTTP_HEAD || !size) {
 		set_response(req, 200, from_size(size), size);
 		content_free(content);
+	} else if (is_worth_keeping(req, content, reply) && send_and_keep(req, content, reply)) {
+		/* It was sent. */
 	} else if (size == CONTENT_SIZE_UNKNOWN) {
 		set_response(req, 200, from_reader(req, content, 0, size), size);
 	} else {
@@ -285,12 +321,28 @@ void respond_content(struct request *req, struct content *content,
 	if (kind == RANGE_PART)
 		send_range(req, 206, content, range);
 	else
-		send_whole(req, content);
+		send_whole(req, content, reply);
 	common_headers(req, reply, coding, ranges && !coding);
 	if (kind == RANGE_PART)
 		respond_header(req, "Content-Range", "bytes %llu-%llu/%llu",
 			       (unsigned long long)range.first, (unsigned long long)range.last,
 			       (unsigned long long)size);
+}
+
+bool respond_kept(struct request *req, const struct content_reply *reply)
+{
+	CLEANUP(answer_release) struct answer *a = NULL;
+
+	if (request_header(req, "Range").data)
+		return false;
+	a = answers_find(req, reply->kept_for, reply->tag);
+	if (!a)
+		return false;
+	if (!is_answered(req, reply, NULL, a->len)) {
+		respond_answer(req, a);
+		common_headers(req, reply, NULL, true);
+	}
+	return true;
 }
 
 void respond_content_head(struct request *req, uint64_t size, const struct content_reply *reply)

@@ -12,11 +12,17 @@ struct content_reply {
 		tag; /* what the entity tag is made of: a text that changes with the bytes; NULL: none */
 	bool encode; /* Content-Encoding is welcome, as the client accepts it */
 	bool whole;  /* no ranges */
+	/* The repository that a small body is kept for, by its tag (answers.h); NULL: it is not. */
+	const char *kept_for;
+	uint64_t changes; /* store_changes() before the content was opened; for `kept_for` */
 };
 
 /* GET and HEAD of content: ranges, conditions, codings. Takes over `content`. */
 void respond_content(struct request *req, struct content *content,
 		     const struct content_reply *reply);
+/* In the event loop: answers GET and HEAD from what was kept of the body. False: it was not, or a
+ * range is asked for. */
+bool respond_kept(struct request *req, const struct content_reply *reply);
 /* The head of the same, from the size alone (CONTENT_SIZE_UNKNOWN is known here, too), for a client that
  * takes no coding, or for content that has none: otherwise respond_content(). */
 void respond_content_head(struct request *req, uint64_t size, const struct content_reply *reply);

@@ -51,7 +51,8 @@ void respond_shared(struct request *req, unsigned status, const char *content_ty
 		     MHD_create_response_from_buffer_with_free_callback_cls(
 			     bytes.len, (void *)(uintptr_t)bytes.data, owner->release, owner->cls),
 		     bytes.len);
-	respond_header(req, "Content-Type", "%s", content_type);
+	if (content_type)
+		respond_header(req, "Content-Type", "%s", content_type);
 }
 
 void respond_plain(struct request *req, unsigned status, const char *fmt, ...)

@@ -176,6 +176,8 @@ int content_copy(struct content *c, struct sink *out, struct err *err);
 /* The same bytes, encoded for transport, from stored frames where they fit. E_UNSUPPORTED: there is
  * no such form (send it as it is). `c` stays as it is. */
 int content_encoded(struct content *c, enum codec codec, struct content **ret, struct err *err);
+/* False: content_encoded() has no form of it. */
+bool content_has_encoded(const struct content *c);
 void content_free(struct content *c);
 
 /* ---- Blobs (SPEC dist-1.1)

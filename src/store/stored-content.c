@@ -429,13 +429,18 @@ void splice_copy(struct splice *ret, const struct splice *from)
 	ret->bytes.len = ret->bytes.cap = from->bytes.len;
 }
 
+bool content_has_encoded(const struct content *c)
+{
+	return c->form == CONTENT_DECODED;
+}
+
 int content_encoded(struct content *c, enum codec codec, struct content **ret, struct err *err)
 {
 	CLEANUP(content_free) struct content *encoded = NULL;
 	struct splice splice;
 	int r = 0;
 
-	if (c->form != CONTENT_DECODED || (codec != CODEC_ZSTD && codec != CODEC_GZIP))
+	if (!content_has_encoded(c) || (codec != CODEC_ZSTD && codec != CODEC_GZIP))
 		return err_set(err, E_UNSUPPORTED, "not stored in frames");
 	encoded = content_alloc(c->store);
 	content_link(encoded, c); /* holds what `c` holds, should `c` go first */

@@ -303,6 +303,11 @@ int content_copy(struct content *c, struct sink *out, struct err *err)
 	return sink_write(out, c->bytes.data, c->bytes.len, err);
 }
 
+bool content_has_encoded(const struct content *c)
+{
+	return c->fd < 0;
+}
+
 /* Codes whatever it is, as one frame. */
 int content_encoded(struct content *c, enum codec codec, struct content **ret, struct err *err)
 {

@@ -444,6 +444,33 @@ def test_tags(registry):
     check("a repository without tags", r.status == 200 and json.loads(r.body)["tags"] == [], r)
 
 
+def test_blobs_again(registry):
+    """What is answered from memory is the same, is as long as it is there, and is nobody else's."""
+    for size in (1, 70 << 10, 1 << 20, (1 << 20) + 1):
+        data = os.urandom(size)
+        registry.push_blob("again/a", data)
+        name = "again/a/blobs/" + digest(data)
+        answers = [registry("GET", name) for _ in range(4)]
+        heads = [[r[n] for n in ("Content-Type", "ETag", "Vary", "Accept-Ranges", "Docker-Content-Digest", "Cache-Control", "Content-Length")]
+                 for r in answers]
+        check("%d bytes, four times" % size, all(r.status == 200 and r.body == data for r in answers), answers[-1].status)
+        check("with the same head", heads[0] == heads[3] and heads[0][0] == "application/octet-stream"
+              and all(h[2:] == heads[0][2:] for h in heads) and len(answers[3].headers) == len(answers[0].headers), heads)
+        r = registry("HEAD", name)
+        check("HEAD", r.status == 200 and r["Content-Length"] == str(size) and r["ETag"] == heads[0][1] and not r.body, r)
+        r = registry("GET", name, [("If-None-Match", heads[0][1])])
+        check("304", r.status == 304 and r["ETag"] == heads[0][1] and r["Docker-Content-Digest"] == heads[0][4] and not r.body, r)
+        r = registry("GET", name, [("If-Match", '"other"')])
+        check("412", r.status == 412, r)
+        r = registry("GET", name, [("Range", "bytes=0-0")])
+        check("a range", r.status == 206 and r.body == data[:1], r)
+        r = registry("GET", name, [("Accept-Encoding", "zstd, gzip")])
+        check("a coding that it is not stored in", r.status == 200 and r.body == data and r["Content-Encoding"] is None, r)
+        check("not in another repository", registry("GET", name.replace("again/a", "again/b")).status == 404)
+        check("deleted", registry("DELETE", name).status == 202)
+        check("and gone", registry("GET", name).status == 404)
+
+
 def check_again(registry, target):
     """What is answered from memory is the same."""
     first, again = registry("GET", target), registry("GET", target)
@@ -584,7 +611,7 @@ def main():
     server = w.Server(*command)
     registry = Registry(server)
     for test in (test_base, test_names, test_digests, test_monolithic, test_chunked, test_cancel, test_mount, test_blobs,
-                 test_manifests, test_kinds, test_tag_parameters, test_preconditions, test_tags, test_tags_again,
+                 test_manifests, test_kinds, test_tag_parameters, test_preconditions, test_blobs_again, test_tags, test_tags_again,
                  test_catalog, test_referrers, test_parallel):
         try:
             test(registry)
