@@ -63,20 +63,42 @@ static void set_number(json_t *object, const char *key, uint64_t n)
 
 /* ---- Garbage ---- */
 
-/* Names are VIEW/BASE of a path, else REPOSITORY:TAG or REPOSITORY@DIGEST. */
+/* Of what a cache has: how many components of its name stand behind that of the view; else 0. */
+static int depth_in_view(const char *kind)
+{
+	static const struct {
+		const char *kind;
+		int depth;
+	} table[] = {
+		{"path", 1}, {"log", 2}, {"debuginfo", 2}, {"realisation", 2}, {"build trace", 3}};
+
+	for (size_t i = 0; i < ARRAY_LEN(table); i++)
+		if (strcmp(table[i].kind, kind) == 0)
+			return table[i].depth;
+	return 0;
+}
+
+/* Names are VIEW/BASE of a path, VIEW/log/NAME and so on, else REPOSITORY:TAG or
+ * REPOSITORY@DIGEST. */
 static bool may_see(const struct command *cmd, const struct store_gc_item *item)
 {
 	cleanup_free char *name = xstrdup(item->name);
-	bool path = strcmp(item->kind, "path") == 0;
-	char *end = strchr(name, '@');
+	int depth = depth_in_view(item->kind);
+	char *end;
 
-	if (path)
-		end = strrchr(name, '/');
-	else if (!end)
+	if (depth > 0) {
+		for (; depth > 0; depth--) {
+			end = strrchr(name, '/');
+			*(end ? end : name) = '\0';
+		}
+		return may(cmd, name, "");
+	}
+	end = strchr(name, '@');
+	if (!end)
 		end = strrchr(name, ':');
 	if (end)
 		*end = '\0';
-	return path ? may(cmd, end ? name : "", "") : may(cmd, "", name);
+	return may(cmd, "", name);
 }
 
 static void gone(void *arg, const struct store_gc_item *item)

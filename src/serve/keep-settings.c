@@ -102,6 +102,8 @@ static int path_rule_read(struct path_rule *p, struct config *map, struct err *e
 		r = config_bytes(map, "max-bytes", &bytes, err);
 	if (r == 0)
 		r = get_patterns(map, "keep-paths", &p->keep_paths, err);
+	if (r == 0)
+		r = get_seconds(map, "keep-documents-for", keep_ms, &p->keep_documents_for_s, err);
 	p->max_bytes = bytes == UINT64_MAX ? 0 : bytes;
 	if (r == 0 && p->keep_paths.len && !p->keep_used_for_s && !p->max_bytes)
 		r = config_fail(map, err,

@@ -8,6 +8,7 @@
 #include "store/repositories.h"
 
 enum {
+	DOCUMENTS_STEP = 64,    /* that go in one transaction */
 	LEAST_USED_STEP = 64,   /* paths that go in one transaction */
 	LEAST_USED_KEPT = 4096, /* that are kept although it is their turn: enough for one */
 	YOUNG_S = 2 * 3600,     /* used so lately: a pull may be under way */
@@ -54,7 +55,8 @@ static int path_read(struct conn *c, int64_t id, struct path_row *ret, struct er
 
 /* ---- Taking one away ---- */
 
-static int listing_delete(struct conn *c, const struct path_row *p, struct err *err)
+static int document_delete(struct conn *c, int64_t view, int tree, struct slice name,
+			   struct err *err)
 {
 	int64_t object = 0;
 	struct query q;
@@ -63,9 +65,9 @@ static int listing_delete(struct conn *c, const struct path_row *p, struct err *
 	query_init(&q, c,
 		   "DELETE FROM document WHERE view = ?1 AND tree = ?2 AND name = ?3"
 		   " RETURNING object");
-	query_bind_int(&q, 1, p->view);
-	query_bind_int(&q, 2, STORE_LISTING);
-	query_bind_text(&q, 3, slice_make(p->base, STORE_HASH_LEN));
+	query_bind_int(&q, 1, view);
+	query_bind_int(&q, 2, tree);
+	query_bind_text(&q, 3, name);
 	r = query_step(&q, err);
 	if (r > 0) {
 		object = query_int(&q, 0);
@@ -95,7 +97,8 @@ static int path_delete(struct collector *k, struct conn *c, const struct path_ro
 		       struct err *err)
 {
 	struct query q;
-	int r = listing_delete(c, p, err);
+	int r = document_delete(c, p->view, STORE_LISTING, slice_make(p->base, STORE_HASH_LEN),
+				err);
 
 	if (r >= 0)
 		r = made_run(c, "DELETE FROM made WHERE manifest IN (SELECT manifest" MADE_TAGS ")",
@@ -330,5 +333,82 @@ int collect_least_used(struct collector *k, struct conn *c, int64_t view, bool *
 	}
 	/* From the start again: what those referred to may be free now, and older. */
 	*ret_more = bytes > l.rule->max_bytes && gone > 0;
+	return 0;
+}
+
+/* ---- Documents ---- */
+
+struct old_document {
+	int tree;
+	char *name; /* owned */
+	int64_t added;
+};
+
+/* The one that was put first of those whose time is over. 1 found, 0 there is none. */
+static int old_document_next(struct conn *c, int64_t view, int64_t before, struct old_document *ret,
+			     struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(&q, c,
+		   "SELECT tree, name, added FROM document WHERE view = ?1 AND added < ?2"
+		   " AND tree <> 0 ORDER BY added LIMIT 1");
+	query_bind_int(&q, 1, view);
+	query_bind_int(&q, 2, before);
+	r = query_step(&q, err);
+	if (r > 0)
+		*ret = (struct old_document){(int)query_int(&q, 0), query_dup(&q, 1),
+					     query_int(&q, 2)};
+	query_end(&q);
+	return r;
+}
+
+static void document_note(struct collector *k, const char *view, const struct old_document *d)
+{
+	static const struct {
+		const char *kind, *folder;
+	} trees[STORE_TREES] = {
+		[STORE_LISTING] = {"listing", ""},
+		[STORE_LOG] = {"log", "log/"},
+		[STORE_DEBUGINFO] = {"debuginfo", "debuginfo/"},
+		[STORE_REALISATION] = {"realisation", "realisations/"},
+		[STORE_BUILD_TRACE] = {"build trace", "build-trace-v2/"},
+	};
+	int tree = d->tree > 0 && d->tree < STORE_TREES ? d->tree : STORE_LISTING;
+
+	collector_note(k, trees[tree].kind,
+		       xasprintf("%s%s%s%s", view, view[0] ? "/" : "", trees[tree].folder, d->name),
+		       xasprintf("put %lld days ago", (long long)(k->now - d->added) / DAY_S), 0);
+}
+
+int collect_documents(struct collector *k, struct conn *c, int64_t view, bool *ret_more,
+		      struct err *err)
+{
+	cleanup_free char *view_name = NULL;
+	const struct path_rule *rule;
+	uint64_t bytes = 0;
+	int n = 0, r = view_read(c, view, &view_name, &bytes, err);
+
+	*ret_more = false;
+	if (r <= 0)
+		return r;
+	rule = path_rule_find(k->rules, rule_cache_name(view_name));
+	if (!rule || !rule->keep_documents_for_s)
+		return 0;
+	for (; n < DOCUMENTS_STEP; n++) {
+		struct old_document d = {0};
+
+		r = old_document_next(c, view, k->now - rule->keep_documents_for_s, &d, err);
+		if (r > 0)
+			r = document_delete(c, view, d.tree, slice_str(d.name), err) < 0 ? err->code
+											 : 1;
+		if (r > 0)
+			document_note(k, view_name, &d);
+		free(d.name);
+		if (r <= 0)
+			return r;
+	}
+	*ret_more = true;
 	return 0;
 }

@@ -263,6 +263,29 @@ static int least_used_job(struct conn *c, void *arg, struct err *err)
 	return collect_least_used(run->k, c, run->view, &run->more, err);
 }
 
+static int documents_job(struct conn *c, void *arg, struct err *err)
+{
+	struct run *run = arg;
+
+	collector_forget(run->k);
+	return collect_documents(run->k, c, run->view, &run->more, err);
+}
+
+/* What a view has too much of, or too old. */
+typedef int view_fn(struct collector *k, struct conn *c, int64_t view, bool *ret_more,
+		    struct err *err);
+
+static int dry_view(struct run *run, struct conn *c, view_fn *fn, int64_t view, struct err *err)
+{
+	bool more = !run->more;
+	int r = 0;
+
+	while (more && r >= 0 && run->k->n_gone < DRY_RUN_MAX && !must_end(run))
+		r = fn(run->k, c, view, &more, err);
+	run->more |= more;
+	return r;
+}
+
 static int dry_job(struct conn *c, void *arg, struct err *err)
 {
 	struct run *run = arg;
@@ -278,11 +301,9 @@ static int dry_job(struct conn *c, void *arg, struct err *err)
 		views[n++] = query_int(&q, 0);
 	query_end(&q);
 	for (size_t i = 0; i < n && r >= 0; i++) {
-		bool more = !run->more;
-
-		while (more && r >= 0 && run->k->n_gone < DRY_RUN_MAX && !must_end(run))
-			r = collect_least_used(run->k, c, views[i], &more, err);
-		run->more |= more;
+		r = dry_view(run, c, collect_least_used, views[i], err);
+		if (r >= 0)
+			r = dry_view(run, c, collect_documents, views[i], err);
 	}
 	/* Takes everything back. */
 	return r < 0 ? r : err_set(err, E_CANCELLED, "a dry run");
@@ -344,19 +365,27 @@ static int view_next(struct store *s, int64_t *view, struct err *err)
 	return r;
 }
 
-static int run_all(struct run *run, uint64_t began_ms, struct store_gc_result *ret, struct err *err)
+/* One job again and again, until there is no more for it or the budget is spent. */
+static int run_job(struct run *run, db_job_fn *fn, uint64_t began_ms, struct store_gc_result *ret,
+		   struct err *err)
 {
 	int r = 0;
 
 	run->more = true;
 	while (r >= 0 && run->more && !is_spent(run->options, began_ms))
-		r = run_one(run, queue_job, ret, err);
+		r = run_one(run, fn, ret, err);
 	ret->more |= run->more;
+	return r;
+}
+
+static int run_all(struct run *run, uint64_t began_ms, struct store_gc_result *ret, struct err *err)
+{
+	int r = run_job(run, queue_job, began_ms, ret, err);
+
 	while (r >= 0 && (r = view_next(run->k->store, &run->view, err)) > 0) {
-		run->more = true;
-		while (r >= 0 && run->more && !is_spent(run->options, began_ms))
-			r = run_one(run, least_used_job, ret, err);
-		ret->more |= run->more;
+		r = run_job(run, least_used_job, began_ms, ret, err);
+		if (r >= 0)
+			r = run_job(run, documents_job, began_ms, ret, err);
 	}
 	return r;
 }

@@ -85,6 +85,11 @@ collect_fn collect_repository, collect_tag, collect_manifest, collect_link, coll
 int collect_least_used(struct collector *k, struct conn *c, int64_t view, bool *ret_more,
 		       struct err *err);
 
+/* Inside a transaction: documents of a view whose time is over go; a batch of them. *ret_more: that
+ * was not all. */
+int collect_documents(struct collector *k, struct conn *c, int64_t view, bool *ret_more,
+		      struct err *err);
+
 /* Inside a transaction. */
 int candidate_put(struct conn *c, const struct candidate *cand, struct err *err);
 int collect_look_again(struct conn *c, struct err *err);

@@ -29,6 +29,8 @@ static const char *const upgrades[DB_VERSION] = {
 	,
 #include "upgrade-3.inc"
 	,
+#include "upgrade-4.inc"
+	,
 };
 
 int db_error(struct err *err, sqlite3 *handle, int rc, const char *what)

@@ -108,14 +108,15 @@ static int document_job(struct conn *c, void *arg, struct err *err)
 	if (r < 0)
 		return r;
 	query_init(&q, c,
-		   "INSERT INTO document (view, tree, name, object, coding)"
-		   " VALUES (?1, ?2, ?3, ?4, ?5)"
-		   " ON CONFLICT DO UPDATE SET object = ?4, coding = ?5");
+		   "INSERT INTO document (view, tree, name, object, coding, added)"
+		   " VALUES (?1, ?2, ?3, ?4, ?5, ?6)"
+		   " ON CONFLICT DO UPDATE SET object = ?4, coding = ?5, added = ?6");
 	query_bind_int(&q, 1, p->view->id);
 	query_bind_int(&q, 2, p->tree);
 	query_bind_str(&q, 3, p->name);
 	query_bind_int(&q, 4, object);
 	query_bind_str(&q, 5, p->coding);
+	query_bind_int(&q, 6, now_seconds());
 	r = query_run(&q, err);
 	return r < 0 || !old.object || old.object == object ? r
 							    : garbage_object(c, old.object, err);

@@ -48,6 +48,8 @@ struct path_rule {
 	int64_t keep_used_for_s; /* since the last use; 0: for ever */
 	uint64_t max_bytes;      /* as stored; beyond it the least recently used go; 0: no limit */
 	struct strv keep_paths;  /* patterns of "<hash>-<name>" */
+	/* Logs, debug information, realisations, build traces: since they were put; 0: for ever. */
+	int64_t keep_documents_for_s;
 };
 
 /* Each of the repositories or caches that fit may have so much. UINT64_MAX: no limit. */
@@ -88,7 +90,8 @@ int store_rules_set(struct store *s, const struct store_rules *rules, struct err
 
 /* Something that goes. */
 struct store_gc_item {
-	const char *kind;   /* "tag", "manifest", "blob", "path" */
+	/* "tag", "manifest", "blob", "path", "log", "debuginfo", "realisation", "build trace" */
+	const char *kind;
 	const char *name;   /* as a client would name it */
 	const char *reason; /* for people */
 	uint64_t bytes;     /* of a manifest, blob, or stored NAR; shared ones may stay */

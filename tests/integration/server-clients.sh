@@ -14,11 +14,6 @@ check "skopeo pushes" skopeo_copy "oci:$T/hello:hello" "docker://$NACRE_ADDR/hel
 check "skopeo pushes again" skopeo_copy "oci:$T/hello:hello" "docker://$NACRE_ADDR/hello:2"
 check "skopeo pushes to another repository" skopeo_copy "oci:$T/hello:hello" "docker://$NACRE_ADDR/a/b/c:latest"
 check "skopeo pushes Docker's format" skopeo_copy "oci:$T/hello:hello" "docker://$NACRE_ADDR/hello:docker" --format v2s2
-check "skopeo pushes Docker's first format" skopeo_copy "oci:$T/hello:hello" "docker://$NACRE_ADDR/first:1" --format v2s1
-check_eq "which comes as it went" application/vnd.docker.distribution.manifest.v1+prettyjws \
-    "$(curl -s -o "$T/first" -w '%{content_type}' "$NACRE_URL/v2/first/manifests/1")"
-check "skopeo pulls it" skopeo_copy "docker://$NACRE_ADDR/first:1" "dir:$T/back-first"
-check "and makes an image of today of it" skopeo_copy "docker://$NACRE_ADDR/first:1" "docker://$NACRE_ADDR/first:oci" --format oci
 check_match "skopeo inspects" '"Name": ".*/hello"' "$(skopeo_inspect "docker://$NACRE_ADDR/hello:1" 2>&1)"
 check_match "skopeo lists tags" '"1",[[:space:]]*"2",[[:space:]]*"docker"' \
     "$(skopeo list-tags --tls-verify=false "docker://$NACRE_ADDR/hello" 2>&1 | tr '\n' ' ')"
@@ -121,6 +116,14 @@ for bad in "${several%%.*}.${several%%.*}" "$several.x" "$several." "$several-na
 done
 check "containerd pulls it" ctr_pull "$NACRE_ADDR/nix:$hash"
 check_eq "containerd runs it" "from the store" "$(ctr_run "$NACRE_ADDR/nix:$hash" /bin/sh -c 'echo from the store' 2>&1)"
+
+# What stands for a store path may be kept in the format of Docker before 1.10, too.
+check "skopeo pushes Docker's first format" skopeo_copy "docker://$NACRE_ADDR/nix:$hash-gzip" "docker://$NACRE_ADDR/first:1" \
+    --format v2s1
+check_eq "which comes as it went" application/vnd.docker.distribution.manifest.v1+prettyjws \
+    "$(curl -s -o "$T/first" -w '%{content_type}' "$NACRE_URL/v2/first/manifests/1")"
+check "skopeo pulls it" skopeo_copy "docker://$NACRE_ADDR/first:1" "dir:$T/back-first"
+check "and makes an image of today of it" skopeo_copy "docker://$NACRE_ADDR/first:1" "docker://$NACRE_ADDR/first:oci" --format oci
 
 # ---- the end ---------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ static const char good[] = "gc:\n"
 			   "    untagged-grace: 1d\n"
 			   "  - caches: /\n"
 			   "    keep-used-for: 90d\n"
+			   "    keep-documents-for: 60d\n"
 			   "    max-bytes: 100GiB\n"
 			   "    keep-paths: \"*-source\"\n"
 			   "quotas:\n"
@@ -49,6 +50,7 @@ static void test_good(void **state)
 	assert_int_equal(r.tags[0].untagged_grace_s, 86400);
 	assert_int_equal(r.n_paths, 1);
 	assert_int_equal(r.paths[0].keep_used_for_s, 90 * 86400);
+	assert_int_equal(r.paths[0].keep_documents_for_s, 60 * 86400);
 	assert_true(r.paths[0].max_bytes == 100ull << 30);
 	assert_int_equal(r.n_quotas, 2);
 	assert_true(r.quotas[0].bytes == 10ull << 30);

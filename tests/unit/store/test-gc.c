@@ -536,6 +536,76 @@ static void test_paths_by_size(void **state)
 }
 
 /* The NAR of a path that went is still there for who read its narinfo. */
+static void put_text(struct fixture *f, struct store_view *v, enum store_tree tree,
+		     const char *name, const char *text)
+{
+	struct store_put *put = NULL;
+
+	assert_ok(store_document_put(v, tree, name, NULL, &put, &f->err), f->err);
+	assert_ok(store_put_write(put, text, strlen(text), &f->err), f->err);
+	assert_ok(store_put_commit(put, &f->err), f->err);
+	store_put_free(put);
+}
+
+static bool has_document(struct fixture *f, enum store_tree tree, const char *name)
+{
+	struct content *c = NULL;
+	struct err err = ERR_INIT;
+	int r = store_document_open(f->root, tree, name, &c, &err);
+
+	content_free(c);
+	return r >= 0;
+}
+
+/* Logs and the like go by the time since they were put; listings with their path. */
+static void test_documents_by_time(void **state)
+{
+	struct fixture f = {0};
+	struct store_rules rules = STORE_RULES_INIT;
+	cleanup_buf struct buf dry = {0};
+	char listed[STORE_BASE_MAX + 1];
+
+	(void)state;
+	fixture_open(&f);
+	path_rule_add(&rules, "/")->keep_documents_for_s = 30 * DAY;
+	put_small_path(&f, "app", NULL);
+	base_of("app", listed);
+	listed[STORE_HASH_LEN] = '\0';
+	put_text(&f, f.root, STORE_LISTING, listed, "{}");
+	put_text(&f, f.root, STORE_LOG, "a.drv", "log");
+	put_text(&f, f.root, STORE_DEBUGINFO, "00.debug", "{}");
+	put_text(&f, f.root, STORE_REALISATION, "sha256:00!out.doi", "{}");
+	put_text(&f, f.root, STORE_BUILD_TRACE, "a.drv/out.doi", "trace");
+	put_text(&f, f.root, STORE_LOG, "again.drv", "log");
+	for (int i = 0; i < 100; i++) {
+		char name[20];
+
+		snprintf(name, sizeof(name), "%d.drv", i);
+		put_text(&f, f.root, STORE_LOG, name, name);
+	}
+	later(20 * DAY);
+	put_text(&f, f.root, STORE_LOG, "again.drv", "log");
+	later(20 * DAY);
+	gc(&f);
+	assert_true(has_document(&f, STORE_LOG, "a.drv")); /* there is no rule */
+	rules_set(&f, &rules);
+	gc_dry(&f, &dry);
+	assert_non_null(strstr((char *)dry.data, "log log/a.drv\n"));
+	assert_non_null(strstr((char *)dry.data, "build trace build-trace-v2/a.drv/out.doi\n"));
+	assert_null(strstr((char *)dry.data, "again"));
+	assert_true(has_document(&f, STORE_LOG, "a.drv"));
+	gc(&f);
+	assert_false(has_document(&f, STORE_LOG, "a.drv"));
+	assert_false(has_document(&f, STORE_LOG, "99.drv"));
+	assert_false(has_document(&f, STORE_DEBUGINFO, "00.debug"));
+	assert_false(has_document(&f, STORE_REALISATION, "sha256:00!out.doi"));
+	assert_false(has_document(&f, STORE_BUILD_TRACE, "a.drv/out.doi"));
+	assert_true(has_document(&f, STORE_LOG, "again.drv"));
+	assert_true(has_document(&f, STORE_LISTING, listed));
+	store_rules_release(&rules);
+	fixture_close(&f);
+}
+
 static void test_nar_outlives_its_path(void **state)
 {
 	struct fixture f = {0};
@@ -907,6 +977,7 @@ int main(void)
 		cmocka_unit_test(test_remove),
 		cmocka_unit_test(test_paths_by_time),
 		cmocka_unit_test(test_paths_by_size),
+		cmocka_unit_test(test_documents_by_time),
 		cmocka_unit_test(test_nar_outlives_its_path),
 		cmocka_unit_test(test_made_images),
 		cmocka_unit_test(test_views),

@@ -10,7 +10,7 @@
 
 /* ---- Upgrade ---- */
 
-/* What makes of a database of version 3 one of version 1. */
+/* What makes of a database of version 4 one of version 1. */
 static const char downgrade[] =
 	"PRAGMA foreign_keys=OFF;"
 	"DROP TABLE candidate; DROP TABLE pin; DROP TABLE setting; DROP TABLE path_use;"
@@ -25,7 +25,8 @@ static const char downgrade[] =
 	"ALTER TABLE repository DROP COLUMN manifests; ALTER TABLE repository DROP COLUMN tags;"
 	"ALTER TABLE binding DROP COLUMN bytes; ALTER TABLE pending DROP COLUMN bytes;"
 	"ALTER TABLE tag DROP COLUMN pushed; ALTER TABLE manifest_blob DROP COLUMN repository;"
-	"ALTER TABLE manifest_member DROP COLUMN repository; PRAGMA user_version=1;";
+	"ALTER TABLE manifest_member DROP COLUMN repository;"
+	"DROP INDEX document_added; ALTER TABLE document DROP COLUMN added; PRAGMA user_version=1;";
 
 /* Triggers first: they speak of the columns. */
 static void drop_triggers(struct fixture *f)
@@ -69,7 +70,7 @@ static void test_upgrade(void **state)
 	drop_triggers(&f);
 	fixture_sql(&f, downgrade);
 	fixture_reopen(&f);
-	assert_int_equal(db_int(&f, "PRAGMA user_version", NULL, NULL), 3);
+	assert_int_equal(db_int(&f, "PRAGMA user_version", NULL, NULL), 4);
 	assert_ok(store_statistics(f.store, &after, &f.err), f.err);
 	before.physical_bytes -= before.database_bytes;
 	after.physical_bytes -= after.database_bytes;
@@ -113,8 +114,10 @@ static void test_upgrade_of_indexes(void **state)
 	assert_ok(put_manifest(&f, "r", "cache", &index, &result), f.err);
 	store_close(f.store);
 	f.store = NULL;
-	fixture_sql(&f,
-		    "DELETE FROM manifest_blob; DROP INDEX referrer_type; PRAGMA user_version=2");
+	fixture_sql(
+		&f,
+		"DELETE FROM manifest_blob; DROP INDEX referrer_type; DROP INDEX document_added;"
+		"ALTER TABLE document DROP COLUMN added; PRAGMA user_version=2");
 	fixture_reopen(&f);
 	assert_int_equal(db_int(&f, "SELECT count(*) FROM manifest_blob", NULL, NULL), 1);
 	later(20 * DAY);
@@ -161,7 +164,7 @@ static void test_newer_version(void **state)
 	fixture_sql(&f, "PRAGMA user_version=99");
 	assert_fails(store_open(&f.store, f.dir, &f.options, &f.err), E_UNSUPPORTED, f.err, "99");
 	f.store = NULL;
-	fixture_sql(&f, "PRAGMA user_version=3");
+	fixture_sql(&f, "PRAGMA user_version=4");
 	fixture_reopen(&f);
 	fixture_close(&f);
 }
