@@ -149,6 +149,17 @@ NODE=$T/node-dead
 check_match "a cache that does not answer is said, and the registry is asked" "could not be used.*hello" \
     "$(run --source http://127.0.0.1:1 "oci:$T/image:shell" sh -c 'echo hello' 2>&1 | tr '\n' ' ')"
 
+# A bad line: of each large answer the first time only a part arrives.
+port=$(free_port)
+: >"$T/requests"
+start_server proxy python3 "$SRC/tests/integration/lib/cutting_proxy.py" "$port" "${NACRE_ADDR##*:}" 200000 "$T/requests"
+wait_http "http://127.0.0.1:$port/v2/"
+NODE=$T/node-bad-line
+check_eq "over a bad line" hello "$(run --source "http://127.0.0.1:$port" "oci:$T/bare:shell" sh -c 'echo hello' 2>&1)"
+check_eq "all paths arrive" "$n" "$(count paths)"
+check "in more than one piece" test "$(awk 'index($1, "/nar/") && $2 > 0' "$T/requests" | wc -l)" -gt 0
+check_match "and are right" "^$n paths, .* 0 damaged" "$("$NACRE" node verify --root "$NODE")"
+
 # ---- registries with package artifacts ---------------------------------------------------------------
 
 start_registry

@@ -98,6 +98,12 @@ fi
 check "umount it" "$NACRE" umount --root "$NODE" "$M"
 check_eq "what was written is gone" "" "$(find "$NODE/mounts" -mindepth 1)"
 
+# ---- how many mounts ---------------------------------------------------------------------------------
+
+# (Of the release build, whatever is tested otherwise: it only has to say it as it is written.)
+"$SRC/tests/bench/mount-count" 1 50 1500 >"$T/out" 2>"$T/log" || not_ok "mount-count" "$(tail -n 5 "$T/log")"
+check_eq "mount-count: a line for each N, two mounts whatever it is" "1 2 ms 50 2 ms 1500 2 ms" "$(sed -E 's/ [0-9]+\.?[0-9]*$/ ms/' "$T/out" | xargs)"
+
 # ---- larger closures -------------------------------------------------------------------------------
 
 for name in git synthetic-1500 $([ "$LONG" = 0 ] || echo python3 synthetic-5000); do

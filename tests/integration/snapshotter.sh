@@ -3,7 +3,7 @@
 # nacre snapshotter under containerd: ordinary images, store layers, lies, crashes.
 . "$(dirname "$0")/lib.sh"
 
-needs containerd ctr nix skopeo docker-registry jq curl
+needs containerd ctr nix skopeo docker-registry jq curl runc
 needs_root
 . "$SRC/tests/integration/lib/snapshotter.sh"
 
@@ -65,7 +65,7 @@ fetched_store_layers() {
     {
         grep -h '"containerd/' "$T/registry.log"
         cat "$T"/nacre-*.log
-    } | grep -o 'GET /v2/[^ ]*/blobs/sha256:[0-9a-f]*' | grep -F -f <(sort -u "$T/store-layers") | sort -u
+    } | grep -a -o 'GET /v2/[^ ]*/blobs/sha256:[0-9a-f]*' | grep -F -f <(sort -u "$T/store-layers") | sort -u
 }
 check_unfetched() {
     local found
@@ -183,7 +183,8 @@ forget_image "$REGISTRY/both:1"
 victim=$(cd "$NODE/paths" && find . -mindepth 2 -name '*.py' -type f -size +100k | sort | head -n 1)
 size=$(stat -c %s "$NODE/paths/$victim")
 python3 "$SRC/tests/integration/lib/steering_layer.py" "$T/steered" "/${victim#./}" "$size"
-skopeo_copy "oci:$T/steered:s" "docker://$REGISTRY/steered:1"
+# Not skopeo: it compresses the layer that is not, writes the manifest anew, and loses all annotations.
+"$NACRE" copy "oci:$T/steered:s" "docker://$REGISTRY/steered:1" >"$T/log" 2>&1 || die "$(tail -n 3 "$T/log")"
 check "pull an image with attributes that steer overlayfs" cri_pull "$REGISTRY/steered:1"
 check_eq "they show nothing of another image's paths" "$(head -c "$size" /dev/zero | sha256sum)" \
     "$(run "$REGISTRY/steered:1" /bin/sha256sum /stolen 2>&1 | sed 's/ .*/  -/')"
@@ -372,6 +373,7 @@ stop_server "$CONTAINERD_PID" KILL
 stop_server "$SNAPSHOTTER" KILL
 kill -KILL "$shim" "$init"
 wait_for 10 process_gone "$init"
+runc --root /run/containerd/runc/k8s.io delete --force restarted # /run is empty then
 unmount_below "$T"
 rm -rf "$T/containerd/state" "$SOCKET" "$CONTAINERD"*
 check_eq "nothing is mounted any more" "" "$(mounts_below "$T")"
@@ -425,6 +427,26 @@ check_eq "killed at random $rounds times: pulls and runs go on" "" "$bad" || not
 check_unfetched "by then"
 check "nacre node verify is clean" "$NACRE" node verify --root "$NODE"
 redialled
+
+# ---- what is lost --------------------------------------------------------------------------------------------
+
+says_42() {
+    check_eq "$1" 42 "$(run "$REF" /bin/python3 -c 'print(42)' 2>&1)"
+}
+mv "$(find "$NODE/paths" -mindepth 1 -maxdepth 1 | sort | head -n 1)" "$T/away"
+check_fails "a store path that is gone is named" "/nix/store/[^ ]* is gone from this node" run "$REF" /bin/python3 -c 'print(42)'
+remove_image
+check "it comes with the image" cri_pull "$REF"
+says_42 "which runs"
+stop_server "$SNAPSHOTTER" KILL
+unmount_below "$NODE"
+rm -rf "$NODE"
+start_snapshotter --source "$NACRE_URL"
+redialled
+check_fails "all that the node had is gone" "not found|does not exist" run "$REF" /bin/python3 -c 'print(42)'
+remove_image
+check "with the images containerd forgets it" cri_pull "$REF"
+says_42 "and all is as before"
 remove_image
 check_eq "without images, no snapshot" "" "$(ctr_ -n k8s.io snapshots --snapshotter nacre ls | tail -n +2)"
 stop_server "$SNAPSHOTTER"
