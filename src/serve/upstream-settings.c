@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "base/pattern.h"
+#include "net/http.h"
 #include "serve/upstream-client.h"
 
 enum { UPSTREAMS_MAX = 64, DAY_MS = 24 * 3600 * 1000, PRIORITY_MAX = 1000000 };
@@ -218,6 +219,9 @@ int upstream_settings_read(struct upstream_list *ret, struct config *section, st
 				    err);
 	if (r == 0 && config_len(list) > UPSTREAMS_MAX)
 		r = config_fail(list, err, "%d upstreams are the most", UPSTREAMS_MAX);
+	/* Said when the server starts, not when somebody asks. */
+	if (r == 0 && config_len(list))
+		r = http_require(err);
 	if (r < 0)
 		return r;
 	ret->items = xcalloc(config_len(list) + 1, sizeof(*ret->items));

@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/pattern.h"
 #include "config/config.h"
+#include "net/http.h"
 #include "serve/webhook.h"
 
 enum { SECRET_MAX = 4096, HOOKS_MAX = 64 };
@@ -70,6 +71,10 @@ int webhook_settings_read(struct webhook_settings *ret, struct config *root, str
 		return r;
 	if (config_len(list) > HOOKS_MAX)
 		return config_fail(list, err, "%d webhooks are the most", HOOKS_MAX);
+	/* Said when the server starts, not when something happens. */
+	r = http_require(err);
+	if (r < 0)
+		return r;
 	ret->hooks = xcalloc(config_len(list), sizeof(*ret->hooks));
 	for (size_t i = 0; r == 0 && i < config_len(list); i++)
 		r = read_hook(&ret->hooks[ret->n++], config_item(list, i), err);

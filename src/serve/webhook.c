@@ -177,12 +177,15 @@ static void *run(void *arg)
 	struct err err = ERR_INIT;
 	struct event *e;
 
-	if (http_new(&http, &options, &err) < 0) {
-		log_error("webhooks: %s", err.text);
-		return NULL;
+	while ((e = take(w))) {
+		/* Most servers have no webhooks, and no use for a client. */
+		if (http || http_new(&http, &options, &err) == 0) {
+			send_event(w, http, e);
+		} else {
+			log_error("webhooks: given up: %s: %s", err.text, e->body);
+			event_free(e);
+		}
 	}
-	while ((e = take(w)))
-		send_event(w, http, e);
 	http_free(http);
 	return NULL;
 }
