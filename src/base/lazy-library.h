@@ -62,6 +62,10 @@ int lazy_library_load(struct lazy_library *l, struct err *err);
 #define LAZY_LIBRARY_POINTER(function) typeof(function) *function;
 #define LAZY_LIBRARY_NAME(function)    #function,
 
+#ifdef __cppcheck__ /* it does not take the name of a macro for an argument */
+#define LAZY_LIBRARY_DECLARE(id, FUNCTIONS)                      int id##_load(struct err *err)
+#define LAZY_LIBRARY_DEFINE(id, FUNCTIONS, soname, package, use) int id##_load(struct err *err)
+#else
 #define LAZY_LIBRARY_DECLARE(id, FUNCTIONS)     \
 	struct id {                             \
 		FUNCTIONS(LAZY_LIBRARY_POINTER) \
@@ -89,6 +93,8 @@ int lazy_library_load(struct lazy_library *l, struct err *err);
 		return lazy_library_load(&library, err);                           \
 	}                                                                          \
 	_Static_assert(1, "wants a semicolon")
+
+#endif
 
 /* What is loaded by hand stands in no DT_NEEDED. The note tells it to those who package the program
  * (dh_dlopenlibdeps and the like read it): the "ELF dlopen metadata" of the UAPI group. */

@@ -172,7 +172,7 @@ static int package_query(struct path_source *self, struct slice hash_part, struc
 static int add_package(struct package_source *s, const char *base, struct path_infos *set,
 		       struct strv *pending, struct err *err)
 {
-	struct path_info info;
+	struct path_info info = {0};
 
 	if (path_infos_find(set, base))
 		return 0;
@@ -337,7 +337,7 @@ static int read_content(struct package_source *s, const struct path_info *info,
 			struct node_sink *out, struct err *err)
 {
 	struct proof p = {.node_sink = {proof_event}, .out = out, .info = info};
-	const char *type = s->last.layer.media_type;
+	const char *type = s->last.layer.media_type ? s->last.layer.media_type : "";
 	int r;
 
 	hash_sink_init(&p.hash, HASH_SHA256, NULL);
