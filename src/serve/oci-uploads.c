@@ -196,7 +196,7 @@ static bool try_mount(struct request *req, const char *repository)
 	if (!oci_digest(req, slice_str(text), &digest))
 		return true;
 	if (has_from < 0 || (has_from == 1 && !may_mount(req, from)) ||
-	    (!has_from && !policy_all_may_pull(req)))
+	    (!has_from && !(req->view->mount_without_from && policy_all_may_pull(req))))
 		return false; /* no such repository */
 	if (store_blob_mount(request_view(req), repository, &digest, has_from ? from : NULL, &err) <
 	    0) {

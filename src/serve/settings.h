@@ -34,6 +34,7 @@ struct view_settings {
 	struct secret_key *signing; /* owned */
 	size_t n_signing, signing_cap;
 	bool sign_images, require_signatures;
+	bool mount_without_from; /* a blob that any repository of the view has is mounted */
 	enum store_sparse sparse;
 	int priority;
 	struct upstream_list upstreams;

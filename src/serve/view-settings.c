@@ -161,7 +161,8 @@ int view_settings_read(struct view_settings *ret, const char *name, struct confi
 	uint64_t priority = PRIORITY_DEFAULT;
 	int r;
 
-	*ret = (struct view_settings){.name = name, .name_len = strlen(name)};
+	*ret = (struct view_settings){
+		.name = name, .name_len = strlen(name), .mount_without_from = true};
 	ret->prefix = xasprintf("%s%s", name, name[0] ? "/" : "");
 	r = store_dir_read(ret, section, err);
 	if (r == 0)
@@ -170,6 +171,8 @@ int view_settings_read(struct view_settings *ret, const char *name, struct confi
 	ret->priority = (int)priority;
 	if (r == 0)
 		r = sparse_read(ret, section, err);
+	if (r == 0)
+		r = config_bool(section, "mount-without-from", &ret->mount_without_from, err);
 	if (r == 0)
 		r = trusted_read(ret, section, err);
 	if (r == 0)

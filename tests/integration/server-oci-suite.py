@@ -556,6 +556,16 @@ def ping(server):
         need("GET %s: 200" % target, r.status == 200, r)
 
 
+def mount_is_upload(server):
+    """SPEC dist-1.1 end-11: to look for the blob of a mount without `from` is the operator's policy."""
+    data = b"of another repository"
+    Repository(server, "suite/from").push_blob(data)
+    r = Repository(server, "suite/to")("POST", "blobs/uploads/?mount=" + digest(data))
+    need("an upload begins", r.status == 202 and "/blobs/uploads/" in r["Location"], r)
+    r = Repository(server, "suite/to")("POST", "blobs/uploads/?mount=%s&from=suite/from" % digest(data))
+    need("with `from` it is mounted", r.status == 201, r)
+
+
 def main():
     base = [w.NACRE, "serve", "--listen", "127.0.0.1:0", "--no-access-log"]
     server = w.Server(*(sys.argv[1:] or base + ["--data", os.path.join(w.T, "data"), "--set", "root.sparse=all"]))
@@ -570,8 +580,10 @@ def main():
         server = w.Server(*base, "--data", os.path.join(w.T, "default"))
         each("by default a layer has to be there", sparse_refused, server, sparse_image, "a layer that is not there")
         server.check_clean_end()
-        server = w.Server(*base, "--data", os.path.join(w.T, "never"), "--set", "root.sparse=never")
+        server = w.Server(*base, "--data", os.path.join(w.T, "never"), "--set", "root.sparse=never",
+                          "--set", "root.mount-without-from=false")
         each("and by another policy a member of an index", sparse_refused, server, sparse_index, "a member that is not there")
+        each("and a mount without from is an upload", mount_is_upload, server)
         server.check_clean_end()
     w.finish()
 

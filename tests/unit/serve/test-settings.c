@@ -55,7 +55,7 @@ static void test_good(void **state)
 		"1GB}\n"
 		"store: {nar-max: 1GiB, upload-max: 2GiB, uploads: 8, upload-idle: 9s,\n"
 		"  decode-free: 1MiB, decode-ratio: 10, architecture: arm64, threads: 3}\n"
-		"root: {store-dir: auto, priority: 0, sparse: all}\n"
+		"root: {store-dir: auto, priority: 0, sparse: all, mount-without-from: no}\n"
 		"views:\n  team/x: {store-dir: /gnu/store, trusted-keys: '" KEY_1 "'}\n"
 		"  team: {require-signatures: true, sign-images: true, sparse: never}\n";
 	struct settings *s;
@@ -87,6 +87,8 @@ static void test_good(void **state)
 	assert_int_equal(s->n_views, 3);
 	assert_null(s->views[0].store_dir);
 	assert_int_equal(s->views[0].sparse, STORE_SPARSE_ALL);
+	assert_false(s->views[0].mount_without_from);
+	assert_true(s->views[1].mount_without_from);
 	assert_string_equal(settings_view(s, slice_str("team/x/app"))->name, "team/x");
 	assert_string_equal(settings_view(s, slice_str("team/xy/app"))->name, "team");
 	assert_string_equal(settings_view(s, slice_str("teams/app"))->name, "");
@@ -117,6 +119,7 @@ static const struct {
 	{"root: {priority: -1}", "priority"},
 	{"root: {priority: 1000001}", "priority"},
 	{"root: {sparse: some}", "sparse"},
+	{"root: {mount-without-from: ask}", "mount-without-from"},
 	{"root: {trusted-keys: x}", "no public key"},
 	{"root: {trusted-keys: '@/nonexistent'}", "/nonexistent"},
 	{"root: {require-signatures: 1.5}", "require-signatures"},
