@@ -244,14 +244,14 @@ static const char *encode(struct request *req, struct content **content)
 }
 
 /* Small bodies at once; what takes more memory when it is asked for again, since layers mostly are
- * not. What has other forms is another answer to who accepts them. */
+ * not. What has other forms, or is one, is another answer to who accepts them. */
 static bool is_worth_keeping(struct request *req, const struct content *content,
-			     const struct content_reply *reply)
+			     const struct content_reply *reply, const char *coding)
 {
 	uint64_t size = content_size(content);
 
-	return reply->kept_for && reply->tag && req->method == HTTP_GET && size <= POOL_BLOCK &&
-	       !content_has_encoded(content) &&
+	return !coding && reply->kept_for && reply->tag && req->method == HTTP_GET &&
+	       size <= POOL_BLOCK && !content_has_encoded(content) &&
 	       (size <= SMALL_BODY || answers_asked_before(req, reply->kept_for, reply->tag));
 }
 
@@ -276,14 +276,15 @@ static bool send_and_keep(struct request *req, struct content *content,
 }
 
 static void send_whole(struct request *req, struct content *content,
-		       const struct content_reply *reply)
+		       const struct content_reply *reply, const char *coding)
 {
 	uint64_t size = content_size(content);
 
 	if (req->method == HTTP_HEAD || !size) {
 		set_response(req, 200, from_size(size), size);
 		content_free(content);
-	} else if (is_worth_keeping(req, content, reply) && send_and_keep(req, content, reply)) {
+	} else if (is_worth_keeping(req, content, reply, coding) &&
+		   send_and_keep(req, content, reply)) {
 		/* It was sent. */
 	} else if (size == CONTENT_SIZE_UNKNOWN) {
 		set_response(req, 200, from_reader(req, content, 0, size), size);
@@ -321,7 +322,7 @@ void respond_content(struct request *req, struct content *content,
 	if (kind == RANGE_PART)
 		send_range(req, 206, content, range);
 	else
-		send_whole(req, content, reply);
+		send_whole(req, content, reply, coding);
 	common_headers(req, reply, coding, ranges && !coding);
 	if (kind == RANGE_PART)
 		respond_header(req, "Content-Range", "bytes %llu-%llu/%llu",

@@ -113,7 +113,17 @@ check_eq "metrics: calls, layers, paths, bytes, time" "answered cache call_secon
 check_eq "nothing else is there" 404 "$(curl -s -o /dev/null -w '%{http_code}' "http://$METRICS/")"
 check_eq "and nothing can be sent" 405 "$(curl -s -o /dev/null -w '%{http_code}' -d x "http://$METRICS/metrics")"
 check_eq "its root is one overlay" 1 "$(run "$REF" /bin/python3 -c 'print(sum(l.split()[1] == "/" or "/nix" in l.split()[1] for l in open("/proc/mounts")))' 2>&1)"
-check_eq "and one metadata image" 1 "$(mounts_below "$SNAPSHOTS" | wc -l)"
+lasting() {
+    ctr_ -n k8s.io run -d --snapshotter nacre "$1" "$2" /bin/python3 -c 'import time; time.sleep(600)' >/dev/null 2>&1
+}
+ended() {
+    ctr_ -n k8s.io tasks kill -s KILL "$1" >/dev/null 2>&1
+    wait_for 10 ctr_ -n k8s.io tasks rm -f "$1"
+    ctr_ -n k8s.io containers rm "$1" >/dev/null 2>&1
+}
+lasting "$REF" counted
+check_eq "and one metadata image, as long as it runs" 1 "$(mounts_below "$SNAPSHOTS" | wc -l)"
+ended counted
 check_eq "what it writes is its own" "1" "$(run "$REF" /bin/python3 -c 'import os; p = "/nix/store/" + os.listdir("/nix/store")[0]; open("/tmp/x", "w").write("1"); print(open("/tmp/x").read())' 2>&1)"
 check "nacre node gc while it is pulled" "$NACRE" node gc --root "$NODE"
 check_eq "it still runs" "$WANT" "$(run "$REF" /bin/python3 -c "$PROGRAM" 2>&1)"
@@ -154,14 +164,6 @@ nix copy --from "$FIXTURES" --no-check-sigs --to "$NACRE_URL?compression=none" "
 "$NACRE" build --from "$FIXTURES" "$SHELL_PATH" "$P" -o "oci:$T/both:b" >/dev/null 2>&1 || die "nacre build fails"
 skopeo_copy "oci:$T/both:b" "docker://$REGISTRY/both:1"
 check "pull another image with the same paths" cri_pull "$REGISTRY/both:1"
-lasting() {
-    ctr_ -n k8s.io run -d --snapshotter nacre "$1" "$2" /bin/python3 -c 'import time; time.sleep(600)' >/dev/null 2>&1
-}
-ended() {
-    ctr_ -n k8s.io tasks kill -s KILL "$1" >/dev/null 2>&1
-    wait_for 10 ctr_ -n k8s.io tasks rm -f "$1"
-    ctr_ -n k8s.io containers rm "$1" >/dev/null 2>&1
-}
 root_of() {
     echo "/proc/$(ctr_ -n k8s.io tasks ls | awk -v id="$1" '$1 == id { print $2 }')/root"
 }
