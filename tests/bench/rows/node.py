@@ -62,14 +62,11 @@ class Containerd:
     warm_aim = ">= 1"
 
     def __init__(self, scratch, _server):
-        self.begin(scratch.fresh("containerd"),
-                   'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]\n')
-
-    def begin(self, directory, config):
-        self.dir, self.n = directory, 0
+        self.dir, self.n = scratch.fresh("containerd"), 0
         self.address = self.dir + "/containerd.sock"
         with open(self.dir + "/config.toml", "w") as f:
-            f.write('root = "%s/root"\nstate = "%s/state"\n%s' % (self.dir, self.dir, config) +
+            f.write('version = 2\nroot = "%s/root"\nstate = "%s/state"\n' % (self.dir, self.dir) +
+                    'disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]\n'
                     '[grpc]\n  address = "%s"\n[ttrpc]\n  address = "%s.ttrpc"\n' % (self.address, self.address))
         self.log = open(self.dir + "/log", "wb")
         self.process = subprocess.Popen(["containerd", "-c", self.dir + "/config.toml"], stdout=self.log, stderr=self.log)
@@ -95,55 +92,6 @@ class Containerd:
         self.process.terminate()
         self.process.wait()
         self.log.close()
-
-
-class Snapshotter(Containerd):
-    """The CRI pulls, since in containerd 1.6 it is what asks for remote snapshots; ctr runs. A warm start does not pull, as under
-    Kubernetes with IfNotPresent."""
-
-    name = "containerd, nacre snapshotter"
-
-    def __init__(self, scratch, server):
-        directory, self.node = scratch.fresh("containerd-nacre"), scratch("snapshotter")
-        socket = directory + "/nacre.sock"
-        options = ["--address", socket, "--root", self.node]
-        self.output = open(directory + "/nacre.log", "wb")
-        self.snapshotter = subprocess.Popen([m.NACRE, "snapshotter", *options, "--host-store", "none", "--source", server.url],
-                                            stdout=self.output, stderr=self.output)
-        self.begin(directory, m.output(m.NACRE, "snapshotter", "--print-config", *options) +
-                   '[plugins."io.containerd.grpc.v1.cri"]\n  restrict_oom_score_adj = true\n  disable_apparmor = true\n'
-                   '[plugins."io.containerd.grpc.v1.cri".containerd]\n  snapshotter = "nacre"\n  disable_snapshot_annotations = false\n')
-
-    def ctr(self, *command):
-        return super().ctr("-n", "k8s.io", *command)
-
-    def images(self):
-        return m.output("ctr", "--address", self.address, "-n", "k8s.io", "images", "ls", "-q").split()
-
-    def clear(self):
-        for name in self.images():
-            self.ctr("images", "rm", "--sync", name)
-        m.run([m.NACRE, "node", "gc", "--root", self.node, "--older-than", "0"])
-
-    def start(self, image):
-        wall, self.n, name = 0, self.n + 1, image.ref + ":zstd"
-        if name not in self.images():
-            # Debian's Python: it is the one that has Debian's grpc.
-            wall += m.run(["/usr/bin/python3", os.path.join(m.SRC, "tests/integration/lib/grpc_client.py"), self.address, "pull", name]).wall
-        return wall + self.ctr("run", "--rm", "--snapshotter", "nacre", name, "bench-%d-%d" % (os.getpid(), self.n), *WORD)
-
-    def memory(self):
-        with open("/proc/%d/status" % self.snapshotter.pid) as f:
-            return int(re.search(r"VmHWM:\s+(\d+)", f.read()).group(1)) * 1024
-
-    def disk(self):
-        return disk(self.node) + super().disk()
-
-    def close(self):
-        super().close()
-        self.snapshotter.terminate()
-        self.snapshotter.wait()
-        self.output.close()
 
 
 class Podman:
@@ -236,14 +184,6 @@ def node_rows(scratch, server, n, ways, runs):
     yield Row("cold start, " + on, "from nothing to the first output", on, "value", cold, None, "s", "<= 2" if n <= 1500 else "")
     yield Row("warm start, " + on, "again, all paths there", on, "value", warm * 1000, None, "ms", "<= 50")
     for way in ways[1:]:
-        if isinstance(way, Snapshotter) and way.name not in failed:
-            got = seen[way.name]
-            yield Row("cold start, %s, %s" % (on, way.name), "from nothing to the first output", on, "value", m.statistics.median(got["cold"]),
-                      None, "s", "<= 2" if n <= 1500 else "")
-            yield Row("warm start, %s, %s" % (on, way.name), "again, all paths there", on, "value", m.statistics.median(got["warm"]) * 1000,
-                      None, "ms", "")
-            yield Row("memory, %s, %s" % (on, way.name), "resident at the most", on, "value", way.memory() / 2**20, None, "MiB", "<= 32")
-            continue
         if way.name in failed:
             yield Row("cold start, %s, %s" % (on, way.name), "cannot: " + failed[way.name], on, "time", cold, None, "s", "", way.name)
             continue
@@ -264,7 +204,7 @@ def rows(scratch, short):
     server = m.nacre_server(scratch, "node-server")
     ways = [Ours(scratch, server)]
     try:
-        for way, program in ((Containerd, "ctr"), (Snapshotter, "ctr"), (Podman, "podman"), (Umoci, "umoci")):
+        for way, program in ((Containerd, "ctr"), (Podman, "podman"), (Umoci, "umoci")):
             if shutil.which(program):
                 ways.append(way(scratch, server))
         for n in (50, 400) if short else (50, 100, 400, 1500, 5000):

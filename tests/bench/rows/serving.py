@@ -78,7 +78,7 @@ def rows(scratch, short):
             yield from large("blob GET %d MiB" % (size >> 20), "a plain blob",
                              loads(runs, seconds, connections, ours=(server, blob), peer=(nginx, same(blob, "blob%d" % size))), ">= 0.95",
                              "<= 1.2")
-        layer, _ = spliced_layer(client, hash_part)
+        layer, size = spliced_layer(client, hash_part)
         yield from large("spliced layer GET %d MiB" % (size >> 20), "the largest layer of python3's image",
                          loads(runs, seconds, 4, ours=(server, layer), peer=(nginx, same(layer, "layer"))), ">= 0.8", "<= 2")
         yield Row("memory: loaded", "resident memory after these", "the server", "value", server.memory("VmHWM") / 2**20,
