@@ -107,6 +107,8 @@ NACRE_API bool media_type_is_index(const char *media_type);
 NACRE_API bool media_type_is_nondistributable(const char *media_type);
 /* Layer of a file system, in any compression? */
 NACRE_API bool media_type_is_layer(const char *media_type);
+/* The NAR of a package artifact (SPEC nacre 5), in any compression? */
+NACRE_API bool media_type_is_nar(const char *media_type);
 /* Type and subtype of a Content-Type header without parameters, checked by RFC 6838. `ret` has
  * MEDIA_TYPE_MAX + 1 bytes. */
 NACRE_API int media_type_parse(char *ret, struct slice header);

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "net/layer-spool.h"
+#include "net/referred-infos.h"
 #include "net/transfer.h"
 
 CLEANUP_FUNC(struct ref_scanner, ref_scanner_free)
@@ -80,24 +81,9 @@ static int take_layers(struct image_paths *p, const struct manifest *m, struct e
 static int read_path_infos(struct image_paths *p, const struct descriptor *referrer,
 			   const char *store_dir, struct err *err)
 {
-	cleanup_manifest_bytes struct manifest_bytes bytes = {0};
-	cleanup_manifest struct manifest m = {0};
-	cleanup_buf struct buf text = BUF_INIT(PATH_INFOS_MAX);
 	struct path_infos set = {0};
-	char digest[DIGEST_TEXT_MAX];
-	int r;
+	int r = referred_infos_get(&set, p->from, referrer, store_dir, PATH_INFOS_MAX, err);
 
-	digest_format(digest, &referrer->digest);
-	r = image_get_manifest(p->from, digest, &bytes, err);
-	if (r >= 0)
-		r = manifest_parse(&m, bytes.media_type, buf_slice(&bytes.bytes), err);
-	if (r >= 0 &&
-	    (m.layers.len != 1 || strcmp(m.layers.items[0].media_type, MT_NIX_NARINFO) != 0))
-		r = err_set(err, E_INVALID, "has no path infos");
-	if (r >= 0)
-		r = image_get_blob_bytes(p->from, &m.layers.items[0], PATH_INFOS_MAX, &text, err);
-	if (r >= 0)
-		r = path_infos_parse(&set, store_dir, buf_slice(&text), err);
 	if (r < 0)
 		return r;
 	array_grow(p->said, p->cap_said, p->n_said + 1);
@@ -133,17 +119,6 @@ static int take_path_infos(struct image_paths *p, const struct hash *subject, st
 /* ---- Packages
  * ------------------------------------------------------------------------------------ */
 
-static bool is_nar(const char *media_type)
-{
-	static const char *const types[] = {MT_NIX_NAR, MT_NIX_NAR_ZSTD, MT_NIX_NAR_GZIP,
-					    MT_NIX_NAR_XZ};
-
-	for (size_t i = 0; i < ARRAY_LEN(types); i++)
-		if (strcmp(media_type, types[i]) == 0)
-			return true;
-	return false;
-}
-
 /* What is in a package, and which others it needs. */
 static int take_package(struct image_paths *p, const struct manifest *m, struct err *err)
 {
@@ -159,7 +134,7 @@ static int take_package(struct image_paths *p, const struct manifest *m, struct 
 	r = image_get_blob_bytes(p->from, &m->config, NARINFO_MAX, &text, err);
 	if (r >= 0)
 		r = package_config_parse(&info, buf_slice(&text), err);
-	if (r >= 0 && is_nar(m->layers.items[0].media_type))
+	if (r >= 0 && media_type_is_nar(m->layers.items[0].media_type))
 		r = layer_spool_add_nar(&p->spool, p->from, &m->layers.items[0], &info, err);
 	else if (r >= 0)
 		r = layer_spool_add(&p->spool, p->from, &m->layers.items[0], err);

@@ -5,12 +5,11 @@
 #include <limits.h>
 #include <sys/stat.h>
 
-#include <nacre/nar.h>
 #include <nacre/tree.h>
 
 #include "base/mem.h"
-#include "base/sinks.h"
 #include "net/path-source-internal.h"
+#include "net/proof.h"
 
 struct local_source {
 	struct path_source source;
@@ -38,44 +37,16 @@ static int local_closure(struct path_source *self, const struct store_path *path
 	return r < 0 ? r : path_trust_check(self, set, s->trusted.items, s->trusted.len, err);
 }
 
-/* Holds NODE_END back until the NAR that the events make has been compared. */
-struct proof {
-	struct node_sink node_sink;
-	struct node_sink *out; /* borrowed */
-	struct nar_writer *nar;
-	struct hash_sink hash;
-	const struct path_info *info; /* borrowed */
-};
-
-static int proof_event(struct node_sink *self, const struct node_event *ev, struct err *err)
-{
-	struct proof *p = container_of(self, struct proof, node_sink);
-	struct hash got;
-
-	if (node_sink_event(nar_writer_node_sink(p->nar), ev, err) < 0)
-		return err->code;
-	if (ev->type == NODE_END) {
-		hash_sink_final(&p->hash, &got);
-		if (!hash_equal(&got, &p->info->nar_hash) || p->hash.bytes != p->info->nar_size)
-			return err_set(
-				err, E_MISMATCH,
-				"%s was changed after it was registered: its NarHash is another "
-				"one (nix-store --verify-path)",
-				p->info->path.text);
-	}
-	return node_sink_event(p->out, ev, err);
-}
-
 int proven_dump(int dirfd, const struct path_info *info, struct node_sink *out, struct err *err)
 {
-	struct proof p = {.node_sink = {proof_event}, .out = out, .info = info};
+	struct proof p;
 	int r;
 
-	hash_sink_init(&p.hash, HASH_SHA256, NULL);
-	p.nar = nar_writer_new(&p.hash.sink);
+	proof_init(&p, info, out,
+		   "was changed after it was registered: its NarHash is another one "
+		   "(nix-store --verify-path)");
 	r = tree_dump(dirfd, store_path_base(&info->path), &p.node_sink, err);
-	nar_writer_free(p.nar);
-	hash_sink_release(&p.hash);
+	proof_release(&p);
 	return r;
 }
 

@@ -11,6 +11,8 @@
 #include <nacre/tar.h>
 
 #include "net/path-source-internal.h"
+#include "net/proof.h"
+#include "net/referred-infos.h"
 #include "net/registry.h"
 #include "oci/unpack.h"
 
@@ -66,19 +68,12 @@ static int get_manifest(struct package_source *s, const char *ref, struct manife
 static void take_signatures(struct package_source *s, const struct descriptor *referrer,
 			    struct path_info *info)
 {
-	cleanup_manifest struct manifest m = {0};
-	cleanup_buf struct buf text = BUF_INIT(INFOS_BYTES_MAX);
 	cleanup_path_infos struct path_infos set = {0};
 	const struct path_info *said;
 	struct err ignored = ERR_INIT;
-	char digest[DIGEST_TEXT_MAX];
-	struct hash got;
 
-	digest_format(digest, &referrer->digest);
-	if (get_manifest(s, digest, &m, &got, &ignored) < 0 || m.layers.len != 1 ||
-	    image_get_blob_bytes(s->image, &m.layers.items[0], INFOS_BYTES_MAX, &text, &ignored) <
-		    0 ||
-	    path_infos_parse(&set, s->store_dir, buf_slice(&text), &ignored) < 0)
+	if (referred_infos_get(&set, s->image, referrer, s->store_dir, INFOS_BYTES_MAX, &ignored) <
+	    0)
 		return;
 	said = path_infos_find(&set, store_path_base(&info->path));
 	if (!said || !hash_equal(&said->nar_hash, &info->nar_hash))
@@ -210,36 +205,6 @@ static int package_closure(struct path_source *self, const struct store_path *pa
 
 /* ---- content ---- */
 
-/* Lets events through, the last one only if NarHash and NarSize are right. Stops where there is more than
- * the path info says, whatever a layer grows to. */
-struct proof {
-	struct node_sink node_sink;
-	struct node_sink *out;        /* borrowed */
-	const struct path_info *info; /* borrowed */
-	struct nar_writer *nar;       /* owned */
-	struct hash_sink hash;
-	bool is_over;
-};
-
-static int proof_event(struct node_sink *self, const struct node_event *ev, struct err *err)
-{
-	struct proof *p = container_of(self, struct proof, node_sink);
-	struct hash got;
-
-	if (node_sink_event(nar_writer_node_sink(p->nar), ev, err) < 0)
-		return err->code;
-	if (p->hash.bytes > p->info->nar_size)
-		return err_set(err, E_MISMATCH, "there is more than its %llu bytes",
-			       (unsigned long long)p->info->nar_size);
-	if (ev->type == NODE_END) {
-		hash_sink_final(&p->hash, &got);
-		if (!hash_equal(&got, &p->info->nar_hash) || p->hash.bytes != p->info->nar_size)
-			return err_set(err, E_MISMATCH, "its content has another NarHash");
-		p->is_over = true;
-	}
-	return node_sink_event(p->out, ev, err);
-}
-
 /* A store layer of one path. */
 struct layer_decoder {
 	struct sink sink;
@@ -322,27 +287,15 @@ static int read_nar(struct package_source *s, struct proof *proof, struct err *e
 	return r;
 }
 
-static bool is_nar(const char *media_type)
-{
-	static const char *const types[] = {MT_NIX_NAR, MT_NIX_NAR_ZSTD, MT_NIX_NAR_GZIP,
-					    MT_NIX_NAR_XZ};
-
-	for (size_t i = 0; i < ARRAY_LEN(types); i++)
-		if (strcmp(media_type, types[i]) == 0)
-			return true;
-	return false;
-}
-
 static int read_content(struct package_source *s, const struct path_info *info,
 			struct node_sink *out, struct err *err)
 {
-	struct proof p = {.node_sink = {proof_event}, .out = out, .info = info};
+	struct proof p;
 	const char *type = s->last.layer.media_type ? s->last.layer.media_type : "";
 	int r;
 
-	hash_sink_init(&p.hash, HASH_SHA256, NULL);
-	p.nar = nar_writer_new(&p.hash.sink);
-	if (is_nar(type))
+	proof_init(&p, info, out, "has other content there than its package says");
+	if (media_type_is_nar(type))
 		r = read_nar(s, &p, err);
 	else if (media_type_is_layer(type))
 		r = read_layer(s, &p, err);
@@ -350,8 +303,7 @@ static int read_content(struct package_source *s, const struct path_info *info,
 		r = err_set(err, E_UNSUPPORTED, "content of type %.100s", type);
 	if (r >= 0 && !p.is_over)
 		r = err_set(err, E_TRUNCATED, "its content is cut off");
-	nar_writer_free(p.nar);
-	hash_sink_release(&p.hash);
+	proof_release(&p);
 	return r;
 }
 

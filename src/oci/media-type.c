@@ -45,6 +45,14 @@ bool media_type_is_layer(const char *media_type)
 	       media_type_is_nondistributable(media_type);
 }
 
+bool media_type_is_nar(const char *media_type)
+{
+	static const char *const list[] = {MT_NIX_NAR, MT_NIX_NAR_ZSTD, MT_NIX_NAR_GZIP,
+					   MT_NIX_NAR_XZ};
+
+	return is_one_of(media_type, list, ARRAY_LEN(list));
+}
+
 /* RFC 6838, 4.2: restricted-name. */
 static bool is_restricted_name(struct slice s)
 {

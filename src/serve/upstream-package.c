@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "net/layer-spool.h"
+#include "net/referred-infos.h"
 #include "net/registry.h"
 #include "serve/upstream-internal.h"
 #include "serve/upstream-paths.h"
@@ -108,22 +109,12 @@ static void take_said(struct path_info *info, const struct path_info *said)
 /* The path infos in one referrer; one that makes no sense adds nothing: anybody may attach one. */
 static void read_referrer(struct package *p, const struct descriptor *referrer)
 {
-	cleanup_manifest_bytes struct manifest_bytes bytes = {0};
-	cleanup_manifest struct manifest m = {0};
-	cleanup_buf struct buf text = BUF_INIT(PATH_INFOS_MAX);
 	cleanup_path_infos struct path_infos set = {0};
 	cleanup_free char *dir = xstrndup(p->info.path.text, p->info.path.dir_len);
 	const struct path_info *said;
-	char digest[DIGEST_TEXT_MAX];
 	struct err ignored = ERR_INIT;
 
-	digest_format(digest, &referrer->digest);
-	if (image_get_manifest(p->from, digest, &bytes, &ignored) < 0 ||
-	    manifest_parse(&m, bytes.media_type, buf_slice(&bytes.bytes), &ignored) < 0 ||
-	    m.layers.len != 1 || strcmp(m.layers.items[0].media_type, MT_NIX_NARINFO) != 0 ||
-	    image_get_blob_bytes(p->from, &m.layers.items[0], PATH_INFOS_MAX, &text, &ignored) <
-		    0 ||
-	    path_infos_parse(&set, dir, buf_slice(&text), &ignored) < 0)
+	if (referred_infos_get(&set, p->from, referrer, dir, PATH_INFOS_MAX, &ignored) < 0)
 		return;
 	said = path_infos_find(&set, store_path_base(&p->info.path));
 	if (said && same_claims(said, &p->info))
