@@ -74,8 +74,8 @@ check_eq "and out of it" "{\"paths\":$paths,\"present\":0}" \
     "$("$N" copy --json "docker://$REGISTRY/git:1" "file://$T/from-registry" 2>&1)"
 check "still signed" \
     nix_ store verify --store "file://$T/from-registry" -r "$root" --trusted-public-keys "$public"
-check_eq "one path alone, with its closure" yes \
-    "$("$N" copy --json "docker://$REGISTRY/git:1" "file://$T/one" "$(closure "$root" | grep libc6)" | grep -q '"paths":2,' && echo yes)"
+check_eq "one path alone, with its closure" '"paths":2,' \
+    "$("$N" copy --json "docker://$REGISTRY/git:1" "file://$T/one" "$(closure "$root" | grep libc6)" | grep -o '"paths":2,')"
 
 # Annotations and path infos lost on the way: references are found in the contents.
 check "a docker-archive has no annotations" "$N" copy "docker://$REGISTRY/git:1" docker-archive:git.tar:git

@@ -83,7 +83,7 @@ check_eq "a NAR that its narinfo does not name" 404 \
 
 metrics=$(curl -s "$NACRE_URL/metrics" | grep '^nacre_upstream')
 metric() { # LINE WITHOUT THE NAME OF THE UPSTREAM
-    sed -n "s|upstream=\"$UP\"|upstream|p" <<<"$metrics" | grep -qxF "$1"
+    sed -n "s|upstream=\"$UP\"|upstream|p" <<<"$metrics" | grep -xF "$1" >/dev/null
 }
 check "metrics: what was found" metric 'nacre_upstream_requests_total{view="",upstream,result="found"} 1'
 check "metrics: what was not" metric 'nacre_upstream_requests_total{view="",upstream,result="absent"} 1'
@@ -109,7 +109,7 @@ check_eq "what they get is the NAR" "$(sed -n 's/^NarHash: sha256://p' "$T/narin
 bound() { # VIEW: are all paths of the closure bound there?
     local p
     for p in "${paths[@]}"; do
-        curl -sf "$NACRE_URL/$1$(basename "$p" | cut -c1-32).narinfo" | grep -q '^Compression: zstd' || return 1
+        curl -sf "$NACRE_URL/$1$(basename "$p" | cut -c1-32).narinfo" | grep '^Compression: zstd' >/dev/null || return 1
     done
 }
 check "the references follow, and all of the closure is bound" wait_for 30 bound ""
