@@ -61,6 +61,10 @@ if command -v strace >/dev/null; then
     many=$(looks "oci:$T/more:more")
     check "as many looks at files for $(closure "$P" "$S" | wc -l) paths as for $(closure "$P" | wc -l): $many and $few" \
         [ $((many - few)) -le 5 ] && [ $((few - many)) -le 5 ]
+    # The runtime's file is on a read-only mount, or crun would copy itself aside and start twice.
+    strace -f -e trace=execve,execveat -o "$T/trace" "$NACRE" run --root "$NODE" --host-store none --pull never "$I" true >/dev/null 2>&1
+    check_eq "the runtime starts once" 1 "$(grep -c 'execve.*crun.*"run"' "$T/trace")"
+    check_eq "and nothing of that is seen outside" "" "$(grep crun /proc/self/mounts)"
 else
     skip "looks at files" "needs strace"
 fi
