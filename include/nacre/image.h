@@ -49,8 +49,9 @@ struct image_parts {
 };
 /* Fills the config's rootfs and history from the layers (the rest is the caller's) and builds
  * config and manifest. References are annotated for all paths or, where the manifest would pass
- * 4 MiB with them, for none. *ret_config, *ret_manifest: canonical JSON. */
-NACRE_API int image_assemble(struct buf *ret_config, struct buf *ret_manifest,
+ * 4 MiB with them, for none. *ret_config, *ret_bytes: canonical JSON; *ret: what the manifest says
+ * (owned by the caller). */
+NACRE_API int image_assemble(struct buf *ret_config, struct buf *ret_bytes, struct manifest *ret,
 			     struct image_config *config, const struct image_parts *parts,
 			     struct err *err);
 

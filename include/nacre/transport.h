@@ -22,9 +22,14 @@ struct manifest_bytes {
 	struct buf bytes;
 	char *media_type; /* owned */
 	struct hash digest;
+	/* Borrowed, or NULL: what the bytes say, from who has parsed or written them. */
+	const struct manifest *parsed;
 };
 NACRE_API void manifest_bytes_release(struct manifest_bytes *m);
 #define cleanup_manifest_bytes __attribute__((cleanup(manifest_bytes_release)))
+/* What the bytes say: `parsed`, else they are parsed into *own (released by the caller). NULL: *err is set. */
+NACRE_API const struct manifest *manifest_bytes_parse(const struct manifest_bytes *m,
+						      struct manifest *own, struct err *err);
 
 struct image_source {
 	const char *name; /* for messages: "docker://host/repo:tag"; valid as long as the source */

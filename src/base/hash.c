@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <openssl/evp.h>
+#include <stdatomic.h>
 
 #include <nacre/encode.h>
 #include <nacre/hash.h>
@@ -9,13 +10,9 @@
 static const struct {
 	const char *name;
 	size_t size;
-	const EVP_MD *(*md)(void);
 } algos[] = {
-	[HASH_NONE] = {"none", 0, NULL},
-	[HASH_MD5] = {"md5", 16, EVP_md5},
-	[HASH_SHA1] = {"sha1", 20, EVP_sha1},
-	[HASH_SHA256] = {"sha256", 32, EVP_sha256},
-	[HASH_SHA512] = {"sha512", 64, EVP_sha512},
+	[HASH_NONE] = {"none", 0},      [HASH_MD5] = {"md5", 16},       [HASH_SHA1] = {"sha1", 20},
+	[HASH_SHA256] = {"sha256", 32}, [HASH_SHA512] = {"sha512", 64},
 };
 
 size_t hash_size(enum hash_algo algo)
@@ -105,12 +102,31 @@ void hash_format(char *ret, const struct hash *h, enum hash_notation notation)
 	hash_format_bare(ret + len + 1, h, notation);
 }
 
+/* Looked for once: with EVP_sha256() and the like libcrypto does so for each hash. Kept until the
+ * process ends; NULL: libcrypto does not have it. */
+static const EVP_MD *implementation(enum hash_algo algo)
+{
+	static _Atomic(EVP_MD *) found[ARRAY_LEN(algos)];
+	EVP_MD *md = found[algo], *none = NULL;
+
+	if (md)
+		return md;
+	md = EVP_MD_fetch(NULL, algos[algo].name, NULL);
+	if (md && !atomic_compare_exchange_strong(&found[algo], &none, md)) {
+		EVP_MD_free(md);
+		md = none;
+	}
+	return md;
+}
+
 void hasher_init(struct hasher *h, enum hash_algo algo)
 {
+	const EVP_MD *md = implementation(algo);
+
 	h->algo = algo;
 	h->ctx = EVP_MD_CTX_new();
 	/* Fails only without memory, or where MD5 is switched off by a policy of the machine. */
-	if (!h->ctx || EVP_DigestInit_ex(h->ctx, algos[algo].md(), NULL) != 1) {
+	if (!h->ctx || !md || EVP_DigestInit_ex(h->ctx, md, NULL) != 1) {
 		fprintf(stderr, "nacre: libcrypto offers no %s\n", algos[algo].name);
 		abort();
 	}

@@ -72,7 +72,7 @@ static void add_layers(struct manifest *m, const struct image_parts *parts, bool
 	}
 }
 
-static int build_manifest(struct buf *ret, const struct buf *config,
+static int build_manifest(struct buf *ret_bytes, struct manifest *ret, const struct buf *config,
 			  const struct image_parts *parts, bool with_references)
 {
 	cleanup_manifest struct manifest m = {
@@ -81,15 +81,21 @@ static int build_manifest(struct buf *ret, const struct buf *config,
 		.has_config = true,
 	};
 	struct hash digest;
+	int r;
 
 	hash_bytes(&digest, HASH_SHA256, config->data, config->len);
 	descriptor_make(&m.config, MT_OCI_CONFIG, &digest, config->len);
 	add_layers(&m, parts, with_references);
-	return manifest_build(ret, &m);
+	r = manifest_build(ret_bytes, &m);
+	if (r < 0)
+		return r;
+	*ret = m;
+	m = (struct manifest){0};
+	return 0;
 }
 
-int image_assemble(struct buf *ret_config, struct buf *ret_manifest, struct image_config *config,
-		   const struct image_parts *parts, struct err *err)
+int image_assemble(struct buf *ret_config, struct buf *ret_bytes, struct manifest *ret,
+		   struct image_config *config, const struct image_parts *parts, struct err *err)
 {
 	cleanup_buf struct buf with = BUF_INIT(MANIFEST_WITH_REFERENCES_MAX);
 	int r;
@@ -100,10 +106,10 @@ int image_assemble(struct buf *ret_config, struct buf *ret_manifest, struct imag
 		return err_set(
 			err, r,
 			"the image's configuration is too large, or has text that is not UTF-8");
-	r = build_manifest(&with, ret_config, parts, true);
+	r = build_manifest(&with, ret, ret_config, parts, true);
 	if (r == 0)
-		r = buf_add(ret_manifest, with.data, with.len);
+		r = buf_add(ret_bytes, with.data, with.len);
 	else if (r == E_LIMIT)
-		r = build_manifest(ret_manifest, ret_config, parts, false);
+		r = build_manifest(ret_bytes, ret, ret_config, parts, false);
 	return r < 0 ? err_set(err, r, "the image has too many paths for one manifest") : 0;
 }

@@ -404,8 +404,10 @@ static int put_image(struct build *b, struct image_config *config, const char *t
 		.bytes = BUF_INIT(MANIFEST_BYTES_MAX), .media_type = xstrdup(MT_OCI_MANIFEST)};
 	struct image_parts parts = {&b->set, b->layers, b->n_layers, b->options->compression};
 	cleanup_descriptor struct descriptor subject = {0};
+	cleanup_manifest struct manifest parsed = {0};
 
-	if (image_assemble(&config_json, &manifest.bytes, config, &parts, err) < 0 ||
+	manifest.parsed = &parsed;
+	if (image_assemble(&config_json, &manifest.bytes, &parsed, config, &parts, err) < 0 ||
 	    image_put_blob_bytes(b->dest, MT_OCI_CONFIG, buf_slice(&config_json), NULL, err) < 0)
 		return err->code;
 	hash_bytes(&manifest.digest, HASH_SHA256, manifest.bytes.data, manifest.bytes.len);

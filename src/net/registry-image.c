@@ -162,18 +162,19 @@ static int dest_put_manifest(struct image_dest *self, const struct manifest_byte
 			     const char *tag, struct err *err)
 {
 	struct registry_place *p = of_dest(self);
-	cleanup_manifest struct manifest m = {0};
+	cleanup_manifest struct manifest own = {0};
+	const struct manifest *m = manifest_bytes_parse(bytes, &own, err);
 	char digest[DIGEST_TEXT_MAX];
 	bool listed = false;
-	int result = manifest_parse(&m, bytes->media_type, buf_slice(&bytes->bytes), err);
+	int result;
 
-	if (result < 0)
+	if (!m)
 		return err_wrap(err, "put a manifest to %s", p->name);
 	digest_format(digest, &bytes->digest);
 	result = registry_put_manifest(p->registry, p->repository, tag ? tag : digest, bytes,
 				       &listed, err);
-	if (result == 0 && m.has_subject && !listed)
-		result = keep_referrers_tag(p, &m, bytes, err);
+	if (result == 0 && m->has_subject && !listed)
+		result = keep_referrers_tag(p, m, bytes, err);
 	return result;
 }
 

@@ -206,6 +206,7 @@ static int copy_manifest(struct transfer *t, const struct manifest_bytes *bytes,
 			 unsigned depth, struct err *err)
 {
 	cleanup_manifest struct manifest m = {0};
+	struct manifest_bytes put = *bytes;
 	int r = note_manifest(t, &bytes->digest, err);
 
 	if (r < 0)
@@ -216,9 +217,10 @@ static int copy_manifest(struct transfer *t, const struct manifest_bytes *bytes,
 	r = manifest_parse(&m, bytes->media_type, buf_slice(&bytes->bytes), err);
 	if (r < 0)
 		return err_wrap(err, "%s", t->from->name);
+	put.parsed = &m;
 	r = copy_content(t, &m, depth, err);
 	if (r >= 0)
-		r = image_put_manifest(t->to, bytes, tag, err);
+		r = image_put_manifest(t->to, &put, tag, err);
 	if (r < 0)
 		return r;
 	t->result.manifests++;

@@ -293,8 +293,7 @@ int nix_store_query_hash_part(struct nix_store *s, struct slice hash_part, struc
 
 /* A walk over references: what was found, and a tree (search.h) of the base names that were met. */
 struct closure_walk {
-	struct path_info *found; /* owned */
-	size_t len, cap;
+	struct path_infos found; /* in the order of the walk */
 	struct strv pending;
 	void *met; /* owned; its keys are strings of `names` */
 	struct strv names;
@@ -327,12 +326,12 @@ static int visit(struct nix_store *s, struct closure_walk *w, const char *base, 
 	const struct strv *references;
 	struct store_path path;
 
-	array_grow(w->found, w->cap, w->len + 1);
+	array_grow(w->found.items, w->found.cap, w->found.len + 1);
 	if (store_path_make(&path, s->store_dir, slice_str(base)) < 0)
 		return err_set(err, E_INVALID, "'%s' is not a store path", base);
-	if (nix_store_query(s, &path, &w->found[w->len], err) < 0)
+	if (nix_store_query(s, &path, &w->found.items[w->found.len], err) < 0)
 		return err->code;
-	references = &w->found[w->len++].references;
+	references = &w->found.items[w->found.len++].references;
 	for (size_t i = 0; i < references->len; i++)
 		meet(w, references->items[i], true);
 	return 0;
@@ -358,14 +357,16 @@ int nix_store_closure(struct nix_store *s, const struct store_path *path, struct
 		r = visit(s, &w, base, err);
 	}
 	/* In order, so that taking them is appending. */
-	if (w.len)
-		qsort(w.found, w.len, sizeof(*w.found), compare_infos);
-	for (size_t i = 0; i < w.len; i++)
-		if (r >= 0)
-			path_infos_take(set, &w.found[i]);
-		else
-			path_info_release(&w.found[i]);
-	free(w.found);
+	if (w.found.len)
+		qsort(w.found.items, w.found.len, sizeof(*w.found.items), compare_infos);
+	if (r >= 0 && !set->len) {
+		path_infos_release(set);
+		*set = w.found;
+		w.found = (struct path_infos){0};
+	}
+	for (size_t i = 0; r >= 0 && i < w.found.len; i++)
+		path_infos_take(set, &w.found.items[i]);
+	path_infos_release(&w.found);
 	tdestroy(w.met, keep_key);
 	strv_release(&w.names);
 	strv_release(&w.pending);

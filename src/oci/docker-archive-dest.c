@@ -243,15 +243,16 @@ static int put_manifest(struct image_dest *self, const struct manifest_bytes *ma
 			const char *tag, struct err *err)
 {
 	struct docker_dest *d = from_dest(self);
-	cleanup_manifest struct manifest m = {0};
-	int r = manifest_parse(&m, manifest->media_type, buf_slice(&manifest->bytes), err);
+	cleanup_manifest struct manifest own = {0};
+	const struct manifest *m = manifest_bytes_parse(manifest, &own, err);
+	int r = m ? 0 : err->code;
 
-	if (r >= 0 && (d->complete || m.kind != MANIFEST_IMAGE || !m.has_config))
+	if (m && (d->complete || m->kind != MANIFEST_IMAGE || !m->has_config))
 		r = err_set(err, E_UNSUPPORTED, "a docker-archive takes one image alone");
 	if (r >= 0)
-		r = check_layers(d, &m, err);
+		r = check_layers(d, m, err);
 	if (r >= 0)
-		r = write_image(d, &m, err);
+		r = write_image(d, m, err);
 	if (r < 0)
 		return err_wrap(err, "%s", d->name);
 	d->complete = true;

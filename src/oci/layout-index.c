@@ -146,21 +146,21 @@ static void add_named(struct layout_session *s, const struct hash *digest)
 int layout_session_add(struct layout_session *s, const struct manifest_bytes *m, const char *tag,
 		       struct err *err)
 {
-	cleanup_manifest struct manifest parsed = {0};
+	cleanup_manifest struct manifest own = {0};
+	const struct manifest *parsed = manifest_bytes_parse(m, &own, err);
 	struct descriptor d;
-	int r = manifest_parse(&parsed, m->media_type, buf_slice(&m->bytes), err);
 
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < parsed.manifests.len; i++)
-		add_named(s, &parsed.manifests.items[i].digest);
-	descriptor_make(&d, parsed.media_type, &m->digest, m->bytes.len);
-	if (parsed.has_subject) {
+	if (!parsed)
+		return err->code;
+	for (size_t i = 0; i < parsed->manifests.len; i++)
+		add_named(s, &parsed->manifests.items[i].digest);
+	descriptor_make(&d, parsed->media_type, &m->digest, m->bytes.len);
+	if (parsed->has_subject) {
 		/* SPEC dist-1.1 listing referrers: what a descriptor in the list says. */
-		const char *type = manifest_artifact_type(&parsed);
+		const char *type = manifest_artifact_type(parsed);
 
 		d.artifact_type = *type ? xstrdup(type) : NULL;
-		annotations_copy(&d.annotations, &parsed.annotations);
+		annotations_copy(&d.annotations, &parsed->annotations);
 	}
 	descriptors_take(&s->manifests, &d);
 	strv_add(&s->tags, tag ? tag : "");

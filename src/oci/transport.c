@@ -12,6 +12,14 @@ void manifest_bytes_release(struct manifest_bytes *m)
 	*m = (struct manifest_bytes){0};
 }
 
+const struct manifest *manifest_bytes_parse(const struct manifest_bytes *m, struct manifest *own,
+					    struct err *err)
+{
+	if (m->parsed)
+		return m->parsed;
+	return manifest_parse(own, m->media_type, buf_slice(&m->bytes), err) < 0 ? NULL : own;
+}
+
 int image_get_blob_bytes(struct image_source *s, const struct descriptor *blob, size_t max,
 			 struct buf *ret, struct err *err)
 {
@@ -81,6 +89,7 @@ int image_put_manifest_built(struct image_dest *d, const struct manifest *m, con
 			       r == E_LIMIT ? "it would be too large"
 					    : "a text in it is not UTF-8");
 	hash_bytes(&bytes.digest, HASH_SHA256, bytes.bytes.data, bytes.bytes.len);
+	bytes.parsed = m;
 	r = d->put_manifest(d, &bytes, tag, err);
 	if (r >= 0 && ret)
 		*ret = (struct blob_id){bytes.digest, bytes.bytes.len};

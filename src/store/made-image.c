@@ -338,10 +338,11 @@ static int assemble(struct image *im, struct image_config *config, struct err *e
 	cleanup_buf struct buf json = BUF_INIT(IMAGE_CONFIG_BYTES_MAX);
 	struct image_parts parts = {&im->closure->set, im->layers, im->product.n_layers,
 				    im->tag->compression};
+	cleanup_manifest struct manifest parsed = {0};
 	int r;
 
 	im->product.manifest = BUF_INIT(MANIFEST_BYTES_MAX);
-	r = image_assemble(&json, &im->product.manifest, config, &parts, err);
+	r = image_assemble(&json, &im->product.manifest, &parsed, config, &parts, err);
 	return r < 0 ? r
 		     : product_blob_text(&im->product.config, im->view->store, buf_slice(&json),
 					 err);
