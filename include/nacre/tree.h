@@ -6,8 +6,8 @@
  * that was opened or created before. Opening is openat2(RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
  * where something was created or is removed, and O_NOFOLLOW everywhere, so no symlink is ever
  * followed and nothing outside the tree is touched. Nothing here recurses; at most
- * NODE_DEPTH_MAX + 2 descriptors are open at a time. Threads: each object belongs to one thread
- * at a time.
+ * NODE_DEPTH_MAX + 2 descriptors are open at a time, and those of 16 directories for each batch of
+ * small files (at most 9). Threads: each object belongs to one thread at a time.
  */
 #ifndef NACRE_TREE_H
 #define NACRE_TREE_H
@@ -43,15 +43,16 @@ struct tree_restore_options {
  * (E_EXISTS, also for a dangling symlink). It checks its events (E_INVALID, E_LIMIT). On failure
  * what was created stays: remove it with tree_remove(). `dirfd` is borrowed until free,
  * `options` only for the call. Regions of zeros from about 64 KiB on become holes; nothing is
- * allocated for a size that is only announced. With `canonical`, a directory is 0700 until it is
- * complete. */
+ * allocated for a size of more than 64 KiB that is only announced. With `canonical`, a directory is
+ * 0700 until it is complete. Small files are made by a few threads, once there are many: a failure of
+ * one is reported by a later event, NODE_END at the latest, and nothing is complete before that. */
 struct tree_writer;
 NACRE_API struct tree_writer *tree_writer_new(int dirfd, const char *name,
 					      const struct tree_restore_options *options);
 NACRE_API struct node_sink *tree_writer_node_sink(struct tree_writer *w);
 /* Whether it has created the object, so that, after a failure, there is something of its own to
- * remove. */
-NACRE_API bool tree_writer_created(const struct tree_writer *w);
+ * remove. Nothing more is made from now on, whether it had ended or not. */
+NACRE_API bool tree_writer_created(struct tree_writer *w);
 NACRE_API void tree_writer_free(struct tree_writer *w);
 
 /* Removes `name` in `dirfd` with all below it, however deep, never following a symlink, making

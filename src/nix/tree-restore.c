@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Everything is created (O_EXCL, mkdirat, symlinkat: none follows or replaces anything) as a
- * single component of a directory that this writer itself has created and holds open.
+ * single component of a directory that this writer itself has created and holds open. Files without
+ * room for a hole are left to restore-pool.h.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +13,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "nix/node-check.h"
+#include "nix/restore-pool.h"
 #include "nix/tree-path.h"
 
 enum {
@@ -28,14 +30,15 @@ struct tree_writer {
 	char *path; /* owned; of the root, relative to dirfd */
 	struct tree_top top;
 	struct node_check check;
-	bool created;             /* the root */
-	unsigned depth;           /* number of open directories */
-	int dirs[NODE_DEPTH_MAX]; /* owned */
-	int file;                 /* owned; -1: none */
-	bool executable;          /* the open file */
-	uint64_t offset;          /* in the open file: what was given to the system or is a hole */
-	uint64_t zeros;           /* behind `offset`: zeros that came last and were not written */
-	enum { X_UNKNOWN, X_KEPT, X_LOST } umask_x; /* whether the umask leaves the x bits */
+	struct restore_pool *pool;                /* owned */
+	bool created;                             /* the root */
+	unsigned depth;                           /* number of open directories */
+	struct restore_dir *dirs[NODE_DEPTH_MAX]; /* owned */
+	bool is_pooled;                           /* the open file: the pool makes it */
+	int file;                                 /* owned; -1: none */
+	bool executable;                          /* the open file */
+	uint64_t offset; /* in the open file: what was given to the system or is a hole */
+	uint64_t zeros;  /* behind `offset`: zeros that came last and were not written */
 };
 
 static const uint8_t zero_piece[PIECE];
@@ -63,7 +66,7 @@ static int fail_errno(const struct tree_writer *w, const char *what, unsigned de
 
 static int parent_fd(const struct tree_writer *w)
 {
-	return w->depth ? w->dirs[w->depth - 1] : w->top.dirfd;
+	return w->depth ? restore_dir_fd(w->dirs[w->depth - 1]) : w->top.dirfd;
 }
 
 static const char *node_name(const struct tree_writer *w, const struct node_event *ev)
@@ -71,21 +74,9 @@ static const char *node_name(const struct tree_writer *w, const struct node_even
 	return ev->depth ? node_check_name(&w->check, ev) : w->top.name;
 }
 
+/* SPEC nix-store: mtime 1 */
 static const struct timespec canonical_times[2] = {{.tv_nsec = UTIME_OMIT},
 						   {.tv_sec = CANONICAL_MTIME}};
-
-/* Store mode and mtime of an open file or directory. SPEC nix-store: 0444, 0555, mtime 1 */
-static int make_canonical(const struct tree_writer *w, int fd, mode_t mode, unsigned depth,
-			  struct err *err)
-{
-	if (!w->options.canonical)
-		return 0;
-	if (fchmod(fd, mode) < 0)
-		return fail_errno(w, "set the mode of", depth, err);
-	if (futimens(fd, canonical_times) < 0)
-		return fail_errno(w, "set the time of", depth, err);
-	return 0;
-}
 
 static int make_directory(struct tree_writer *w, const struct node_event *ev, struct err *err)
 {
@@ -100,17 +91,15 @@ static int make_directory(struct tree_writer *w, const struct node_event *ev, st
 	fd = safe_openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	if (fd < 0)
 		return fail_errno(w, "open directory", ev->depth, err);
-	w->dirs[w->depth++] = fd;
+	w->dirs[w->depth] = restore_dir_new(w->depth ? w->dirs[w->depth - 1] : NULL,
+					    w->depth ? name : w->path, fd);
+	w->depth++;
 	return 0;
 }
 
-static int end_directory(struct tree_writer *w, struct err *err)
+static int end_directory(struct tree_writer *w)
 {
-	int r = make_canonical(w, parent_fd(w), 0555, w->depth - 1, err);
-
-	if (r < 0)
-		return r;
-	close_fd(&w->dirs[--w->depth]);
+	restore_dir_end(w->pool, w->dirs[--w->depth]);
 	return 0;
 }
 
@@ -129,25 +118,14 @@ static int make_symlink(struct tree_writer *w, const struct node_event *ev, stru
 	return 0;
 }
 
-/* An executable stays one under a umask that takes x away, as `nix-store --restore` does it. */
-static int keep_executable(struct tree_writer *w, unsigned depth, struct err *err)
-{
-	struct stat st;
-
-	if (w->umask_x == X_KEPT)
-		return 0;
-	if (fstat(w->file, &st) < 0)
-		return fail_errno(w, "stat", depth, err);
-	w->umask_x = (st.st_mode & 0111) == 0111 ? X_KEPT : X_LOST;
-	if (w->umask_x == X_LOST && fchmod(w->file, (st.st_mode & 07777) | 0111) < 0)
-		return fail_errno(w, "set the mode of", depth, err);
-	return 0;
-}
-
 static int make_file(struct tree_writer *w, const struct node_event *ev, struct err *err)
 {
 	mode_t mode = ev->executable ? 0777 : 0666;
 
+	w->is_pooled = w->depth && ev->size < RESTORE_SMALL_MAX;
+	if (w->is_pooled)
+		return restore_pool_begin(w->pool, w->dirs[w->depth - 1], node_name(w, ev),
+					  ev->size, ev->executable, err);
 	if (w->options.canonical)
 		mode = 0600;
 	w->file = safe_openat(parent_fd(w), node_name(w, ev),
@@ -157,8 +135,6 @@ static int make_file(struct tree_writer *w, const struct node_event *ev, struct 
 	w->created = true;
 	w->executable = ev->executable;
 	w->offset = w->zeros = 0;
-	if (ev->executable && !w->options.canonical)
-		return keep_executable(w, ev->depth, err);
 	return 0;
 }
 
@@ -247,6 +223,10 @@ static int write_sparse(struct tree_writer *w, struct slice data, struct err *er
 
 static int write_content(struct tree_writer *w, const struct node_event *ev, struct err *err)
 {
+	if (w->is_pooled) {
+		restore_pool_content(w->pool, ev->data);
+		return 0;
+	}
 	if (ev->size < HOLE_MIN)
 		return write_at(w, ev->data.data, ev->data.len, err);
 	return write_sparse(w, ev->data, err);
@@ -254,14 +234,16 @@ static int write_content(struct tree_writer *w, const struct node_event *ev, str
 
 static int end_file(struct tree_writer *w, struct err *err)
 {
+	if (w->is_pooled)
+		return 0;
 	if (w->zeros >= HOLE_MIN) {
 		if (ftruncate(w->file, (off_t)(w->offset + w->zeros)) < 0)
 			return fail_errno(w, "set the size of", w->depth, err);
 	} else if (settle_zeros(w, err) < 0) {
 		return err->code;
 	}
-	if (make_canonical(w, w->file, w->executable ? 0555 : 0444, w->depth, err) < 0)
-		return err->code;
+	if (restore_finish_file(w->file, w->executable, w->options.canonical) < 0)
+		return fail_errno(w, "set the mode and time of", w->depth, err);
 	close_fd(&w->file);
 	return 0;
 }
@@ -277,6 +259,11 @@ static int make_durable(struct tree_writer *w, struct err *err)
 	if (fd < 0 || syncfs(fd) < 0)
 		return fail_errno(w, "sync", 0, err);
 	return 0;
+}
+
+static int finish(struct tree_writer *w, struct err *err)
+{
+	return restore_pool_finish(w->pool, err) < 0 ? err->code : make_durable(w, err);
 }
 
 static int tree_writer_event(struct node_sink *self, const struct node_event *ev, struct err *err)
@@ -299,9 +286,9 @@ static int tree_writer_event(struct node_sink *self, const struct node_event *ev
 	case NODE_SYMLINK:
 		return make_symlink(w, ev, err);
 	case NODE_DIRECTORY_END:
-		return end_directory(w, err);
+		return end_directory(w);
 	case NODE_END:
-		return make_durable(w, err);
+		return finish(w, err);
 	}
 	return 0;
 }
@@ -313,6 +300,7 @@ struct tree_writer *tree_writer_new(int dirfd, const char *name,
 
 	w->node_sink.event = tree_writer_event;
 	w->options = *options;
+	w->pool = restore_pool_new(options->canonical);
 	w->dirfd = dirfd;
 	w->path = xstrdup(name);
 	w->top.owned = w->file = -1;
@@ -324,8 +312,9 @@ struct node_sink *tree_writer_node_sink(struct tree_writer *w)
 	return &w->node_sink;
 }
 
-bool tree_writer_created(const struct tree_writer *w)
+bool tree_writer_created(struct tree_writer *w)
 {
+	restore_pool_stop(w->pool);
 	return w->created;
 }
 
@@ -333,8 +322,10 @@ void tree_writer_free(struct tree_writer *w)
 {
 	if (!w)
 		return;
+	restore_pool_stop(w->pool);
 	while (w->depth)
-		close_fd(&w->dirs[--w->depth]);
+		restore_dir_end(w->pool, w->dirs[--w->depth]);
+	restore_pool_free(w->pool);
 	close_fd(&w->file);
 	tree_top_release(&w->top);
 	free(w->path);
