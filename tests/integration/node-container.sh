@@ -43,7 +43,7 @@ PYTHON
 }
 variant users '{}'
 I=oci:$T/image:users
-NOTHING="/bin/python3 -V"
+NOTHING=(/bin/python3 -V)
 run() {
     "$NACRE" run --root "$NODE" --host-store none "$@"
 }
@@ -79,20 +79,20 @@ user "both unknown to the image" 4321:777 "4321 777 777 /"
 user "an unknown user in a known group" 4321:wheel "4321 10 10 /"
 user "a name that is a number is a name" 4242 "77 78 78 /num"
 user "root" 0 "0 0 0,10 /root"
-check_fails "a name that the image does not know" "no user 'broken' in /etc/passwd" run -u broken "$I" $NOTHING
-check_fails "a group that the image does not know" "no group 'nobody' in /etc/group" run -u app:nobody "$I" $NOTHING
+check_fails "a name that the image does not know" "no user 'broken' in /etc/passwd" run -u broken "$I" "${NOTHING[@]}"
+check_fails "a group that the image does not know" "no group 'nobody' in /etc/group" run -u app:nobody "$I" "${NOTHING[@]}"
 variant named '{"User": "1000:staff", "WorkingDir": "/made/by/config", "Env": ["PATH=/bin", "A=1", "B=2"]}'
 check_eq "the user that the image's config names" "1000 50 50 /home/app" "$(python "oci:$T/image:named" "$IDS")"
 check_eq "--user goes before it" "0 0 0,10 /root" "$(python -u root "oci:$T/image:named" "$IDS")"
 variant nobody '{"User": "nosuch"}'
-check_fails "a user in the config that the image does not have" "no user 'nosuch'" run "oci:$T/image:nobody" $NOTHING
+check_fails "a user in the config that the image does not have" "no user 'nosuch'" run "oci:$T/image:nobody" "${NOTHING[@]}"
 
 # ---- where it begins, with what ------------------------------------------------------------------------------
 
 check_eq "a working directory of the config that is not there is made" "/made/by/config" "$(python "oci:$T/image:named" 'import os; print(os.getcwd())')"
 check_eq "and one that is asked for" /no/such "$(python -w /no/such "$I" 'import os; print(os.getcwd())')"
-check_fails "a working directory that is a file" "etc/passwd" run -w /etc/passwd "$I" $NOTHING
-check_fails "a relative one" "not absolute" run -w tmp "$I" $NOTHING
+check_fails "a working directory that is a file" "etc/passwd" run -w /etc/passwd "$I" "${NOTHING[@]}"
+check_fails "a relative one" "not absolute" run -w tmp "$I" "${NOTHING[@]}"
 check_eq "environment: of the config, changed, added" "1 x y" \
     "$(python -e B=x -e C=y "oci:$T/image:named" 'import os; print(os.environ["A"], os.environ["B"], os.environ["C"])')"
 check_eq "in the bundle as well, each once" "A=1 B=x C=y HOME=/home/app PATH=/bin" "$(config -e B=x -e C=y "oci:$T/image:named" | jq -r '.process.env | sort | join(" ")')"
@@ -147,7 +147,7 @@ check_eq "in the bundle" "RLIMIT_CORE 0 0 RLIMIT_NOFILE 200 300" \
 check_eq "limits of the container, in the bundle" "67108864 50000 100000 50" \
     "$(config --memory 64m --cpus 0.5 --pids-limit 50 "$I" | jq -r '.linux.resources | "\(.memory.limit) \(.cpu.quota) \(.cpu.period) \(.pids.limit)"')"
 check_eq "none, where none is asked for" '{}' "$(config "$I" | jq -c .linux.resources)"
-if [ -w /sys/fs/cgroup ] && run --memory 64m "$I" $NOTHING >"$T/out" 2>&1; then
+if [ -w /sys/fs/cgroup ] && run --memory 64m "$I" "${NOTHING[@]}" >"$T/out" 2>&1; then
     check_eq "memory: who takes more is killed" 137 "$(run --memory 64m "$I" /bin/python3 -c 'x = bytearray(256 << 20)' >"$T/out" 2>&1; echo $?)"
     check_eq "and who does not goes on" ok "$(python --memory 64m "$I" 'x = bytearray(16 << 20); print("ok")')"
     check_match "processes: no more than these" "BlockingIOError|Resource temporarily unavailable" "$(python --pids-limit 5 "$I" '
@@ -206,7 +206,7 @@ print("ready", flush=True)
 time.sleep(60)'
 check_eq "SIGTERM to nacre goes to the container" "ready status 5" "$(terminal term "$TERMINATED" | xargs)"
 check_eq "so does SIGHUP, when the terminal goes away" "ready status 5" "$(terminal hangup "${TERMINATED//TERM/HUP}" | xargs)"
-check_fails "without a terminal there is none to give" "no terminal" run -t "$I" $NOTHING
+check_fails "without a terminal there is none to give" "no terminal" run -t "$I" "${NOTHING[@]}"
 check_eq "in the bundle" "true false" "$(config -t "$I" | jq .process.terminal) $(config "$I" | jq .process.terminal)"
 check_eq "nothing is left of containers" "" "$(find "$NODE/run" -mindepth 1 -maxdepth 1 ! -name '.*' 2>/dev/null)"
 check_eq "nor mounts" "" "$(mounts_below "$T")"

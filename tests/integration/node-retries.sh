@@ -85,7 +85,7 @@ fetching() {
     grep -q '/nar/' "$requests"
 }
 for round in 1 2 3; do
-    busy "killed-$round" slow:0.5 slow:0.1
+    busy "killed-$round" slow:0.2 slow:0.05
     "$NACRE" run --root "$NODE" --host-store none --source "http://127.0.0.1:$port" "oci:$T/bare:shell" sh -c 'echo hello' >"$T/first" 2>&1 &
     first=$!
     wait_for 20 fetching
