@@ -82,7 +82,8 @@ static int read_path_infos(struct image_paths *p, const struct descriptor *refer
 			   const char *store_dir, struct err *err)
 {
 	struct path_infos set = {0};
-	int r = referred_infos_get(&set, p->from, referrer, store_dir, PATH_INFOS_MAX, err);
+	size_t left = PATH_INFOS_MAX;
+	int r = referred_infos_get(&set, p->from, referrer, store_dir, &left, err);
 
 	if (r < 0)
 		return r;

@@ -71,9 +71,9 @@ static void take_signatures(struct package_source *s, const struct descriptor *r
 	cleanup_path_infos struct path_infos set = {0};
 	const struct path_info *said;
 	struct err ignored = ERR_INIT;
+	size_t left = INFOS_BYTES_MAX;
 
-	if (referred_infos_get(&set, s->image, referrer, s->store_dir, INFOS_BYTES_MAX, &ignored) <
-	    0)
+	if (referred_infos_get(&set, s->image, referrer, s->store_dir, &left, &ignored) < 0)
 		return;
 	said = path_infos_find(&set, store_path_base(&info->path));
 	if (!said || !hash_equal(&said->nar_hash, &info->nar_hash))

@@ -7,12 +7,12 @@
 #include <nacre/manifest.h>
 
 int referred_infos_get(struct path_infos *ret, struct image_source *from,
-		       const struct descriptor *referrer, const char *store_dir, size_t max,
+		       const struct descriptor *referrer, const char *store_dir, size_t *left,
 		       struct err *err)
 {
 	cleanup_manifest_bytes struct manifest_bytes bytes = {0};
 	cleanup_manifest struct manifest m = {0};
-	cleanup_buf struct buf text = BUF_INIT(max);
+	cleanup_buf struct buf text = BUF_INIT(*left);
 	char digest[DIGEST_TEXT_MAX];
 	int r;
 
@@ -24,6 +24,7 @@ int referred_infos_get(struct path_infos *ret, struct image_source *from,
 	    (m.layers.len != 1 || strcmp(m.layers.items[0].media_type, MT_NIX_NARINFO) != 0))
 		r = err_set(err, E_INVALID, "has no path infos");
 	if (r >= 0)
-		r = image_get_blob_bytes(from, &m.layers.items[0], max, &text, err);
+		r = image_get_blob_bytes(from, &m.layers.items[0], *left, &text, err);
+	*left -= text.len;
 	return r < 0 ? r : path_infos_parse(ret, store_dir, buf_slice(&text), err);
 }

@@ -145,19 +145,34 @@ static json_t *rlimits_json(const struct bundle *b)
 	return ret;
 }
 
-static json_t *process_json(const struct bundle *b, uint64_t bounding)
+/* With the user's own group, as under containerd and podman: a program that changes its group must not lose what files forbid
+ * to that one. Where setgroups() may not be called there are none. */
+static json_t *groups_json(const struct bundle *b)
 {
 	json_t *groups = json_array();
 
+	if (!b->is_rootless)
+		json_array_append_new(groups, json_integer(b->user.gid));
 	for (size_t i = 0; i < b->user.n_groups; i++)
 		json_array_append_new(groups, json_integer(b->user.groups[i]));
-	return json_pack("{s:b, s:{s:I, s:I, s:o}, s:o, s:o, s:s, s:o, s:o, s:b}", "terminal",
-			 b->terminal, "user", "uid", (json_int_t)b->user.uid, "gid",
-			 (json_int_t)b->user.gid, "additionalGids", groups, "args",
-			 strings((const char *const *)b->args.items, b->args.len), "env",
-			 strings((const char *const *)b->env.items, b->env.len), "cwd", b->cwd,
-			 "capabilities", caps_json(b, bounding), "rlimits", rlimits_json(b),
-			 "noNewPrivileges", 1);
+	return groups;
+}
+
+static json_t *process_json(const struct bundle *b, uint64_t bounding)
+{
+	json_t *ret = json_pack("{s:b, s:{s:I, s:I, s:o}, s:o, s:o, s:s, s:o, s:o, s:b}",
+				"terminal", b->terminal, "user", "uid", (json_int_t)b->user.uid,
+				"gid", (json_int_t)b->user.gid, "additionalGids", groups_json(b),
+				"args", strings((const char *const *)b->args.items, b->args.len),
+				"env", strings((const char *const *)b->env.items, b->env.len),
+				"cwd", b->cwd, "capabilities", caps_json(b, bounding), "rlimits",
+				rlimits_json(b), "noNewPrivileges", 1);
+
+	if (ret && b->terminal && b->rows && b->columns)
+		json_object_set_new(
+			ret, "consoleSize",
+			json_pack("{s:i, s:i}", "height", (int)b->rows, "width", (int)b->columns));
+	return ret;
 }
 
 static json_t *tmpfs_json(const struct bundle_mount *m)

@@ -31,6 +31,7 @@ struct bundle {
 	struct bundle_mount *mounts; /* owned; in this order, after /proc, /dev and the like */
 	size_t n_mounts, cap_mounts;
 	bool terminal;
+	uint16_t rows, columns;     /* of the terminal at first; 0: not known */
 	bool is_rootless;           /* in a user name space where not all groups are mapped */
 	bool read_only;             /* the root file system */
 	bool host_network;          /* else a network name space with nothing but lo */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/fs.h"
@@ -141,6 +142,18 @@ static void add_network_files(struct bundle *b)
 			bundle_add_mount(b, files[i], files[i], true, false);
 }
 
+/* Of the one that this was started in: crun gives the container's no size by itself. */
+static void compose_terminal(struct bundle *b, const struct container_options *o)
+{
+	struct winsize size;
+
+	b->terminal = o->terminal;
+	if (!o->terminal || ioctl(STDIN_FILENO, TIOCGWINSZ, &size) < 0)
+		return;
+	b->rows = size.ws_row;
+	b->columns = size.ws_col;
+}
+
 static int compose_process(struct bundle *b, int rootfs, const struct node_image *image,
 			   const struct container_options *o, struct err *err)
 {
@@ -154,7 +167,7 @@ static int compose_process(struct bundle *b, int rootfs, const struct node_image
 	    compose_args(b, image, o, err) < 0)
 		return err->code;
 	compose_env(b, image, o);
-	b->terminal = o->terminal;
+	compose_terminal(b, o);
 	b->cap_add = o->cap_add;
 	b->cap_drop = o->cap_drop;
 	b->rlimits = o->rlimits;

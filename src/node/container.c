@@ -4,7 +4,9 @@
 #include <sched.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdlib.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
@@ -22,6 +24,7 @@
 #include "node/rootless.h"
 
 #define RUNTIME_STATE "/run/nacre"
+#define PID_FILE      "pid"
 #define DEFAULT_PATH  "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 enum { ID_BYTES = 6, CONFIG_MAX = 64 << 20 };
@@ -35,6 +38,7 @@ struct container {
 	char *runtime; /* owned */
 	char *state;   /* owned; where the runtime keeps its own */
 	bool is_crun;
+	bool has_terminal;
 	bool is_over; /* the runtime has ended, and deleted it */
 };
 
@@ -230,6 +234,23 @@ static void protect_runtime(const struct container *c)
 		move_mount(tree, "", AT_FDCWD, c->runtime, MOVE_MOUNT_F_EMPTY_PATH);
 }
 
+/* crun hands SIGWINCH on, but gives the container's terminal no other size. Whatever else the container has made of its
+ * standard input is left alone. */
+static void resize_terminal(const struct container *c)
+{
+	char text[32] = "", path[64];
+	cleanup_fd int pid_file = openat(c->dirfd, PID_FILE, O_RDONLY | O_CLOEXEC);
+	cleanup_fd int tty = -1;
+	struct winsize size;
+
+	if (pid_file < 0 || read(pid_file, text, sizeof(text) - 1) <= 0)
+		return;
+	snprintf(path, sizeof(path), "/proc/%ld/fd/0", strtol(text, NULL, 10));
+	tty = open(path, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	if (tty >= 0 && ioctl(STDIN_FILENO, TIOCGWINSZ, &size) == 0)
+		ioctl(tty, TIOCSWINSZ, &size);
+}
+
 /* Waits for `pid`, handing on the signals in `set`. Returns the wait status. */
 static int wait_and_forward(const struct container *c, pid_t pid, const sigset_t *set)
 {
@@ -239,6 +260,10 @@ static int wait_and_forward(const struct container *c, pid_t pid, const sigset_t
 
 		if (signal_number < 0)
 			continue; /* EINTR */
+		if (signal_number == SIGWINCH) {
+			resize_terminal(c);
+			continue;
+		}
 		if (signal_number != SIGCHLD) {
 			runtime_kill(c, signal_number);
 			continue;
@@ -251,8 +276,8 @@ static int wait_and_forward(const struct container *c, pid_t pid, const sigset_t
 
 static int start_and_wait(struct container *c, int *ret_exit, struct err *err)
 {
-	static const int forwarded[] = {SIGCHLD, SIGTERM, SIGINT, SIGHUP,
-					SIGQUIT, SIGUSR1, SIGUSR2};
+	static const int forwarded[] = {SIGCHLD, SIGTERM, SIGINT,  SIGHUP,
+					SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH};
 	cleanup_strv struct strv argv = {0};
 	sigset_t set, old;
 	int status;
@@ -261,6 +286,8 @@ static int start_and_wait(struct container *c, int *ret_exit, struct err *err)
 	runtime_argv(c, &argv);
 	strv_add(&argv, "run");
 	strv_addf(&argv, "--bundle=%s", c->dir);
+	if (c->has_terminal)
+		strv_addf(&argv, "--pid-file=%s/" PID_FILE, c->dir);
 	strv_add(&argv, c->id);
 	sigemptyset(&set);
 	for (size_t i = 0; i < ARRAY_LEN(forwarded); i++)
@@ -327,9 +354,13 @@ static int mount_rootfs(struct container *c, struct node_store *store,
 int container_run(struct node_store *store, const struct node_image *image,
 		  const struct container_options *options, int *ret_exit, struct err *err)
 {
-	struct container c = {.run_fd = -1, .dirfd = -1};
-	int r = enter_mount_namespace(err);
+	struct container c = {.run_fd = -1, .dirfd = -1, .has_terminal = options->terminal};
+	int r;
 
+	if (options->terminal && !isatty(STDIN_FILENO))
+		return err_set(err, E_INVALID,
+			       "--tty: the standard input is no terminal; leave --tty out");
+	r = enter_mount_namespace(err);
 	if (r >= 0)
 		r = find_runtime(&c, options->runtime, err);
 	if (r >= 0)

@@ -553,10 +553,12 @@ int node_store_put_index_of(struct node_store *s, const struct hash *manifest,
 	r = buf_add(&text, wanted.data, wanted.len);
 	read_indexes(s, manifest, &old);
 	rest = buf_slice(&old);
+	/* What no longer finds room was noted long ago, or is not ours. */
 	while (r >= 0 && n < NODE_INDEXES_MAX && next_line(&rest, &line)) {
 		if (slice_equal(line, buf_slice(&wanted)))
 			continue;
-		r = buf_add(&text, line.data, line.len);
+		if (buf_add(&text, line.data, line.len) < 0)
+			break;
 		n++;
 	}
 	if (r < 0)

@@ -113,8 +113,9 @@ static void read_referrer(struct package *p, const struct descriptor *referrer)
 	cleanup_free char *dir = xstrndup(p->info.path.text, p->info.path.dir_len);
 	const struct path_info *said;
 	struct err ignored = ERR_INIT;
+	size_t left = PATH_INFOS_MAX;
 
-	if (referred_infos_get(&set, p->from, referrer, dir, PATH_INFOS_MAX, &ignored) < 0)
+	if (referred_infos_get(&set, p->from, referrer, dir, &left, &ignored) < 0)
 		return;
 	said = path_infos_find(&set, store_path_base(&p->info.path));
 	if (said && same_claims(said, &p->info))

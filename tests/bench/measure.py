@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Running programs and servers, and what they cost."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import socket
 import statistics
 import subprocess
 import tempfile
+import threading
 import time
 
 SRC = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
@@ -58,18 +60,36 @@ class Cost:
         self.wall, self.cpu, self.rss = wall, cpu, rss
 
 
-def run(command, stdin=None, stdout=None, env=None, check=True):
-    """One program (or a list of them as a pipe), from start to end."""
-    with open(stdin or os.devnull, "rb") as source, open(stdout or os.devnull, "wb") as sink:
-        start = time.monotonic()
-        child = subprocess.Popen(command, stdin=source, stdout=sink, stderr=subprocess.PIPE, env=dict(os.environ, **(env or {})))
-        said = child.stderr.read()
-        _, status, usage = os.wait4(child.pid, 0)
+def run(command, stdin=None, stdout=None, env=None, check=True, timeout=None):
+    """One program from start to end. With a timeout (seconds) it is ended, with all that it started in its session, and that is
+    an error; what it leaves behind elsewhere is not waited for."""
+    with open(stdin or os.devnull, "rb") as source, open(stdout or os.devnull, "wb") as sink, tempfile.TemporaryFile() as said:
+        start, late = time.monotonic(), threading.Event()
+        child = subprocess.Popen(command, stdin=source, stdout=sink, stderr=said, env=dict(os.environ, **(env or {})),
+                                 start_new_session=timeout is not None)
+
+        def end():
+            late.set()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+        watch = threading.Timer(timeout or 0, end)
+        try:
+            if timeout is not None:
+                watch.start()
+            _, status, usage = os.wait4(child.pid, 0)
+        except BaseException:
+            child.kill()
+            raise
+        finally:
+            watch.cancel()
         child.returncode = os.waitstatus_to_exitcode(status)
         wall = time.monotonic() - start
-        child.stderr.close()
+        said.seek(0)
+        text = said.read().decode(errors="replace")[-500:]
+    if late.is_set():
+        raise RuntimeError("%s: not done in %d s: %s" % (" ".join(command), timeout, text))
     if check and child.returncode:
-        raise RuntimeError("%s: status %d: %s" % (" ".join(command), child.returncode, said.decode(errors="replace")[-500:]))
+        raise RuntimeError("%s: status %d: %s" % (" ".join(command), child.returncode, text))
     return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
 
 
@@ -93,8 +113,8 @@ def interleaved(runs, **ways):
     return results
 
 
-def output(*command, env=None):
-    return subprocess.run(command, stdout=subprocess.PIPE, check=True, env=dict(os.environ, **(env or {}))).stdout.decode().strip()
+def output(*command, env=None, timeout=None):
+    return subprocess.run(command, stdout=subprocess.PIPE, check=True, env=dict(os.environ, **(env or {})), timeout=timeout).stdout.decode().strip()
 
 
 def fixture(name):

@@ -2,10 +2,12 @@
 """Nodes: images of many store paths, from nothing to their first output and again, beside containerd's overlayfs, podman and
 umoci on the same images from the same server."""
 
+import contextlib
 import os
 import re
 import shutil
 import subprocess
+import time
 import urllib.request
 
 import measure as m
@@ -14,27 +16,58 @@ from measure import Row
 # What runs: it says a word and ends.
 WORD = ["/bin/sh", "-c", "echo ready"]
 
+# Seconds that one program may take.
+LIMIT = 300
+
+# What a way says by which it cannot start an image.
+FAILURES = (RuntimeError, OSError, subprocess.SubprocessError)
+
+
+def run(*command, check=True):
+    return m.run(command, timeout=LIMIT, check=check).wall
+
+
+def output(*command):
+    return m.output(*command, timeout=LIMIT)
+
 
 class Image:
-    """A shell and N tiny store paths, in the server under both forms of compression (umoci reads gzip alone)."""
+    """A shell and N tiny store paths, in the server under both forms of compression (umoci reads gzip alone); grouped in layers as
+    `nacre build` does by itself, or one path a layer."""
 
-    def __init__(self, server, n):
+    def __init__(self, server, n, max_layers=None):
         self.n, self.server = n, server
-        self.ref = "127.0.0.1:%d/bench/paths%d" % (server.port, n)
+        self.ref = "127.0.0.1:%d/bench/%s%d" % (server.port, "paths" if max_layers is None else "layers", n)
         paths = [m.fixture("shell"), m.fixture("synthetic-%d" % n)]
+        more = [] if max_layers is None else ["--max-layers", str(max_layers)]
         for tag, compression in (("zstd", "zstd"), ("gzip", "gzip")):
-            m.run([m.NACRE, "build", *paths, "--from", m.FIXTURES, "-o", "docker://%s:%s" % (self.ref, tag), "--compression", compression])
+            m.run([m.NACRE, "build", *paths, "--from", m.FIXTURES, "-o", "docker://%s:%s" % (self.ref, tag), "--compression", compression, *more])
 
 
 def sent(server):
     """Bytes of bodies that the server has sent so far."""
-    with urllib.request.urlopen(server.url + "/metrics") as answer:
+    with urllib.request.urlopen(server.url + "/metrics", timeout=30) as answer:
         return int(float(re.search(r"^nacre_http_sent_bytes_total (\S+)", answer.read().decode(), re.M).group(1)))
 
 
 def disk(path):
-    """Bytes on the disk, hard links once."""
-    return int(m.output("sh", "-c", 'du -s --block-size=1 -- "$1" 2>/dev/null || true', "du", path).split()[0])
+    """Bytes on the disk, hard links once; not what is mounted there."""
+    return int(output("sh", "-c", 'du -sx --block-size=1 -- "$1" 2>/dev/null || true', "du", path).split()[0])
+
+
+def mounts_below(*directories):
+    with open("/proc/self/mounts") as f:
+        targets = [line.split()[1] for line in f]
+    return [t for t in targets if t.startswith(tuple(d + "/" for d in directories))]
+
+
+def stop(process):
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 class Ours:
@@ -47,8 +80,13 @@ class Ours:
         m.remove(self.root)
 
     def start(self, image):
-        command = [m.NACRE, "run", "--root", self.root, "--host-store", "none", "docker://%s:zstd" % image.ref, *WORD]
-        return m.run(command).wall
+        return run(m.NACRE, "run", "--root", self.root, "--host-store", "none", "docker://%s:zstd" % image.ref, *WORD)
+
+    def mounts(self, image):
+        """As it says itself; they are in a name space of its own."""
+        said = subprocess.run([m.NACRE, "--verbose", "run", "--root", self.root, "--host-store", "none", "docker://%s:zstd" % image.ref, *WORD],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True, timeout=LIMIT).stderr.decode()
+        return int(re.search(r"view: [a-z-]+, (\d+) mounts", said).group(1))
 
     def disk(self):
         return disk(self.root)
@@ -60,38 +98,145 @@ class Ours:
 class Containerd:
     name = "containerd overlayfs"
     warm_aim = ">= 1"
+    namespace, snapshotter = "default", "overlayfs"
 
     def __init__(self, scratch, _server):
-        self.dir, self.n = scratch.fresh("containerd"), 0
+        self.begin(scratch.fresh("containerd"),
+                   'version = 2\ndisabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]\n')
+
+    def begin(self, directory, config):
+        self.dir, self.n = directory, 0
         self.address = self.dir + "/containerd.sock"
         with open(self.dir + "/config.toml", "w") as f:
-            f.write('version = 2\nroot = "%s/root"\nstate = "%s/state"\n' % (self.dir, self.dir) +
-                    'disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"]\n'
+            f.write('root = "%s/root"\nstate = "%s/state"\n%s' % (self.dir, self.dir, config) +
                     '[grpc]\n  address = "%s"\n[ttrpc]\n  address = "%s.ttrpc"\n' % (self.address, self.address))
         self.log = open(self.dir + "/log", "wb")
-        self.process = subprocess.Popen(["containerd", "-c", self.dir + "/config.toml"], stdout=self.log, stderr=self.log)
-        subprocess.run(["sh", "-c", 'for i in $(seq 100); do ctr --address "$1" version >/dev/null 2>&1 && exit; sleep 0.1; done', "wait",
-                        self.address], check=True)
+        self.process = subprocess.Popen(["containerd", "-c", self.dir + "/config.toml"], stdin=subprocess.DEVNULL, stdout=self.log,
+                                        stderr=self.log)
+        for _ in range(100):
+            # For a containerd that there is not ctr waits ten seconds.
+            if self.process.poll() is not None:
+                break
+            if os.path.exists(self.address) and subprocess.run(["ctr", "--address", self.address, "version"], stdout=subprocess.DEVNULL,
+                                                               stderr=subprocess.DEVNULL, check=False, timeout=LIMIT).returncode == 0:
+                return
+            time.sleep(0.1)
+        stop(self.process)
+        with open(self.dir + "/log") as f:
+            raise RuntimeError("containerd does not start: " + f.read()[-300:])
 
-    def ctr(self, *command):
-        return m.run(["ctr", "--address", self.address, *command]).wall
+    def ctr(self, *command, check=True):
+        return run("ctr", "--address", self.address, "-n", self.namespace, *command, check=check)
+
+    def ask(self, *command):
+        return output("ctr", "--address", self.address, "-n", self.namespace, *command).split()
+
+    def end_containers(self):
+        for name in self.ask("tasks", "ls", "-q"):
+            self.ctr("tasks", "rm", "--force", name, check=False)
+        for name in self.ask("containers", "ls", "-q"):
+            self.ctr("containers", "rm", name, check=False)
 
     def clear(self):
-        for name in m.output("ctr", "--address", self.address, "images", "ls", "-q").split():
+        self.end_containers()
+        for name in self.ask("images", "ls", "-q"):
             self.ctr("images", "rm", "--sync", name)
 
-    def start(self, image):
+    def pull(self, name):
+        return self.ctr("images", "pull", "--plain-http", name)
+
+    def run(self, option, image, *words):
         self.n += 1
-        return (self.ctr("images", "pull", "--plain-http", image.ref + ":zstd") +
-                self.ctr("run", "--rm", image.ref + ":zstd", "bench-%d-%d" % (os.getpid(), self.n), *WORD))
+        return self.ctr("run", option, "--snapshotter", self.snapshotter, image.ref + ":zstd", "bench-%d-%d" % (os.getpid(), self.n), *words)
+
+    def start(self, image):
+        """Pulled where it is not there, as under Kubernetes with IfNotPresent."""
+        name = image.ref + ":zstd"
+        return (0 if name in self.ask("images", "ls", "-q") else self.pull(name)) + self.run("--rm", image, *WORD)
+
+    def places(self):
+        return [self.dir]
+
+    def mounts(self, image):
+        """While a container runs."""
+        self.run("--detach", image, "/bin/sh", "-c", "sleep 600")
+        try:
+            return len(mounts_below(*self.places()))
+        finally:
+            self.end_containers()
 
     def disk(self):
         return disk(self.dir + "/root")
 
     def close(self):
-        self.process.terminate()
-        self.process.wait()
+        with contextlib.suppress(*FAILURES):
+            self.end_containers()
+        stop(self.process)
         self.log.close()
+
+
+class Snapshotter(Containerd):
+    """The CRI pulls, since in containerd 1.6 it is what asks for remote snapshots; ctr runs."""
+
+    name = "containerd, nacre snapshotter"
+    namespace, snapshotter = "k8s.io", "nacre"
+
+    # Debian's Python: it is the one that has Debian's grpc. Its start is not the pull's.
+    PULL = ("import sys, time; sys.path.insert(0, sys.argv[1]); import grpc_client; client = grpc_client.Client(sys.argv[2]); "
+            "start = time.monotonic(); client.pull(sys.argv[3]); print(time.monotonic() - start)")
+
+    def __init__(self, scratch, server):
+        directory, self.node, self.process = scratch.fresh("containerd-nacre"), scratch("snapshotter"), None
+        socket = directory + "/nacre.sock"
+        options = ["--address", socket, "--root", self.node]
+        self.output = open(directory + "/nacre.log", "wb")
+        self.daemon = subprocess.Popen([m.NACRE, "snapshotter", *options, "--host-store", "none", "--source", server.url],
+                                       stdin=subprocess.DEVNULL, stdout=self.output, stderr=self.output)
+        try:
+            self.begin(directory, output(m.NACRE, "snapshotter", "--print-config", *options) +
+                       '\n[plugins."io.containerd.grpc.v1.cri"]\n  restrict_oom_score_adj = true\n  disable_apparmor = true\n'
+                       '[plugins."io.containerd.grpc.v1.cri".containerd]\n  snapshotter = "nacre"\n  disable_snapshot_annotations = false\n')
+        except FAILURES:
+            self.close()
+            raise
+
+    def clear(self):
+        super().clear()
+        run(m.NACRE, "node", "gc", "--root", self.node, "--older-than", "0")
+        left = os.listdir(self.node + "/paths") + os.listdir(self.node + "/layers")
+        if left:
+            raise RuntimeError("%d paths and layers are left on the node" % len(left))
+        # Memory is that of the image that follows.
+        with open("/proc/%d/clear_refs" % self.daemon.pid, "w") as f:
+            f.write("5")
+
+    def pull(self, name):
+        lib = os.path.join(m.SRC, "tests/integration/lib")
+        seconds = float(output("/usr/bin/python3", "-c", self.PULL, lib, self.address, name))
+        with open(self.output.name) as f:
+            declined = [line for line in f if "left to containerd" in line]
+        if declined:
+            raise RuntimeError(declined[0].strip())
+        return seconds
+
+    def memory(self):
+        with open("/proc/%d/status" % self.daemon.pid) as f:
+            return int(re.search(r"VmHWM:\s+(\d+)", f.read()).group(1)) * 1024
+
+    def places(self):
+        return [self.dir, self.node]
+
+    def disk(self):
+        return disk(self.node) + super().disk()
+
+    def close(self):
+        if self.process:
+            super().close()
+        stop(self.daemon)
+        self.output.close()
+        # They outlive it, so that containers do.
+        for target in reversed(mounts_below(*self.places())):
+            subprocess.run(["umount", "--lazy", target], stderr=subprocess.DEVNULL, check=False, timeout=LIMIT)
 
 
 class Podman:
@@ -102,14 +247,18 @@ class Podman:
         self.root, self.state = scratch("podman"), scratch("podman-state")
 
     def podman(self, *command):
-        return m.run(["podman", "--root", self.root, "--runroot", self.state, "--cgroup-manager=cgroupfs", "--storage-driver=overlay",
-                      "--events-backend=none", "--runtime", "runc", *command]).wall
+        return run("podman", "--root", self.root, "--runroot", self.state, "--cgroup-manager=cgroupfs", "--storage-driver=overlay",
+                   "--events-backend=none", "--runtime", "runc", *command)
 
     def clear(self):
         if os.path.isdir(self.root):
             self.podman("rmi", "--all", "--force")
-            subprocess.run(["umount", "--lazy", self.root + "/overlay"], stderr=subprocess.DEVNULL, check=False)
-            m.remove(self.root)
+            self.remove()
+
+    def remove(self):
+        for target in reversed(mounts_below(self.root)):
+            subprocess.run(["umount", "--lazy", target], stderr=subprocess.DEVNULL, check=False, timeout=LIMIT)
+        m.remove(self.root)
 
     def start(self, image):
         return self.podman("run", "--rm", "--pull=newer", "--tls-verify=false", "--network=none", "--ulimit", "nofile=1024:1024", "--ulimit",
@@ -119,7 +268,9 @@ class Podman:
         return disk(self.root)
 
     def close(self):
-        self.clear()
+        with contextlib.suppress(*FAILURES):
+            self.clear()
+        self.remove()
 
 
 class Umoci:
@@ -138,12 +289,12 @@ class Umoci:
     def start(self, image):
         wall, self.n = 0, self.n + 1
         if not os.path.isdir(self.bundle):
-            wall += m.run(["skopeo", "copy", "--quiet", "--src-tls-verify=false", "docker://%s:gzip" % image.ref, "oci:%s:x" % self.layout]).wall
-            wall += m.run(["umoci", "unpack", "--image", self.layout + ":x", self.bundle]).wall
+            wall += run("skopeo", "copy", "--quiet", "--src-tls-verify=false", "docker://%s:gzip" % image.ref, "oci:%s:x" % self.layout)
+            wall += run("umoci", "unpack", "--image", self.layout + ":x", self.bundle)
             # Limits as root without CAP_SYS_RESOURCE may set them, no terminal, the same word.
-            m.run(["sh", "-c", 'jq \'.process.args = ["/bin/sh", "-c", "echo ready"] | .process.terminal = false | del(.process.rlimits)\' '
-                   '"$1/config.json" >"$1/new" && mv "$1/new" "$1/config.json"', "edit", self.bundle])
-        return wall + m.run(["runc", "run", "--bundle", self.bundle, "bench-%d-%d" % (os.getpid(), self.n)]).wall
+            run("sh", "-c", 'jq \'.process.args = ["/bin/sh", "-c", "echo ready"] | .process.terminal = false | del(.process.rlimits)\' '
+                '"$1/config.json" >"$1/new" && mv "$1/new" "$1/config.json"', "edit", self.bundle)
+        return wall + run("runc", "run", "--bundle", self.bundle, "bench-%d-%d" % (os.getpid(), self.n))
 
     def disk(self):
         return disk(self.layout) + disk(self.bundle)
@@ -152,64 +303,119 @@ class Umoci:
         self.clear()
 
 
-def start_all(scratch, server, image, ways, runs):
-    """For each way: cold and warm starts in seconds, bytes sent by the server for a cold one, bytes on the disk. A way that cannot
-    is left out, and its reason kept."""
-    seen, failed = {w.name: {"cold": [], "warm": []} for w in ways}, {}
+class Seen:
+    """What one way took for one image; `failed` says why it cannot."""
+
+    def __init__(self):
+        self.cold, self.warm, self.failed = [], [], None
+        self.sent = self.disk = self.mounts = self.memory = None
+
+    def median(self, what):
+        return m.statistics.median(getattr(self, what))
+
+
+def observe(way, server, image, seen, warm):
+    way.clear()
+    before = sent(server)
+    seen.cold.append(way.start(image))
+    seen.sent, seen.disk = sent(server) - before, way.disk()
+    seen.warm += [way.start(image) for _ in range(warm)]
+    if hasattr(way, "memory"):
+        seen.memory = way.memory()
+    if hasattr(way, "mounts") and seen.mounts is None:
+        seen.mounts = way.mounts(image)
+
+
+def start_all(server, image, ways, runs):
+    """What each way takes, by its name. One that cannot is not asked again; one that did not begin is None."""
+    seen = {name: Seen() for name in ways}
+    for name, way in ways.items():
+        if isinstance(way, str):
+            seen[name].failed = way
     for _ in range(runs):
-        for way in ways:
-            if way.name in failed:
+        for name, way in ways.items():
+            if seen[name].failed:
                 continue
-            got = seen[way.name]
             try:
-                way.clear()
-                before = sent(server)
-                got["cold"].append(way.start(image))
-                got["sent"] = sent(server) - before
-                got["disk"] = way.disk()
-                got["warm"] += [way.start(image) for _ in range(3)]
-            except (RuntimeError, subprocess.CalledProcessError) as error:
-                failed[way.name] = str(error)[-300:]
-    return seen, failed
+                observe(way, server, image, seen[name], 3)
+            except FAILURES as error:
+                seen[name].failed = " ".join(str(error).split())[-300:]
+    return seen
 
 
-def node_rows(scratch, server, n, ways, runs):
-    on = "%d paths" % n
-    image = Image(server, n)
-    seen, failed = start_all(scratch, server, image, ways, runs)
-    ours = seen[Ours.name]
-    if Ours.name in failed:
-        raise RuntimeError(failed[Ours.name])
-    cold, warm = m.statistics.median(ours["cold"]), m.statistics.median(ours["warm"])
-    yield Row("cold start, " + on, "from nothing to the first output", on, "value", cold, None, "s", "<= 2" if n <= 1500 else "")
-    yield Row("warm start, " + on, "again, all paths there", on, "value", warm * 1000, None, "ms", "<= 50")
-    for way in ways[1:]:
-        if way.name in failed:
-            yield Row("cold start, %s, %s" % (on, way.name), "cannot: " + failed[way.name], on, "time", cold, None, "s", "", way.name)
-            continue
-        peer = seen[way.name]
-        yield Row("cold start, %s, %s" % (on, way.name), "from nothing to the first output", on, "time", cold, m.statistics.median(peer["cold"]),
-                  "s", ">= 1", way.name)
-        yield Row("warm start, %s, %s" % (on, way.name), "again, all paths there", on, "time", warm, m.statistics.median(peer["warm"]), "s",
-                  way.warm_aim, way.name)
-        yield Row("bytes fetched, %s, %s" % (on, way.name), "sent by the server", on, "cost", ours["sent"] / 2**20, peer["sent"] / 2**20, "MiB", "",
-                  way.name)
-        yield Row("bytes on disk, %s, %s" % (on, way.name), "what the node keeps", on, "cost", ours["disk"] / 2**20, peer["disk"] / 2**20, "MiB",
-                  "", way.name)
+def own_rows(on, ours, containerd, overlayfs, n):
+    """Of both of ours; that of containerd beside containerd's own snapshotter, which may not be there."""
+    aim = "<= 2" if n <= 1500 and "each a layer" not in on else ""
+    yield Row("cold start, " + on, "from nothing to the first output", on, "value", ours.median("cold"), None, "s", aim)
+    yield Row("warm start, " + on, "again, all paths there", on, "value", ours.median("warm") * 1000, None, "ms", "<= 50")
+    yield Row("mounts, " + on, "of a container's root file system", on, "value", ours.mounts, None, "", "<= 2")
+    if containerd is None:
+        return
+    name = "%s, %s" % (on, Snapshotter.name)
+    if containerd.failed:
+        yield Row("cold start, " + name, "cannot: " + containerd.failed, on, "value", None, None, "s", aim)
+        return
+    able = overlayfs is not None and not overlayfs.failed
+    peer_name = Containerd.name if able else ""
+
+    def beside(what, of, unit, figures, aim=""):
+        return Row("%s, %s" % (what, name), of, on, "value", figures(containerd), figures(overlayfs) if able else None, unit, aim, peer_name)
+    yield beside("cold start", "from nothing to the first output", "s", lambda s: s.median("cold"), aim)
+    yield beside("warm start", "again, all paths there", "s", lambda s: s.median("warm"))
+    yield beside("mounts", "of a container's root file system", "", lambda s: s.mounts, "<= 2")
+    yield beside("bytes fetched", "sent by the server", "MiB", lambda s: s.sent / 2**20)
+    yield beside("bytes on disk", "what the node and containerd keep", "MiB", lambda s: s.disk / 2**20)
+    yield Row("memory, " + name, "of the snapshotter, resident at the most", on, "value", containerd.memory / 2**20, None, "MiB", "<= 32")
+
+
+def peer_rows(on, ours, peer, way, name):
+    if peer.failed:
+        yield Row("cold start, %s, %s" % (on, name), "cannot: " + peer.failed, on, "time", ours.median("cold"), None, "s", "", name + ": cannot")
+        return
+    yield Row("cold start, %s, %s" % (on, name), "from nothing to the first output", on, "time", ours.median("cold"), peer.median("cold"), "s",
+              ">= 1", name)
+    yield Row("warm start, %s, %s" % (on, name), "again, all paths there", on, "time", ours.median("warm"), peer.median("warm"), "s",
+              way.warm_aim, name)
+    yield Row("bytes fetched, %s, %s" % (on, name), "sent by the server", on, "cost", ours.sent / 2**20, peer.sent / 2**20, "MiB", "", name)
+    yield Row("bytes on disk, %s, %s" % (on, name), "what the node keeps", on, "cost", ours.disk / 2**20, peer.disk / 2**20, "MiB", "", name)
+
+
+def node_rows(server, image, on, ways, runs):
+    seen = start_all(server, image, ways, runs)
+    ours = seen.pop(Ours.name)
+    if ours.failed:
+        raise RuntimeError(ours.failed)
+    yield from own_rows(on, ours, seen.pop(Snapshotter.name, None), seen.get(Containerd.name), image.n)
+    for name, peer in seen.items():
+        yield from peer_rows(on, ours, peer, ways[name], name)
+
+
+def begin(scratch, server):
+    """The ways by their names; one that does not begin is the reason why."""
+    ways = {Ours.name: Ours(scratch, server)}
+    for way, program in ((Containerd, "ctr"), (Snapshotter, "ctr"), (Podman, "podman"), (Umoci, "umoci")):
+        if shutil.which(program):
+            try:
+                ways[way.name] = way(scratch, server)
+            except FAILURES as error:
+                ways[way.name] = " ".join(str(error).split())[-300:]
+    return ways
 
 
 def rows(scratch, short):
     if os.geteuid() != 0:
         raise RuntimeError("starting containers needs root")
     server = m.nacre_server(scratch, "node-server")
-    ways = [Ours(scratch, server)]
+    ways = {}
     try:
-        for way, program in ((Containerd, "ctr"), (Podman, "podman"), (Umoci, "umoci")):
-            if shutil.which(program):
-                ways.append(way(scratch, server))
+        ways = begin(scratch, server)
         for n in (50, 400) if short else (50, 100, 400, 1500, 5000):
-            yield from node_rows(scratch, server, n, ways, 1 if short else 3)
+            yield from node_rows(server, Image(server, n), "%d paths" % n, ways, 1 if short else 3)
+        # What grouping is for: each path a layer of its own, which the peers are not made for.
+        for n in () if short else (400, 1500):
+            yield from node_rows(server, Image(server, n, 0), "%d paths, each a layer" % n, ways, 1)
     finally:
-        for way in ways:
-            way.close()
+        for way in ways.values():
+            if not isinstance(way, str):
+                way.close()
         server.stop()

@@ -190,6 +190,39 @@ static void test_bundle(void **state)
 	bundle_release(&b);
 }
 
+/* The user's own group is among the others; where groups cannot be set there is none. */
+static void test_groups_and_terminal(void **state)
+{
+	struct bundle b = {
+		.rootfs = "rootfs", .hostname = "h", .cwd = "/", .rows = 40, .columns = 100};
+
+	(void)state;
+	b.user = (struct user){.uid = 5, .gid = 6, .groups = {7}, .n_groups = 1};
+	strv_add(&b.args, "prog");
+	for (int i = 0; i < 4; i++) {
+		cleanup_buf struct buf text = {0};
+		json_t *json;
+
+		b.is_rootless = i & 1;
+		b.terminal = i & 2;
+		json = format(&b, &text);
+		assert_int_equal(json_array_size(at(json, "process.user.additionalGids")),
+				 i & 1 ? 1 : 2);
+		assert_int_equal(json_integer_value(at(json, "process.user.additionalGids.0")),
+				 i & 1 ? 7 : 6);
+		if (b.terminal) {
+			assert_int_equal(json_integer_value(at(json, "process.consoleSize.height")),
+					 40);
+			assert_int_equal(json_integer_value(at(json, "process.consoleSize.width")),
+					 100);
+		} else {
+			assert_null(json_object_get(at(json, "process"), "consoleSize"));
+		}
+		json_decref(json);
+	}
+	bundle_release(&b);
+}
+
 /* "unlimited" is more than jansson can write; a string that looks like it stays as it is. */
 static void test_unlimited(void **state)
 {
@@ -211,9 +244,13 @@ static void test_unlimited(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_volumes), cmocka_unit_test(test_rlimits),
-		cmocka_unit_test(test_numbers), cmocka_unit_test(test_capabilities),
-		cmocka_unit_test(test_bundle),  cmocka_unit_test(test_unlimited),
+		cmocka_unit_test(test_volumes),
+		cmocka_unit_test(test_rlimits),
+		cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_capabilities),
+		cmocka_unit_test(test_bundle),
+		cmocka_unit_test(test_unlimited),
+		cmocka_unit_test(test_groups_and_terminal),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,7 +2,9 @@
 /* Holds, references, listings and collections over stores made by hand. */
 #include "../unit.h"
 
+#include <signal.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include <nacre/nar.h>
 
@@ -146,6 +148,176 @@ static void test_refs(void **state)
 	unit_tempdir_end(dirfd, dir);
 }
 
+static struct hash hash_of(const char *text)
+{
+	struct hash h;
+
+	hash_bytes(&h, HASH_SHA256, text, strlen(text));
+	return h;
+}
+
+static struct platform platform_of(const char *text)
+{
+	struct platform p = {0};
+
+	assert_true(platform_parse(&p, slice_str(text)) >= 0);
+	return p;
+}
+
+/* Which indexes a manifest is in: what is noted wrongly says nothing, and is in nobody's way. */
+static void test_index_notes(void **state)
+{
+	struct hash manifest = hash_of("manifest"), index = hash_of("index"),
+		    other = hash_of("other");
+	struct platform here = platform_of("linux/amd64"), there = platform_of("linux/s390x");
+	static char large[16 << 10], file[192], right[192];
+	const struct {
+		const char *text;
+		size_t len;
+	} notes[] = {
+		{"", 0},
+		{"x", 1},
+		{"\n\n\n", 3},
+		{"\0\0\0\n", 4},
+		{"sha256:0 linux/amd64\n", 21},
+		{right, strlen("sha256:") + 64},      /* cut in the middle */
+		{right, strlen("sha256:") + 64 + 12}, /* but for the last character */
+		{right + 1, strlen("ha256:") + 64 + 13},
+		{large, sizeof(large)},
+		{large, 1},
+	};
+	char dir[64], digest[HASH_TEXT_MAX];
+	int dirfd = unit_tempdir(dir);
+	struct node_store *s;
+	struct err err = ERR_INIT;
+
+	(void)state;
+	memset(large, 'a', sizeof(large));
+	large[sizeof(large) - 1] = '\n';
+	hash_format(digest, &index, HASH_HEX);
+	snprintf(right, sizeof(right), "%s linux/amd64\n", digest);
+	hash_format_bare(digest, &manifest, HASH_HEX);
+	snprintf(file, sizeof(file), "blobs/%s.index", digest);
+	assert_ok(node_store_open(&s, dir, &err), err);
+	for (size_t i = 0; i < ARRAY_LEN(notes); i++) {
+		assert_ok(write_file_at(dirfd, file, notes[i].text, notes[i].len, true, &err), err);
+		if (node_store_is_member(s, &manifest, &index, &here))
+			fail_msg("note %zu counts", i);
+		assert_ok(node_store_put_index_of(s, &manifest, &index, &here, &err), err);
+		assert_true(node_store_is_member(s, &manifest, &index, &here));
+		assert_false(node_store_is_member(s, &manifest, &index, &there));
+		assert_false(node_store_is_member(s, &manifest, &other, &here));
+		assert_false(node_store_is_member(s, &other, &index, &here));
+	}
+	/* The last ones are kept. */
+	for (int i = 0; i < 3 * NODE_INDEXES_MAX; i++) {
+		char name[16];
+		struct hash h;
+
+		snprintf(name, sizeof(name), "%d", i);
+		h = hash_of(name);
+		assert_ok(node_store_put_index_of(s, &manifest, &h, &here, &err), err);
+		assert_int_equal(node_store_is_member(s, &manifest, &index, &here),
+				 i < NODE_INDEXES_MAX - 1);
+		assert_true(node_store_is_member(s, &manifest, &h, &here));
+	}
+	node_store_free(s);
+	platform_release(&here);
+	platform_release(&there);
+	unit_tempdir_end(dirfd, dir);
+}
+
+/* Holds a content in another process, until it is killed. */
+static pid_t start_holder(const char *dir, const struct hash *hash)
+{
+	int ready[2];
+	char byte;
+	pid_t pid;
+
+	assert_int_equal(pipe(ready), 0);
+	pid = fork();
+	if (pid == 0) {
+		struct node_store *s;
+		struct err err = ERR_INIT;
+
+		if (node_store_open(&s, dir, &err) < 0 ||
+		    node_store_lock_content(s, hash, &err) < 0 || write(ready[1], "", 1) != 1)
+			_exit(1);
+		pause();
+	}
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+	close(ready[1]);
+	return pid;
+}
+
+/* Who fetches may be killed at any point: what it had locked is free, and what it had begun is nobody's. */
+static void test_locks(void **state)
+{
+	struct hash held = hash_of("held"), unheld = hash_of("free");
+	char dir[64];
+	int dirfd = unit_tempdir(dir), locks, one, status;
+	struct node_store *s;
+	struct err err = ERR_INIT;
+	pid_t holder;
+
+	(void)state;
+	assert_ok(node_store_open(&s, dir, &err), err);
+	holder = start_holder(dir, &held);
+	locks = node_store_open_locks(s, &err);
+	assert_true(locks >= 0);
+	assert_int_equal(node_store_try_lock(locks, &held, &err), 0);
+	assert_int_equal(node_store_try_lock(locks, &unheld, &err), 1);
+	assert_int_equal(node_store_try_lock(locks, &unheld, &err), 1); /* by the same one */
+	assert_int_equal(kill(holder, SIGKILL), 0);
+	assert_int_equal(waitpid(holder, &status, 0), holder);
+	assert_int_equal(node_store_try_lock(locks, &held, &err), 1);
+	/* Another descriptor is somebody else, in the same process too. */
+	one = node_store_open_locks(s, &err);
+	assert_int_equal(node_store_try_lock(one, &held, &err), 0);
+	close(locks);
+	assert_int_equal(node_store_try_lock(one, &held, &err), 1);
+	close(one);
+	one = node_store_lock_content(s, &held, &err);
+	assert_true(one >= 0);
+	close(one);
+	node_store_free(s);
+	unit_tempdir_end(dirfd, dir);
+}
+
+/* A path that was begun and not published is never seen, and goes with the next one who opens the store. */
+static void test_unpublished(void **state)
+{
+	struct node_event ev = {.type = NODE_REGULAR, .size = 5};
+	char dir[64], path[96];
+	int dirfd = unit_tempdir(dir), status;
+	struct node_store *s;
+	struct err err = ERR_INIT;
+	pid_t pid = fork();
+
+	(void)state;
+	if (pid == 0) {
+		struct path_import *p;
+
+		if (node_store_open(&s, dir, &err) < 0)
+			_exit(1);
+		p = path_import_new(s);
+		node_sink_event(path_import_sink(p), &ev, &err);
+		ev = (struct node_event){.type = NODE_CONTENT, .data = slice_str("hel")};
+		node_sink_event(path_import_sink(p), &ev, &err);
+		kill(getpid(), SIGKILL);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	assert_ok(node_store_open(&s, dir, &err), err);
+	snprintf(path, sizeof(path), "%s/paths", dir);
+	assert_int_equal(rmdir(path), 0); /* it is empty */
+	snprintf(path, sizeof(path), "%s/tmp", dir);
+	assert_int_equal(rmdir(path), 0);
+	node_store_free(s);
+	unit_tempdir_end(dirfd, dir);
+}
+
 /* Listings: what is walked, kept and read again gives the same NAR listing events. */
 static void test_listing(void **state)
 {
@@ -190,9 +362,9 @@ static void test_listing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_hold_lines),
-		cmocka_unit_test(test_collect),
-		cmocka_unit_test(test_refs),
+		cmocka_unit_test(test_hold_lines), cmocka_unit_test(test_collect),
+		cmocka_unit_test(test_refs),       cmocka_unit_test(test_index_notes),
+		cmocka_unit_test(test_locks),      cmocka_unit_test(test_unpublished),
 		cmocka_unit_test(test_listing),
 	};
 
