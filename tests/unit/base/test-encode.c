@@ -133,12 +133,20 @@ static void test_parse_u64(void **state)
 	assert_int_equal(v, 7);
 }
 
+static void test_nix32_chars(void **state)
+{
+	for (int c = 0; c < 256; c++)
+		assert_int_equal(nix32_is_char((char)c),
+				 c && strchr("0123456789abcdfghijklmnpqrsvwxyz", c) != NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_nix32_known), cmocka_unit_test(test_nix32_bad),
-		cmocka_unit_test(test_hex_bad),     cmocka_unit_test(test_base64_known),
-		cmocka_unit_test(test_base64_bad),  cmocka_unit_test(test_parse_u64),
+		cmocka_unit_test(test_nix32_chars),  cmocka_unit_test(test_nix32_known),
+		cmocka_unit_test(test_nix32_bad),    cmocka_unit_test(test_hex_bad),
+		cmocka_unit_test(test_base64_known), cmocka_unit_test(test_base64_bad),
+		cmocka_unit_test(test_parse_u64),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
