@@ -256,6 +256,7 @@ static int serve(struct settings *settings, const struct command_line *line,
 	if (!settings->data)
 		return err_set(err, E_USAGE, "say where to keep everything: --data DIR");
 	opening.root = view_settings_options(&settings->views[0]);
+	opening.framing = STORE_FRAME_LATER;
 	r = store_open(&store, settings->data, &opening, err);
 	if (r < 0)
 		return r;

@@ -185,22 +185,37 @@ static bool references_equal(const struct path_info *a, const struct path_info *
 
 /* ---- Writing ---- */
 
-/* The narinfo that we serve: ours is the file, so ours are URL, Compression and FileHash. */
-static int narinfo_text(struct buf *ret, const struct path_info *info, const struct nar *n,
-			struct err *err)
-{
-	char url[HASH_TEXT_MAX + 16] = "nar/", compression[] = "zstd";
-	/* Borrows everything: never released. */
-	struct narinfo text = {
-		.info = *info,
-		.url = url,
-		.compression = compression,
-		.file_hash = n->file_hash,
-		.file_size = n->file_size,
-	};
+/* What is to be written of an offer. */
+struct writing {
+	const struct path_info *info;
+	const struct nar *nar;
+	enum attestation attested;
+	bool plain; /* the view has the NAR uncompressed alone */
+};
 
-	hash_format_bare(url + 4, &n->file_hash, HASH_NIX32);
-	memcpy(url + strlen(url), ".nar.zst", sizeof(".nar.zst"));
+/* Bytes that count as stored. */
+static uint64_t stored_bytes(const struct writing *w)
+{
+	return w->plain ? w->nar->nar_size : w->nar->file_size;
+}
+
+/* The narinfo that we serve: ours is the file, so ours are URL, Compression and FileHash. Of a NAR that
+ * is named uncompressed there is no hash of a file. */
+static int narinfo_text(struct buf *ret, const struct writing *w, struct err *err)
+{
+	const struct path_info *info = w->info;
+	const struct nar *n = w->nar;
+	char url[HASH_TEXT_MAX + 16] = "nar/", zstd[] = "zstd", none[] = "none";
+	/* Borrows everything: never released. */
+	struct narinfo text = {.info = *info, .url = url, .compression = w->plain ? none : zstd};
+
+	if (!w->plain) {
+		text.file_hash = n->file_hash;
+		text.file_size = n->file_size;
+	}
+	hash_format_bare(url + 4, w->plain ? &n->nar_hash : &n->file_hash, HASH_NIX32);
+	memcpy(url + strlen(url), w->plain ? ".nar" : ".nar.zst",
+	       w->plain ? sizeof(".nar") : sizeof(".nar.zst"));
 	ret->max = TEXT_MAX;
 	if (narinfo_format(ret, &text) < 0)
 		return err_set(err, E_LIMIT, "%s has too many references", info->path.text);
@@ -219,10 +234,10 @@ static void row_texts_release(struct row_texts *t)
 	buf_release(&t->narinfo);
 }
 
-static int row_texts_make(struct row_texts *t, const struct path_info *info, const struct nar *n,
-			  struct err *err)
+static int row_texts_make(struct row_texts *t, const struct writing *w, struct err *err)
 {
-	int r = narinfo_text(&t->narinfo, info, n, err);
+	const struct path_info *info = w->info;
+	int r = narinfo_text(&t->narinfo, w, err);
 
 	/* Both are parts of the text that was just within its limit. */
 	if (r >= 0 && (words_join(&t->refs, &info->references) < 0 ||
@@ -231,19 +246,19 @@ static int row_texts_make(struct row_texts *t, const struct path_info *info, con
 	return r;
 }
 
-static int row_insert(struct conn *c, const struct store_view *v, const struct offer *o,
+static int row_insert(struct conn *c, const struct store_view *v, const struct writing *o,
 		      int64_t *ret_id, struct err *err)
 {
 	__attribute__((cleanup(row_texts_release))) struct row_texts t = {0};
 	struct query q;
-	int r = row_texts_make(&t, o->info, o->nar, err);
+	int r = row_texts_make(&t, o, err);
 
 	if (r < 0)
 		return r;
 	query_init(&q, c,
 		   "INSERT INTO binding (view, hash_part, base, nar, attested, refs, deriver,"
-		   " signatures, ca, narinfo, added, bytes)"
-		   " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)");
+		   " signatures, ca, narinfo, added, bytes, plain)"
+		   " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)");
 	query_bind_int(&q, 1, v->id);
 	query_bind_text(&q, 2, store_path_hash_part(&o->info->path));
 	query_bind_str(&q, 3, store_path_base(&o->info->path));
@@ -255,25 +270,27 @@ static int row_insert(struct conn *c, const struct store_view *v, const struct o
 	query_bind_str(&q, 9, o->info->ca);
 	query_bind_text(&q, 10, buf_slice(&t.narinfo));
 	query_bind_int(&q, 11, now_seconds());
-	query_bind_int(&q, 12, (int64_t)o->nar->file_size);
+	query_bind_int(&q, 12, (int64_t)stored_bytes(o));
+	query_bind_int(&q, 13, o->plain);
 	r = query_run(&q, err);
 	if (r >= 0)
 		*ret_id = conn_last_id(c);
 	return r;
 }
 
-static int row_update(struct conn *c, int64_t id, const struct offer *o, struct err *err)
+static int row_update(struct conn *c, int64_t id, const struct writing *o, struct err *err)
 {
 	__attribute__((cleanup(row_texts_release))) struct row_texts t = {0};
 	struct query q;
-	int r = row_texts_make(&t, o->info, o->nar, err);
+	int r = row_texts_make(&t, o, err);
 
 	if (r < 0)
 		return r;
 	query_init(&q, c,
 		   "UPDATE binding SET nar = ?2, attested = ?3, refs = ?4, deriver = ?5,"
 		   " signatures = ?6, ca = ?7, narinfo = ?8,"
-		   " bytes = CASE nar WHEN ?2 THEN bytes ELSE ?9 END WHERE id = ?1");
+		   " bytes = CASE nar WHEN ?2 THEN bytes ELSE ?9 END, plain = ?10"
+		   " WHERE id = ?1");
 	query_bind_int(&q, 1, id);
 	query_bind_int(&q, 2, o->nar->id);
 	query_bind_int(&q, 3, o->attested);
@@ -282,7 +299,8 @@ static int row_update(struct conn *c, int64_t id, const struct offer *o, struct 
 	query_bind_text(&q, 6, slice_make(t.signatures.data, t.signatures.len));
 	query_bind_str(&q, 7, o->info->ca);
 	query_bind_text(&q, 8, buf_slice(&t.narinfo));
-	query_bind_int(&q, 9, (int64_t)o->nar->file_size);
+	query_bind_int(&q, 9, (int64_t)stored_bytes(o));
+	query_bind_int(&q, 10, o->plain);
 	return query_run(&q, err);
 }
 
@@ -298,21 +316,22 @@ static int generation_count(struct conn *c, const struct store_view *v, struct e
 }
 
 /* The NAR is in the view, and not pending any more. */
-static int nar_taken(struct conn *c, const struct store_view *v, const struct nar *n,
+static int nar_taken(struct conn *c, const struct store_view *v, const struct writing *o,
 		     struct err *err)
 {
 	struct query q;
-	int r = nar_name_views(c, v->id, n, err);
+	int r = nar_name_views(c, v->id, o->nar, o->plain, err);
 
 	if (r < 0)
 		return r;
 	query_init(&q, c, "DELETE FROM pending WHERE view = ?1 AND nar = ?2");
 	query_bind_int(&q, 1, v->id);
-	query_bind_int(&q, 2, n->id);
+	query_bind_int(&q, 2, o->nar->id);
 	return query_run(&q, err);
 }
 
-static int binding_new(struct conn *c, struct store_view *v, const struct offer *o, struct err *err)
+static int binding_new(struct conn *c, struct store_view *v, const struct writing *o,
+		       struct err *err)
 {
 	cleanup_free int64_t *ids = xcalloc(o->info->references.len + 1, sizeof(*ids));
 	int64_t id;
@@ -320,12 +339,12 @@ static int binding_new(struct conn *c, struct store_view *v, const struct offer 
 	int r = references_find(c, v, o->info, ids, &n_ids, err);
 
 	if (r >= 0)
-		r = quota_path_check(c, v, o->nar->file_size, err);
+		r = quota_path_check(c, v, stored_bytes(o), err);
 	if (r >= 0)
 		r = row_insert(c, v, o, &id, err);
 	if (r >= 0)
 		r = references_write(c, id, ids, n_ids, err);
-	return r < 0 ? r : nar_taken(c, v, o->nar, err);
+	return r < 0 ? r : nar_taken(c, v, o, err);
 }
 
 static int listing_forget(struct conn *c, const struct store_view *v, const struct path_info *info,
@@ -375,7 +394,7 @@ static int derived_forget(struct conn *c, const struct store_view *v, const stru
 }
 
 static int binding_replace(struct conn *c, struct store_view *v, const struct binding *old,
-			   const struct offer *o, struct err *err)
+			   const struct writing *o, struct err *err)
 {
 	cleanup_free int64_t *ids = xcalloc(o->info->references.len + 1, sizeof(*ids));
 	size_t n_ids;
@@ -388,7 +407,7 @@ static int binding_replace(struct conn *c, struct store_view *v, const struct bi
 	if (r >= 0)
 		r = derived_forget(c, v, o->info, err);
 	if (r >= 0)
-		r = nar_taken(c, v, o->nar, err);
+		r = nar_taken(c, v, o, err);
 	return r < 0 ? r : generation_count(c, v, err);
 }
 
@@ -414,10 +433,10 @@ static bool signatures_merge(struct strv *list, const struct strv *offered)
 
 /* Same content and references: takes over what is new. */
 static int binding_merge(struct conn *c, struct store_view *v, const struct binding *old,
-			 const struct offer *o, struct err *err)
+			 const struct writing *o, struct err *err)
 {
 	cleanup_path_info struct path_info info = {0};
-	struct offer merged = {&info, o->nar, old->attested};
+	struct writing merged = {&info, o->nar, old->attested, o->plain};
 	bool better = o->attested > old->attested;
 	bool changed = better;
 	int r;
@@ -432,10 +451,13 @@ static int binding_merge(struct conn *c, struct store_view *v, const struct bind
 	if (better)
 		merged.attested = o->attested;
 	if (!changed)
-		return nar_taken(c, v, o->nar, err);
-	r = row_update(c, old->id, &merged, err);
+		return nar_taken(c, v, o, err);
+	/* What is counted of it changes with its name. */
+	r = o->plain ? 0 : bindings_unplain(c, o->nar->id, err);
 	if (r >= 0)
-		r = nar_taken(c, v, o->nar, err);
+		r = row_update(c, old->id, &merged, err);
+	if (r >= 0)
+		r = nar_taken(c, v, o, err);
 	return r < 0 ? r : generation_count(c, v, err);
 }
 
@@ -460,7 +482,7 @@ static int conflict(struct err *err, const struct binding *old, const struct pat
 		info->path.text, is, offered);
 }
 
-static int put(struct conn *c, struct store_view *v, const struct offer *o, struct err *err)
+static int put(struct conn *c, struct store_view *v, const struct writing *o, struct err *err)
 {
 	const struct path_info *info = o->info;
 	cleanup_binding struct binding old = {0};
@@ -482,7 +504,7 @@ static int put(struct conn *c, struct store_view *v, const struct offer *o, stru
 		return binding_merge(c, v, &old, o, err);
 	/* An image does not know references better than whoever told them before. */
 	if (same_nar && o->attested == ATTEST_IMAGE)
-		return nar_taken(c, v, o->nar, err);
+		return nar_taken(c, v, o, err);
 	if (same_nar ? o->attested > old.attested
 		     : is_strong(o->attested) && !is_strong(old.attested))
 		return binding_replace(c, v, &old, o, err);
@@ -508,14 +530,90 @@ int binding_put(struct conn *c, struct store_view *v, const struct offer *o, str
 {
 	const struct view_policy *p = view_policy(v);
 	cleanup_path_info struct path_info info = {0};
-	struct offer offer = {&info, o->nar, o->attested};
-	int r;
+	struct writing w = {&info, o->nar, o->attested, false};
+	int r = 0;
 
 	if (p->require_signatures && !is_strong(o->attested))
 		return err_set(err, E_DENIED,
 			       "%s is neither signed by a key that is trusted here nor"
 			       " content-addressed",
 			       o->info->path.text);
-	r = offer_sign(p, o, &info, err);
-	return r < 0 ? r : put(c, v, &offer, err);
+	if (frames_later(v->store) || o->nar->unframed)
+		r = nar_is_plain(c, v->id, o->nar, o->later, err);
+	w.plain = r > 0;
+	if (r >= 0)
+		r = offer_sign(p, o, &info, err);
+	return r < 0 ? r : put(c, v, &w, err);
+}
+
+/* ---- Frames that came later ---- */
+
+/* 1: one that names the NAR uncompressed; 0: there is none (any more). */
+static int plain_find(struct conn *c, int64_t nar, struct binding *ret, int64_t *ret_view,
+		      struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(&q, c,
+		   "SELECT binding.id, nar, attested, base, refs, deriver, signatures, ca,"
+		   " nar_hash, nar_size, view, store_dir FROM binding"
+		   " JOIN nar ON nar.id = binding.nar JOIN view ON view.id = binding.view"
+		   " WHERE binding.nar = ?1 AND plain = 1 LIMIT 1");
+	query_bind_int(&q, 1, nar);
+	r = query_step(&q, err);
+	if (r > 0) {
+		cleanup_free char *dir = query_dup(&q, 11);
+
+		*ret_view = query_int(&q, 10);
+		r = dir ? binding_load(&q, dir, ret, err)
+			: err_set(err, E_INTERNAL, "a view has paths, but no store directory");
+	}
+	query_end(&q);
+	return r;
+}
+
+static int unplain(struct conn *c, const struct binding *b, int64_t view, const struct nar *n,
+		   struct err *err)
+{
+	__attribute__((cleanup(row_texts_release))) struct row_texts t = {0};
+	struct writing w = {&b->info, n, b->attested, false};
+	struct query q;
+	int r = row_texts_make(&t, &w, err);
+
+	if (r < 0)
+		return r;
+	query_init(&q, c,
+		   "UPDATE view SET bytes = bytes + ?3 - (SELECT bytes FROM binding WHERE id = ?2)"
+		   " WHERE id = ?1");
+	query_bind_int(&q, 1, view);
+	query_bind_int(&q, 2, b->id);
+	query_bind_int(&q, 3, (int64_t)stored_bytes(&w));
+	r = query_run(&q, err);
+	if (r < 0)
+		return r;
+	query_init(&q, c, "UPDATE binding SET narinfo = ?2, bytes = ?3, plain = 0 WHERE id = ?1");
+	query_bind_int(&q, 1, b->id);
+	query_bind_text(&q, 2, buf_slice(&t.narinfo));
+	query_bind_int(&q, 3, (int64_t)stored_bytes(&w));
+	r = query_run(&q, err);
+	return r < 0 ? r : nar_name_views(c, view, n, false, err);
+}
+
+int bindings_unplain(struct conn *c, int64_t nar, struct err *err)
+{
+	cleanup_nar struct nar n = {0};
+	int r = 1;
+
+	while (r > 0) {
+		cleanup_binding struct binding b = {0};
+		int64_t view;
+
+		r = plain_find(c, nar, &b, &view, err);
+		if (r > 0 && !n.id)
+			r = nar_find_id(c, nar, &n, err);
+		if (r > 0)
+			r = unplain(c, &b, view, &n, err) < 0 ? err->code : 1;
+	}
+	return r;
 }

@@ -43,11 +43,14 @@ struct offer {
 	const struct path_info *info;
 	const struct nar *nar;
 	enum attestation attested;
+	bool later; /* the NAR is to be named uncompressed, until bindings_unplain() */
 };
 /* Inside a transaction. E_CONFLICT: something else stands; E_NOTFOUND: references that the view
  * lacks, named; E_LIMIT; E_DENIED: the view wants a signature: after these nothing was changed. Equal to what stands, it adds what is
  * new (signatures). */
 int binding_put(struct conn *c, struct store_view *v, const struct offer *offer, struct err *err);
+/* Inside a transaction: the NAR has frames, and narinfos name them from now on. */
+int bindings_unplain(struct conn *c, int64_t nar, struct err *err);
 /* ATTEST_SIGNED if a key that the view trusts signed it, else `otherwise`. */
 enum attestation attestation_of(const struct store_view *v, const struct path_info *info,
 				enum attestation otherwise);

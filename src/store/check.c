@@ -125,8 +125,9 @@ static int check_nar(struct check *k, struct conn *c, int64_t id, struct err *er
 
 	if (r > 0 && quarantine_any(k->store))
 		r = nar_is_damaged(c, id, err) == 0;
-	if (r <= 0)
-		return r; /* gone meanwhile, or told already */
+	/* What lies in a layer was read with the objects. */
+	if (r <= 0 || n.unframed)
+		return r < 0 ? r : 0; /* or it is gone meanwhile, or told already */
 	hash_format(text, &n.nar_hash, HASH_NIX32);
 	hash_sink_init(&sink, HASH_SHA256, NULL);
 	r = nar_decode(k->store, &n, &sink.sink, &why);
@@ -211,7 +212,7 @@ static int check_binding(struct check *k, struct conn *c, int64_t id, struct err
 		&q, c,
 		"SELECT narinfo, nar_hash, (SELECT count(*) FROM reference WHERE referrer ="
 		" binding.id), store_dir, object.sha256, EXISTS (SELECT 1 FROM nar_name WHERE"
-		" nar_name.view = binding.view AND nar_name.nar = binding.nar)"
+		" nar_name.view = binding.view AND nar_name.nar = binding.nar), plain"
 		" FROM binding JOIN nar ON nar.id = binding.nar JOIN view ON view.id = binding.view"
 		" JOIN object ON object.id = nar.object WHERE binding.id = ?1");
 	query_bind_int(&q, 1, id);
@@ -222,7 +223,7 @@ static int check_binding(struct check *k, struct conn *c, int64_t id, struct err
 
 		query_hash(&q, 1, &nar_hash);
 		query_hash(&q, 4, &file_hash);
-		hash_format_bare(url, &file_hash, HASH_NIX32);
+		hash_format_bare(url, query_int(&q, 6) ? &nar_hash : &file_hash, HASH_NIX32);
 		references = query_int(&q, 2);
 		if (narinfo_parse(&n, dir, query_bytes(&q, 0), &why) < 0) {
 			defect(k, "binding %lld: %s", (long long)id, why.text);
@@ -330,6 +331,9 @@ static const struct {
 				   " AND NOT EXISTS (SELECT 1 FROM nar_name WHERE nar = nar.id)"
 				   " AND NOT EXISTS (SELECT 1 FROM layer_path WHERE nar = nar.id)"
 				   " AND NOT EXISTS (SELECT 1 FROM pending WHERE nar = nar.id)"},
+	{"NARs without frames that are named as if they had some",
+	 "SELECT count(*), 0 FROM binding JOIN nar ON nar.id = binding.nar"
+	 " WHERE encoder = '' AND plain = 0"},
 	{"objects that nothing uses, and are not to be removed",
 	 "SELECT count(*), 0 FROM object AS o WHERE"
 	 " NOT EXISTS (SELECT 1 FROM nar WHERE object = o.id)"

@@ -6,6 +6,7 @@
 #include <nacre/image.h>
 
 #include "store/claims-internal.h"
+#include "store/layer-scan.h"
 #include "store/parallel.h"
 #include "store/stored-content.h"
 
@@ -247,14 +248,59 @@ static bool is_of_interest(const struct descriptor *d)
 	       strncmp(d->media_type, MT_NIX_NAR, strlen(MT_NIX_NAR)) == 0;
 }
 
-static int ingest_one(void *arg, size_t i, struct err *err)
+/* ---- What the layers hold ---- */
+
+struct layers {
+	const struct collection *k;
+	struct layer_scan *scans; /* owned; one a layer */
+};
+
+static void layers_release(struct layers *l)
 {
-	const struct collection *k = arg;
+	for (size_t i = 0; l->scans && i < l->k->parts->m->layers.len; i++)
+		layer_scan_release(&l->scans[i]);
+	free(l->scans);
+}
+
+static int layer_look(void *arg, size_t i, struct err *err)
+{
+	const struct layers *l = arg;
+	const struct manifest_parts *p = l->k->parts;
 	enum layer_kind kind;
 
-	if (!k->parts->layer_blobs[i] || !is_of_interest(&k->parts->m->layers.items[i]))
+	if (!p->layer_blobs[i] || !is_of_interest(&p->m->layers.items[i]))
 		return 0;
-	return blob_ingest(k->view, k->parts->layer_blobs[i], &kind, err);
+	if (frames_later(l->k->view->store))
+		return layer_scan(l->k->view, p->layer_blobs[i], &l->scans[i], err);
+	return blob_ingest(l->k->view, p->layer_blobs[i], &kind, err);
+}
+
+static int layers_job(struct conn *c, void *arg, struct err *err)
+{
+	const struct layers *l = arg;
+	int r = 0;
+
+	for (size_t i = 0; i < l->k->parts->m->layers.len && r >= 0; i++)
+		r = layer_scan_record(c, &l->scans[i], err);
+	return r;
+}
+
+/* All layers beside each other, and what is found is recorded together. */
+static int layers_look(const struct collection *k, bool *ret_any, struct err *err)
+{
+	size_t n = k->parts->m->layers.len;
+	__attribute__((cleanup(layers_release))) struct layers l = {
+		k, xcalloc(n + 1, sizeof(*l.scans))};
+	struct store *s = k->view->store;
+	bool any = false;
+	int r = parallel_run(s->options.threads, n, layer_look, &l, err);
+
+	for (size_t i = 0; i < n; i++)
+		any = any || l.scans[i].kind != LAYER_UNKNOWN;
+	if (r >= 0 && any)
+		r = db_write(s->db, layers_job, &l, err);
+	*ret_any = any;
+	return r;
 }
 
 static int collect(struct collection *k, struct err *err)
@@ -279,15 +325,17 @@ int claims_collect(struct store_view *v, const struct manifest_parts *parts, str
 	CLEANUP(content_free) struct content *guard = content_new(v->store);
 	__attribute__((cleanup(collection_release))) struct collection k = {
 		.view = v, .parts = parts, .claims = ret};
+	bool any;
 	int r;
 
 	if (parts->m->kind != MANIFEST_IMAGE || !view_store_dir(v, k.store_dir))
 		return 0;
-	r = parallel_run(v->store->options.threads, parts->m->layers.len, ingest_one, &k, err);
+	r = layers_look(&k, &any, err);
 	if (r >= 0)
 		r = collect(&k, err);
 	if (r >= 0 && k.len)
 		collection_end(&k, ret);
+	ret->to_settle = frames_later(v->store) && (any || ret->len);
 	return r < 0 ? r : 0;
 }
 
@@ -334,7 +382,7 @@ static int claim_bind(struct conn *c, struct store_view *v, const struct claims 
 	if (r == 0)
 		return err_set(err, E_NOTFOUND, "the NAR of %s is gone",
 			       claims->infos[i].path.text);
-	offer = (struct offer){&claims->infos[i], &n, claims->attested[i]};
+	offer = (struct offer){&claims->infos[i], &n, claims->attested[i], frames_later(v->store)};
 	return r < 0 ? r : binding_put(c, v, &offer, err);
 }
 

@@ -20,6 +20,7 @@ struct claims {
 	size_t len;
 	size_t refused;             /* paths that are not among them */
 	char refusal[ERR_TEXT_MAX]; /* why the first one is not */
+	bool to_settle;             /* there may be something to do behind it (settle.h) */
 };
 void claims_release(struct claims *c);
 #define cleanup_claims __attribute__((cleanup(claims_release)))

@@ -4,15 +4,16 @@
 #include <nacre/nar.h>
 #include <nacre/tar.h>
 
+#include "store/bindings.h"
 #include "store/decode.h"
 #include "store/garbage.h"
 #include "store/ingest.h"
 #include "store/layer-frames.h"
+#include "store/quarantine.h"
 #include "store/stored-content.h"
 
 enum {
 	BATCH_NARS = 64,       /* recorded in one transaction */
-	PATHS_MAX = 1 << 18,   /* of one layer */
 	NAR_MAGIC = 8,         /* bytes that tell a NAR: the length of its first token */
 	NAR_FIRST_BYTE = 0x0d, /* "nix-archive-1" has 13 */
 };
@@ -29,6 +30,7 @@ struct ingest {
 	struct layer_frames *frames; /* borrowed; NULL: they are made anew */
 	bool is_framed;              /* they were, to the end */
 	bool all_new;                /* no NAR that was recorded had been there */
+	bool known_only;             /* the NARs are known; those that are not are gone */
 
 	struct tar_reader *tar;        /* owned; LAYER_STORE */
 	struct nar_decoder nar_reader; /* LAYER_NAR */
@@ -47,7 +49,7 @@ void layer_paths_release(struct layer_paths *p)
 	*p = (struct layer_paths){0};
 }
 
-static struct layer_path *paths_add(struct layer_paths *p, const char *path)
+struct layer_path *layer_paths_add(struct layer_paths *p, const char *path)
 {
 	array_grow(p->items, p->cap, p->len + 1);
 	p->items[p->len] = (struct layer_path){.path = xstrdup(path)};
@@ -83,7 +85,9 @@ static int batch_job(struct conn *c, void *arg, struct err *err)
 
 	for (size_t i = 0; i < in->n_batch && r >= 0; i++) {
 		r = new_nar_record(in->batch[i], c, &paths[i].nar, err);
-		if (r >= 0)
+		if (r >= 0 && in->known_only)
+			r = paths[i].nar ? bindings_unplain(c, paths[i].nar, err) : 0;
+		else if (r >= 0)
 			r = pending_note(c, in->view->id, paths[i].nar, err);
 	}
 	return r;
@@ -118,7 +122,7 @@ static int nar_close(struct ingest *in, struct err *err)
 
 	if (r < 0)
 		return r;
-	path = paths_add(&in->paths, in->open->path ? in->open->path : "");
+	path = layer_paths_add(&in->paths, in->open->path ? in->open->path : "");
 	path->nar_hash = in->open->object.nar.digest;
 	path->nar_size = in->open->object.nar.size;
 	in->batch[in->n_batch++] = take_ptr(in->open);
@@ -129,9 +133,9 @@ static int path_begin(struct ingest *in, struct slice base, struct err *err)
 {
 	struct store_path path;
 
-	if (in->paths.len >= PATHS_MAX)
+	if (in->paths.len >= LAYER_PATHS_MAX)
 		return err_set(err, E_LIMIT, "a layer may hold %d store paths at the most",
-			       PATHS_MAX);
+			       LAYER_PATHS_MAX);
 	if (store_path_make(&path, in->store_dir, base) < 0)
 		return err_set(err, E_INVALID, "the layer has a malformed store path");
 	in->open = xcalloc(1, sizeof(*in->open));
@@ -139,6 +143,7 @@ static int path_begin(struct ingest *in, struct slice base, struct err *err)
 		layer_frames_path(in->frames);
 	new_nar_init(in->open, in->view->store, &path, in->with_glue,
 		     in->frames ? &in->frames->supply : NULL);
+	in->open->known_only = in->known_only;
 	return 0;
 }
 
@@ -214,6 +219,8 @@ static int ingest_write(struct sink *sink, const void *data, size_t len, struct 
 	struct slice input = slice_make(data, len);
 	size_t n = NAR_MAGIC - in->head_len < len ? NAR_MAGIC - in->head_len : len;
 
+	if (in->known_only && in->view->store->closing)
+		return err_set(err, E_CANCELLED, "the store is being closed");
 	if (n) {
 		memcpy(in->head + in->head_len, data, n);
 		in->head_len += n;
@@ -274,7 +281,7 @@ int layer_paths_read(struct conn *c, int64_t blob, struct layer_paths *ret, stru
 	query_bind_int(&q, 1, blob);
 	while ((r = query_step(&q, err)) > 0) {
 		cleanup_free char *text = query_dup(&q, 0);
-		struct layer_path *path = paths_add(ret, text);
+		struct layer_path *path = layer_paths_add(ret, text);
 
 		path->nar = query_int(&q, 1);
 		query_hash(&q, 2, &path->nar_hash);
@@ -462,6 +469,7 @@ static int read_framed(struct ingest *in, struct content *content, struct err *e
 static int read_any(struct ingest *in, struct content *content, struct err *err)
 {
 	struct err why = ERR_INIT;
+	bool known_only;
 	int r = read_framed(in, content, &why);
 
 	if (r != E_MISMATCH) {
@@ -470,10 +478,18 @@ static int read_any(struct ingest *in, struct content *content, struct err *err)
 		return r;
 	}
 	/* What was recorded so far is found there again. */
+	known_only = in->known_only;
 	ingest_release(in);
 	ingest_init(in, in->view);
+	in->known_only = known_only;
 	r = content_copy(content, &in->decode.sink, err);
 	return r < 0 ? r : sink_finish(&in->decode.sink, err);
+}
+
+bool ingest_is_ordinary(int code)
+{
+	return code != E_IO && code != E_NOMEM && code != E_INTERNAL && code != E_DENIED &&
+	       code != E_CANCELLED;
 }
 
 /* Reads a blob; *ret_kind is what it is. < 0 only for what is not the blob's fault. */
@@ -484,7 +500,7 @@ static int ingest_read(struct ingest *in, struct content *content, enum layer_ki
 	int r = read_any(in, content, &why);
 
 	*ret_kind = r >= 0 ? in->kind : LAYER_ORDINARY;
-	if (r == E_IO || r == E_NOMEM || r == E_INTERNAL || r == E_DENIED) {
+	if (r < 0 && !ingest_is_ordinary(r)) {
 		*err = why;
 		return r;
 	}
@@ -514,9 +530,8 @@ static int blob_ingest_content(struct ingest *in, int64_t blob, struct content *
 	return db_write(in->view->store->db, verdict_job, &verdict, err);
 }
 
-/* What is known of a blob; the content to read it by, if nothing is. */
-static int blob_look(struct store_view *v, int64_t blob, struct content *content,
-		     enum layer_kind *ret, struct err *err)
+int blob_look(struct store_view *v, int64_t blob, struct content *content, enum layer_kind *ret,
+	      struct err *err)
 {
 	struct conn *c = reader(v, err);
 	struct query q;
@@ -524,6 +539,7 @@ static int blob_look(struct store_view *v, int64_t blob, struct content *content
 
 	if (!c)
 		return err->code;
+	*ret = LAYER_ORDINARY;
 	query_init(&q, c, "SELECT layer FROM blob WHERE id = ?1");
 	query_bind_int(&q, 1, blob);
 	r = query_step(&q, err);
@@ -531,7 +547,7 @@ static int blob_look(struct store_view *v, int64_t blob, struct content *content
 		*ret = (enum layer_kind)query_int(&q, 0);
 	query_end(&q);
 	if (r > 0 && *ret == LAYER_UNKNOWN)
-		r = blob_content(content, c, blob, err);
+		r = blob_content(content, c, blob, err) < 0 ? err->code : 1;
 	reader_done(v, c);
 	return r;
 }
@@ -548,4 +564,124 @@ int blob_ingest(struct store_view *v, int64_t blob, enum layer_kind *ret, struct
 	r = blob_ingest_content(&in, blob, content, ret, err);
 	ingest_release(&in);
 	return r;
+}
+
+/* ---- Framing what is known ---- */
+
+struct framed {
+	int64_t object;
+	const struct layer_paths *paths;
+	const struct splice *splice; /* NULL: the blobs stay as they are */
+	enum blob_form form;
+};
+
+/* One of the blobs that are this object, or 0. */
+static int unframed_blob(struct conn *c, int64_t object, int64_t *ret, struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(&q, c, "SELECT id FROM blob WHERE object = ?1 AND unframed = 1 LIMIT 1");
+	query_bind_int(&q, 1, object);
+	r = query_step(&q, err);
+	*ret = r > 0 ? query_int(&q, 0) : 0;
+	query_end(&q);
+	return r;
+}
+
+static int framed_job(struct conn *c, void *arg, struct err *err)
+{
+	const struct framed *f = arg;
+	int64_t blob;
+	struct query q;
+	int r = 0;
+
+	while (f->splice && (r = unframed_blob(c, f->object, &blob, err)) > 0 &&
+	       (r = blob_convert(c, blob, f->form, f->splice, err)) >= 0)
+		;
+	for (size_t i = 0; i < f->paths->len && r >= 0 && !f->splice; i++)
+		if (f->paths->items[i].nar)
+			r = glue_drop(c, &f->paths->items[i], err);
+	if (r < 0)
+		return r;
+	query_init(&q, c, "UPDATE blob SET unframed = 0 WHERE object = ?1 AND unframed = 1");
+	query_bind_int(&q, 1, f->object);
+	r = query_run(&q, err);
+	return r < 0 ? r : garbage_object(c, f->object, err);
+}
+
+/* The layer was read once, and cannot be now. */
+static int layer_is_lost(struct store *s, int64_t object, struct content *content, struct err *err)
+{
+	char text[DIGEST_TEXT_MAX];
+	struct hash got;
+	int r = content_hash(content, HASH_SHA256, &got, err);
+
+	if (r >= 0 && !hash_equal(&got, content_digest(content)))
+		r = quarantine_object(s, object, err);
+	digest_format(text, content_digest(content));
+	return r < 0 ? r
+		     : err_set(err, E_INTERNAL, "object %s was a layer, and %s", text,
+			       r > 0 ? "is damaged" : "cannot be read with these settings");
+}
+
+static bool has_all(const struct layer_paths *paths)
+{
+	for (size_t i = 0; i < paths->len; i++)
+		if (!paths->items[i].nar)
+			return false;
+	return true;
+}
+
+static int frame_content(struct ingest *in, int64_t object, struct content *content,
+			 struct err *err)
+{
+	cleanup_splice struct splice splice = {0};
+	struct framed framed = {.object = object, .paths = &in->paths};
+	enum layer_kind kind;
+	int r = ingest_read(in, content, &kind, err);
+
+	if (r >= 0 && kind != LAYER_STORE)
+		return layer_is_lost(in->view->store, object, content, err);
+	/* A path that is gone went after the blob. */
+	if (r >= 0 && has_all(&in->paths))
+		r = splice_search(in, content, &splice, &framed.form, err);
+	if (r > 0)
+		framed.splice = &splice;
+	return r < 0 ? r : db_write(in->view->store->db, framed_job, &framed, err);
+}
+
+/* 1, or 0: it is gone, or damaged, which others see to. */
+static int object_is_there(struct conn *c, int64_t object, struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(&q, c, "SELECT 1 FROM object WHERE id = ?1 AND damaged = 0");
+	query_bind_int(&q, 1, object);
+	r = query_step(&q, err);
+	query_end(&q);
+	return r;
+}
+
+int object_frame(struct store *s, int64_t object, struct err *err)
+{
+	CLEANUP(content_free) struct content *content = content_new(s);
+	struct conn *c = db_reader(s->db, err);
+	struct ingest in;
+	int r;
+
+	if (!c)
+		return err->code;
+	r = object_is_there(c, object, err);
+	if (r > 0)
+		r = content_set_object(content, c, object, err) < 0 ? err->code : 1;
+	db_reader_done(s->db, c);
+	if (r <= 0)
+		return r;
+	ingest_init(&in, s->root);
+	in.known_only = true;
+	r = frame_content(&in, object, content, err);
+	ingest_release(&in);
+	return r < 0 ? r : 0;
 }

@@ -4,6 +4,7 @@
 #include <nacre/reference.h>
 
 #include "store/made-internal.h"
+#include "store/settle.h"
 #include "store/stored-content.h"
 
 /* Somebody makes this; on the stack of the thread that does. */
@@ -132,6 +133,8 @@ static int make(struct store_view *v, const char *repository, const char *tag, s
 	if (!made_tag_parse(repository, tag, &t))
 		return err_set(err, E_NOTFOUND, "%s does not name a store path", tag);
 	r = closure_read(v, t.paths, t.kind == MADE_IMAGE, &k, err);
+	if (r >= 0)
+		r = nars_frame(v->store, k.nars, k.set.len, err);
 	if (r < 0)
 		return r;
 	if (t.kind == MADE_PACKAGE)

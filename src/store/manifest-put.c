@@ -9,6 +9,7 @@
 #include "store/made.h"
 #include "store/manifests.h"
 #include "store/quotas.h"
+#include "store/settle.h"
 #include "store/views.h"
 
 enum { TAGS_MAX = 1000 }; /* with one manifest */
@@ -287,6 +288,9 @@ int store_manifest_put(struct store_view *v, const char *repository, const struc
 		r = claims_collect(v, &p.record.parts, &p.claims, err);
 	if (r >= 0)
 		r = db_write(v->store->db, put_job, &p, err);
+	/* Last, so that the manifest does not wait for it. */
+	if (p.claims.to_settle)
+		settler_wake(v->store);
 	if (r >= 0 && p.bound && !p.m.has_subject)
 		r = referrers_apply(v, repository, &p.record.digest, err);
 	if (r < 0)

@@ -17,6 +17,7 @@
 #include "store/puts.h"
 #include "store/quarantine.h"
 #include "store/quotas.h"
+#include "store/settle.h"
 #include "store/stored-content.h"
 #include "store/uses.h"
 
@@ -129,6 +130,7 @@ int store_nar_stat(struct store_view *v, const char *name, uint64_t *ret_size, s
 	return 0;
 }
 
+/* 1; 0: it has to be framed first. */
 static int nar_content(struct content *content, struct conn *c, const struct name_row *row,
 		       struct err *err)
 {
@@ -137,23 +139,26 @@ static int nar_content(struct content *content, struct conn *c, const struct nam
 	int r;
 
 	if (row->object)
-		return content_set_object(content, c, row->object, err);
+		return content_set_object(content, c, row->object, err) < 0 ? err->code : 1;
 	r = nar_find_id(c, row->nar, &n, err);
 	if (r <= 0)
 		return r < 0 ? r : err_set(err, E_NOTFOUND, "the NAR is gone");
+	if (n.unframed)
+		return 0;
 	if (row->codec == CODEC_ZSTD)
-		return content_set_object(content, c, n.object, err);
+		return content_set_object(content, c, n.object, err) < 0 ? err->code : 1;
 	splice_nar(&splice, &n.file_hash, &n.frames);
 	if (row->codec != CODEC_NONE)
-		return content_set_encoded(content, row->codec, &splice, err);
+		return content_set_encoded(content, row->codec, &splice, err) < 0 ? err->code : 1;
 	content_set_splice(content, CONTENT_DECODED, &splice);
 	content_set_digest(content, &n.nar_hash);
-	return 0;
+	return 1;
 }
 
-int store_nar_open(struct store_view *v, const char *name, struct content **ret, struct err *err)
+/* 1; 0: *ret_nar has to be framed first. */
+static int nar_open(struct store_view *v, const char *name, struct content *content,
+		    int64_t *ret_nar, struct err *err)
 {
-	CLEANUP(content_free) struct content *content = content_new(v->store);
 	struct conn *c = reader(v, err);
 	struct name_row row;
 	int r;
@@ -165,9 +170,29 @@ int store_nar_open(struct store_view *v, const char *name, struct content **ret,
 		r = name_find(c, v, name, &row, err);
 		if (r >= 0)
 			r = nar_content(content, c, &row, err);
+		if (r == 0)
+			*ret_nar = row.nar;
 		db_snapshot_end(c);
 	}
 	reader_done(v, c);
+	return r;
+}
+
+int store_nar_open(struct store_view *v, const char *name, struct content **ret, struct err *err)
+{
+	CLEANUP(content_free) struct content *content = content_new(v->store);
+	int64_t nar = 0;
+	int r = nar_open(v, name, content, &nar, err);
+
+	if (r == 0) {
+		cleanup_nar struct nar n = {0};
+
+		r = nar_frame(v->store, nar, &n, err);
+		if (r >= 0)
+			r = nar_open(v, name, content, &nar, err);
+	}
+	if (r == 0)
+		return err_set(err, E_INTERNAL, "a NAR lost its frames");
 	if (r < 0)
 		return r;
 	*ret = take_ptr(content);
@@ -276,7 +301,7 @@ static int nar_put_job(struct conn *c, void *arg, struct err *err)
 	if (r >= 0)
 		r = own_name_insert(c, p, id, err);
 	if (r >= 0)
-		r = nar_name_views(c, p->view->id, &n, err);
+		r = nar_name_views(c, p->view->id, &n, false, err);
 	if (r >= 0)
 		r = pending_insert(c, p->view->id, id, err);
 	return r < 0 ? r : quota_cache_check(c, p->view, err);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdio.h>
 #include <string.h>
 
 #include "store/bodies.h"
+#include "store/garbage.h"
 #include "store/nars.h"
+#include "store/settle.h"
 
 /* ---- Taking one in ---- */
 
@@ -85,9 +86,9 @@ static int nar_insert(struct new_nar *n, struct conn *c, int64_t *ret_id, struct
 	return r;
 }
 
-/* A damaged NAR came again. Framed by another encoder it is another object from now on, by which
- * the layers that are splices of the old one are not helped. */
-static int nar_heal(struct new_nar *n, struct conn *c, int64_t id, struct err *err)
+/* A NAR gets other frames: the first ones, or, damaged, it came again. Framed by another encoder it is
+ * another object from now on, by which the layers that are splices of the old one are not helped. */
+static int nar_reframe(struct new_nar *n, struct conn *c, int64_t id, struct err *err)
 {
 	cleanup_buf struct buf frames = BUF_INIT(256u << 20);
 	char encoder[FRAME_ENCODER_MAX];
@@ -113,13 +114,14 @@ static int nar_heal(struct new_nar *n, struct conn *c, int64_t id, struct err *e
 int new_nar_record(struct new_nar *n, struct conn *c, int64_t *ret_id, struct err *err)
 {
 	struct query q;
-	bool same_frames = true, damaged = false;
+	bool same_frames = true, damaged = false, unframed = false;
+	int64_t old = 0;
 	int r;
 
+	*ret_id = 0;
 	query_init(&q, c,
-		   "SELECT nar.id, object.sha256, damaged FROM nar JOIN object ON object.id = "
-		   "nar.object"
-		   " WHERE nar.nar_hash = ?1");
+		   "SELECT nar.id, object.sha256, damaged, encoder = '', object.id FROM nar"
+		   " JOIN object ON object.id = nar.object WHERE nar.nar_hash = ?1");
 	query_bind_hash(&q, 1, &n->object.nar.digest);
 	r = query_step(&q, err);
 	if (r > 0) {
@@ -127,14 +129,22 @@ int new_nar_record(struct new_nar *n, struct conn *c, int64_t *ret_id, struct er
 
 		*ret_id = query_int(&q, 0);
 		query_hash(&q, 1, &object);
-		same_frames = hash_equal(&object, &n->object.zstd.digest);
 		damaged = query_int(&q, 2);
+		unframed = query_int(&q, 3);
+		old = query_int(&q, 4);
+		same_frames = unframed || hash_equal(&object, &n->object.zstd.digest);
 	}
 	query_end(&q);
+	if (r == 0 && n->known_only)
+		return 0;
 	if (r == 0)
 		r = nar_insert(n, c, ret_id, err);
-	else if (r > 0 && damaged)
-		r = nar_heal(n, c, *ret_id, err);
+	else if (r > 0 && (damaged || unframed))
+		r = nar_reframe(n, c, *ret_id, err);
+	if (r >= 0 && unframed) {
+		n->is_new = true;
+		r = garbage_object(c, old, err);
+	}
 	/* Glue fits the frames that it was made with (another encoder made those that are kept). */
 	if (r < 0 || !n->has_layer || !same_frames)
 		return r < 0 ? r : 0;
@@ -187,9 +197,11 @@ static int nar_load(struct query *q, struct nar *ret, struct err *err)
 		n.nar_size = (uint64_t)query_int(q, 2);
 		n.object = query_int(q, 3);
 		n.current_encoder = encoder_is_ours(query_bytes(q, 5));
-		query_hash(q, 6, &n.file_hash);
-		n.file_size = (uint64_t)query_int(q, 7);
-		if (frames_parse(&n.frames, query_bytes(q, 4)) < 0)
+		n.unframed = query_bytes(q, 5).len == 0;
+		n.file_size = n.unframed ? n.nar_size : (uint64_t)query_int(q, 7);
+		if (!n.unframed)
+			query_hash(q, 6, &n.file_hash);
+		if (!n.unframed && frames_parse(&n.frames, query_bytes(q, 4)) < 0)
 			r = err_set(err, E_INTERNAL, "the frames of a NAR cannot be read");
 	}
 	query_end(q);
@@ -223,9 +235,16 @@ int nar_find_id(struct conn *c, int64_t id, struct nar *ret, struct err *err)
 int nar_decode(struct store *s, const struct nar *n, struct sink *out, struct err *err)
 {
 	cleanup_object struct object object = OBJECT_INIT;
-	struct conn *c = db_reader(s->db, err);
+	cleanup_nar struct nar framed = {0};
+	struct conn *c;
 	int r;
 
+	if (n->unframed) {
+		if (nar_frame(s, n->id, &framed, err) < 0)
+			return err->code;
+		n = &framed;
+	}
+	c = db_reader(s->db, err);
 	if (!c)
 		return err->code;
 	r = object_open(s, c, n->object, &object, err);
@@ -237,16 +256,22 @@ int nar_decode(struct store *s, const struct nar *n, struct sink *out, struct er
 }
 
 /* CODEC_ZSTD: by the hash of the framed object; CODEC_NONE: by NarHash. */
+static void name_format(char ret[HASH_TEXT_MAX + 16], const struct nar *n, enum codec codec)
+{
+	bool framed = codec == CODEC_ZSTD;
+
+	hash_format_bare(ret, framed ? &n->file_hash : &n->nar_hash, HASH_NIX32);
+	memcpy(ret + strlen(ret), framed ? ".nar.zst" : ".nar",
+	       framed ? sizeof(".nar.zst") : sizeof(".nar"));
+}
+
 static int name_insert(struct conn *c, int64_t view, const struct nar *n, enum codec codec,
 		       struct err *err)
 {
-	bool framed = codec == CODEC_ZSTD;
 	char name[HASH_TEXT_MAX + 16];
 	struct query q;
 
-	hash_format_bare(name, framed ? &n->file_hash : &n->nar_hash, HASH_NIX32);
-	snprintf(name + strlen(name), sizeof(name) - strlen(name), "%s",
-		 framed ? ".nar.zst" : ".nar");
+	name_format(name, n, codec);
 	query_init(
 		&q, c,
 		"INSERT OR IGNORE INTO nar_name (view, name, nar, codec) VALUES (?1, ?2, ?3, ?4)");
@@ -257,25 +282,45 @@ static int name_insert(struct conn *c, int64_t view, const struct nar *n, enum c
 	return query_run(&q, err);
 }
 
-int nar_name_views(struct conn *c, int64_t view, const struct nar *n, struct err *err)
+int nar_name_views(struct conn *c, int64_t view, const struct nar *n, bool plain, struct err *err)
 {
-	int r = name_insert(c, view, n, CODEC_ZSTD, err);
+	int r = plain ? 0 : name_insert(c, view, n, CODEC_ZSTD, err);
 
 	return r < 0 ? r : name_insert(c, view, n, CODEC_NONE, err);
 }
 
-int nar_in_view(struct conn *c, int64_t view, const struct hash *nar_hash, struct err *err)
+/* 1: it has such a name in the view; 0. */
+static int is_named(struct conn *c, int64_t view, const char *name, struct err *err)
 {
-	char name[HASH_TEXT_MAX + 16];
 	struct query q;
 	int r;
 
-	hash_format_bare(name, nar_hash, HASH_NIX32);
-	snprintf(name + strlen(name), sizeof(name) - strlen(name), ".nar");
 	query_init(&q, c, "SELECT 1 FROM nar_name WHERE view = ?1 AND name = ?2");
 	query_bind_int(&q, 1, view);
 	query_bind_str(&q, 2, name);
 	r = query_step(&q, err);
 	query_end(&q);
 	return r;
+}
+
+int nar_is_plain(struct conn *c, int64_t view, const struct nar *n, bool later, struct err *err)
+{
+	char name[HASH_TEXT_MAX + 16];
+	int r;
+
+	if (n->unframed)
+		return 1;
+	name_format(name, n, CODEC_ZSTD);
+	r = is_named(c, view, name, err);
+	if (r != 0 || later)
+		return r < 0 ? r : r == 0;
+	return nar_in_view(c, view, &n->nar_hash, err);
+}
+
+int nar_in_view(struct conn *c, int64_t view, const struct hash *nar_hash, struct err *err)
+{
+	char name[HASH_TEXT_MAX + 16];
+
+	name_format(name, &(struct nar){.nar_hash = *nar_hash}, CODEC_NONE);
+	return is_named(c, view, name, err);
 }

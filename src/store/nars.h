@@ -18,8 +18,9 @@ struct new_nar {
 	char *path;            /* owned whole store path, or NULL: no name */
 	bool with_layer;       /* make the glue, too */
 	struct nar_object object;
-	bool has_layer; /* made it: it is layerable */
-	bool is_new;    /* after new_nar_record(): it was not there before, and its layer neither */
+	bool has_layer;  /* made it: it is layerable */
+	bool is_new;     /* after new_nar_record(): its frames were not there before */
+	bool known_only; /* what is not there is not recorded: *ret_id is 0 */
 	struct layer_object layer;
 };
 /* `path` may be NULL: a NAR without a name. `with_layer`: what its tar needs is made in the
@@ -44,17 +45,24 @@ struct nar {
 	uint64_t file_size;
 	struct frames frames; /* owned */
 	bool current_encoder; /* this program would make the same frames */
+	/* It lies in the layer it was pushed in, which is `object` (settle.h). No frames, no file
+	 * hash; file_size is nar_size. */
+	bool unframed;
 };
 void nar_release(struct nar *n);
 #define cleanup_nar __attribute__((cleanup(nar_release)))
 /* 1 found, 0 there is none. */
 int nar_find_hash(struct conn *c, const struct hash *nar_hash, struct nar *ret, struct err *err);
 int nar_find_id(struct conn *c, int64_t id, struct nar *ret, struct err *err);
-/* The whole NAR, uncompressed, to a sink, which is finished. */
+/* The whole NAR, uncompressed, to a sink, which is finished. Frames it first, if need be. */
 int nar_decode(struct store *s, const struct nar *n, struct sink *out, struct err *err);
 
-/* Inside a transaction: the names under which a view has a NAR from now on. */
-int nar_name_views(struct conn *c, int64_t view, const struct nar *n, struct err *err);
+/* Inside a transaction: the names under which a view has a NAR from now on. `plain`: only the one of
+ * the uncompressed NAR. */
+int nar_name_views(struct conn *c, int64_t view, const struct nar *n, bool plain, struct err *err);
+/* 1: the view has it uncompressed alone, or, `later`, will have it so once it is named. That depends
+ * on what the view did, not on whether somebody else's push was framed. */
+int nar_is_plain(struct conn *c, int64_t view, const struct nar *n, bool later, struct err *err);
 /* 1: the view has this NAR, under whatever name; 0. */
 int nar_in_view(struct conn *c, int64_t view, const struct hash *nar_hash, struct err *err);
 enum { NAR_NAME_MAX = 255 }; /* bytes of a name under nar/ */

@@ -143,7 +143,8 @@ int blob_heal(struct conn *c, int64_t blob, int64_t object, struct err *err)
 		return r < 0 ? r : 0;
 	/* It is no splice any more, and nobody has looked what is in it. */
 	query_init(&q, c,
-		   "UPDATE blob SET form = 1, object = ?2, splice = NULL, layer = 0 WHERE id = ?1");
+		   "UPDATE blob SET form = 1, object = ?2, splice = NULL, layer = 0,"
+		   " unframed = 0 WHERE id = ?1");
 	query_bind_int(&q, 1, blob);
 	query_bind_int(&q, 2, object);
 	r = query_run(&q, err);

@@ -214,7 +214,9 @@ int blob_convert(struct conn *c, int64_t blob, enum blob_form form, const struct
 	query_end(&q);
 	if (r < 0 || !object)
 		return r < 0 ? r : 0; /* somebody converted it before */
-	query_init(&q, c, "UPDATE blob SET form = ?2, object = NULL, splice = ?3 WHERE id = ?1");
+	query_init(&q, c,
+		   "UPDATE blob SET form = ?2, object = NULL, splice = ?3,"
+		   " unframed = 0 WHERE id = ?1");
 	query_bind_int(&q, 1, blob);
 	query_bind_int(&q, 2, form);
 	query_bind_blob(&q, 3, buf_slice(&text));

@@ -16,6 +16,7 @@ struct making;      /* made.c */
 struct view_policy; /* views.h */
 struct rules;       /* rules.h */
 struct uses;        /* uses.h */
+struct settler;     /* settle.h */
 
 struct store_view {
 	struct store *store; /* borrowed */
@@ -33,6 +34,8 @@ struct store {
 	struct store_options options;                /* its pointers are not valid */
 	struct store_view *root;                     /* borrowed from views */
 	struct frame_pool *frame_pool;               /* owned */
+	struct settler *settler;                     /* owned */
+	atomic_bool closing;                         /* what may take long gives up */
 
 	pthread_mutex_t views_lock;
 	struct store_view **views; /* owned; under views_lock */
@@ -72,6 +75,11 @@ struct store {
 	pthread_cond_t making_done;
 	struct making *making; /* borrowed; under making_lock */
 };
+
+static inline bool frames_later(const struct store *s)
+{
+	return s->options.framing != STORE_FRAME_AT_ONCE;
+}
 
 int64_t now_seconds(void);
 /* E_IO from errno, whatever it is: a file of ours that is missing is nothing that a client

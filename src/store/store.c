@@ -12,6 +12,7 @@
 #include "store/objects.h"
 #include "store/quarantine.h"
 #include "store/rules.h"
+#include "store/settle.h"
 #include "store/uploads.h"
 #include "store/uses.h"
 #include "store/views.h"
@@ -149,7 +150,9 @@ static int store_start(struct store *s, const char *dir, const struct store_opti
 		r = incoming_recover(s, err);
 	if (r >= 0)
 		r = quarantine_count(s, err);
-	return r < 0 ? r : store_view_open(&s->root, s, "", &options->root, err);
+	if (r >= 0)
+		r = store_view_open(&s->root, s, "", &options->root, err);
+	return r < 0 ? r : settler_start(s, err);
 }
 
 int store_open(struct store **ret, const char *dir, const struct store_options *options,
@@ -176,6 +179,7 @@ void store_close(struct store *s)
 
 	if (!s)
 		return;
+	settler_free(s);
 	sessions_expire(s, INT64_MAX);
 	if (s->root)
 		uses_flush(s, &ignored); /* what cannot be written down now was not used */
@@ -238,6 +242,8 @@ int store_maintain(struct store *s, struct err *err)
 
 	sessions_expire(s, steady_seconds() - s->options.upload_idle_s);
 	r = store_gc(s, &options, &result, err);
+	if (r >= 0)
+		r = settler_failure(s, err);
 	if (r >= 0)
 		return result.more;
 	/* That nothing is collected is said once. */

@@ -68,6 +68,14 @@ struct store_view_options {
 #define STORE_VIEW_OPTIONS_INIT \
 	((struct store_view_options){.store_dir = STORE_DIR_DEFAULT, .priority = 30})
 
+/* When store layers that are pushed are framed. They are bound when their manifest is put, in any
+ * case. */
+enum store_framing {
+	STORE_FRAME_AT_ONCE,
+	STORE_FRAME_LATER,      /* by a thread of the store's own */
+	STORE_FRAME_WHEN_ASKED, /* by store_settle() */
+};
+
 struct store_options {
 	struct store_view_options root; /* of the root view */
 	uint64_t nar_max_bytes; /* largest NAR and largest uncompressed layer that is taken */
@@ -81,6 +89,7 @@ struct store_options {
 	/* Of images whose content does not tell it ("amd64"); NULL: there is no image of these. */
 	const char *architecture;
 	unsigned threads; /* for compressing and for deriving images; 0: one a processor */
+	enum store_framing framing;
 };
 
 #define STORE_OPTIONS_INIT                       \
@@ -123,6 +132,10 @@ int store_probe(struct store *s, struct err *err);
 /* Drops upload sessions that were idle too long, and collects garbage for some seconds. To be
  * called now and then. Returns 1 if there is more to do, and it should be called again soon. */
 int store_maintain(struct store *s, struct err *err);
+
+/* Frames everything that was pushed and is not framed yet, whatever store_options.framing is.
+ * What cannot be does not stop the rest, and is reported at the end. */
+int store_settle(struct store *s, struct err *err);
 
 /* A number that is another one after every change, before that is acknowledged: what was read
  * while it was the same still holds. */
