@@ -5,6 +5,9 @@
 
 #include "../unit.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <sqlite3.h>
 
 #include <nacre/image.h>
@@ -75,6 +78,31 @@ UNUSED_OK static void fixture_sql(struct fixture *f, const char *sql)
 	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
 	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
 	sqlite3_close(db);
+}
+
+/* Changes one bit of an object, whose file the query names. */
+UNUSED_OK static void fixture_damage(struct fixture *f, const char *sql)
+{
+	char path[200], file[100] = "";
+	sqlite3_stmt *stmt;
+	sqlite3 *db;
+	uint8_t byte;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/meta.sqlite", f->dir);
+	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &stmt, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+	snprintf(file, sizeof(file), "%s", (const char *)sqlite3_column_text(stmt, 0));
+	sqlite3_finalize(stmt);
+	sqlite3_close(db);
+	snprintf(path, sizeof(path), "%s/objects/%s", f->dir, file);
+	fd = open(path, O_RDWR);
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, &byte, 1, 5000), 1);
+	byte ^= 1;
+	assert_int_equal(pwrite(fd, &byte, 1, 5000), 1);
+	close(fd);
 }
 
 /* Fails unless `call` fails with this code; the text must have `part` in it (if not NULL). */

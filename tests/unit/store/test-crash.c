@@ -264,6 +264,8 @@ static void child_of_steps(struct fixture *f, int fd, const struct buf *layer, c
 	ack.kind = KINDS;
 	if (write(fd, &ack, sizeof(ack)) != sizeof(ack))
 		_exit(1);
+	if (store_settle(f->store, &f->err) < 0)
+		_exit(1);
 	for (int i = 0; i < 3; i++)
 		store_maintain(f->store, &f->err);
 	_exit(0);
@@ -336,7 +338,23 @@ static void image_texts(struct buf *layer, char *manifest, size_t size)
 		 digest, layer->len);
 }
 
-static void test_steps(void **state)
+/* The path of the image, its NAR whole, however it is kept by now. */
+static void check_image(struct fixture *f)
+{
+	cleanup_narinfo struct narinfo info = {0};
+	cleanup_buf struct buf got = {0}, plain = {0};
+	enum codec codec;
+	struct hash h;
+
+	assert_ok(get_info(f, "in-image", &info), f->err);
+	codec = strcmp(info.compression, "none") == 0 ? CODEC_NONE : CODEC_ZSTD;
+	get_nar(f, info.url, &got);
+	decode(&plain, codec, buf_slice(&got));
+	hash_bytes(&h, HASH_SHA256, plain.data, plain.len);
+	assert_true(hash_equal(&h, &info.info.nar_hash));
+}
+
+static void steps(enum store_framing framing)
 {
 	cleanup_buf struct buf layer = {0};
 	const char *thorough = getenv("LONG");
@@ -344,7 +362,6 @@ static void test_steps(void **state)
 	char manifest[1024];
 	bool more = true;
 
-	(void)state;
 	if (!can_trace())
 		skip();
 	image_texts(&layer, manifest, sizeof(manifest));
@@ -357,6 +374,7 @@ static void test_steps(void **state)
 		pid_t pid;
 
 		f.options.threads = 1;
+		f.options.framing = framing;
 		fixture_open(&f);
 		store_close(f.store);
 		f.store = NULL;
@@ -370,21 +388,35 @@ static void test_steps(void **state)
 		close(fds[0]);
 		fixture_reopen(&f);
 		assert_int_equal(leftovers(&f), 0);
+		fixture_check(&f);
 		for (size_t i = 0; n > 0 && i < (size_t)n / sizeof(acks[0]); i++) {
-			cleanup_narinfo struct narinfo info = {0};
-
 			if (acks[i].kind < KINDS)
 				check_one(&f, acks[i].kind, acks[i].number);
 			else
-				assert_ok(get_info(&f, "in-image", &info), f.err);
+				check_image(&f);
 		}
 		/* And it all can be done again. */
 		for (int i = 0; i < KINDS; i++)
 			assert_ok(put_one(&f, i, i + 1), f.err);
 		assert_ok(push_layer(&f, &layer, manifest), f.err);
+		assert_ok(store_settle(f.store, &f.err), f.err);
+		check_image(&f);
 		fixture_close(&f);
 	}
 	print_message("killed before each of %d calls\n", k);
+}
+
+static void test_steps(void **state)
+{
+	(void)state;
+	steps(STORE_FRAME_AT_ONCE);
+}
+
+/* The layer is bound, acknowledged, and then framed. */
+static void test_steps_later(void **state)
+{
+	(void)state;
+	steps(STORE_FRAME_WHEN_ASKED);
 }
 
 /* ---- Synced before acknowledged ---- */
@@ -564,6 +596,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_steps),
+		cmocka_unit_test(test_steps_later),
 		cmocka_unit_test(test_synced),
 	};
 

@@ -10,7 +10,7 @@
 
 /* ---- Upgrade ---- */
 
-/* What makes of a database of version 4 one of version 1. */
+/* What makes of a database of version 5 one of version 1. */
 static const char downgrade[] =
 	"PRAGMA foreign_keys=OFF;"
 	"DROP TABLE candidate; DROP TABLE pin; DROP TABLE setting; DROP TABLE path_use;"
@@ -26,7 +26,10 @@ static const char downgrade[] =
 	"ALTER TABLE binding DROP COLUMN bytes; ALTER TABLE pending DROP COLUMN bytes;"
 	"ALTER TABLE tag DROP COLUMN pushed; ALTER TABLE manifest_blob DROP COLUMN repository;"
 	"ALTER TABLE manifest_member DROP COLUMN repository;"
-	"DROP INDEX document_added; ALTER TABLE document DROP COLUMN added; PRAGMA user_version=1;";
+	"DROP INDEX document_added; ALTER TABLE document DROP COLUMN added;"
+	"DROP INDEX nar_unframed; DROP INDEX blob_unframed; DROP INDEX binding_plain;"
+	"ALTER TABLE blob DROP COLUMN unframed; ALTER TABLE binding DROP COLUMN plain;"
+	"PRAGMA user_version=1;";
 
 /* Triggers first: they speak of the columns. */
 static void drop_triggers(struct fixture *f)
@@ -70,7 +73,7 @@ static void test_upgrade(void **state)
 	drop_triggers(&f);
 	fixture_sql(&f, downgrade);
 	fixture_reopen(&f);
-	assert_int_equal(db_int(&f, "PRAGMA user_version", NULL, NULL), 4);
+	assert_int_equal(db_int(&f, "PRAGMA user_version", NULL, NULL), 5);
 	assert_ok(store_statistics(f.store, &after, &f.err), f.err);
 	before.physical_bytes -= before.database_bytes;
 	after.physical_bytes -= after.database_bytes;
@@ -117,7 +120,10 @@ static void test_upgrade_of_indexes(void **state)
 	fixture_sql(
 		&f,
 		"DELETE FROM manifest_blob; DROP INDEX referrer_type; DROP INDEX document_added;"
-		"ALTER TABLE document DROP COLUMN added; PRAGMA user_version=2");
+		"ALTER TABLE document DROP COLUMN added; DROP INDEX nar_unframed;"
+		"DROP INDEX blob_unframed; ALTER TABLE blob DROP COLUMN unframed;"
+		"DROP INDEX binding_plain; ALTER TABLE binding DROP COLUMN plain;"
+		"PRAGMA user_version=2");
 	fixture_reopen(&f);
 	assert_int_equal(db_int(&f, "SELECT count(*) FROM manifest_blob", NULL, NULL), 1);
 	later(20 * DAY);
@@ -164,37 +170,12 @@ static void test_newer_version(void **state)
 	fixture_sql(&f, "PRAGMA user_version=99");
 	assert_fails(store_open(&f.store, f.dir, &f.options, &f.err), E_UNSUPPORTED, f.err, "99");
 	f.store = NULL;
-	fixture_sql(&f, "PRAGMA user_version=4");
+	fixture_sql(&f, "PRAGMA user_version=5");
 	fixture_reopen(&f);
 	fixture_close(&f);
 }
 
 /* ---- Check and repair ---- */
-
-/* Flips a byte in the file of the object with this digest. */
-static void damage(struct fixture *f, const char *sql)
-{
-	char path[200], file[100] = "";
-	sqlite3_stmt *stmt;
-	sqlite3 *db;
-	uint8_t byte;
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/meta.sqlite", f->dir);
-	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-	assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &stmt, NULL), SQLITE_OK);
-	assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
-	snprintf(file, sizeof(file), "%s", (const char *)sqlite3_column_text(stmt, 0));
-	sqlite3_finalize(stmt);
-	sqlite3_close(db);
-	snprintf(path, sizeof(path), "%s/objects/%s", f->dir, file);
-	fd = open(path, O_RDWR);
-	assert_true(fd >= 0);
-	assert_int_equal(pread(fd, &byte, 1, 5000), 1);
-	byte ^= 1;
-	assert_int_equal(pwrite(fd, &byte, 1, 5000), 1);
-	close(fd);
-}
 
 static void text_note(void *arg, const char *text)
 {
@@ -230,7 +211,7 @@ static void test_damaged_blob(void **state)
 	(void)state;
 	fixture_open(&f);
 	assert_ok(put_blob(&f, "r", slice_make(big, 50000), &h), f.err);
-	damage(&f, "SELECT file FROM object WHERE file IS NOT NULL");
+	fixture_damage(&f, "SELECT file FROM object WHERE file IS NOT NULL");
 	/* Without repair nothing changes. */
 	result = check(&f, false, &text, NULL, NULL);
 	assert_int_equal(result.defects, 1);
@@ -297,7 +278,7 @@ static void test_damaged_nar(void **state)
 	nar_of(&nar, &file, 1);
 	put_path(&f, "big", buf_slice(&nar), NULL, CODEC_NONE);
 	assert_int_equal(get_info(&f, "big", &info), 0);
-	damage(&f, "SELECT file FROM object WHERE kind = 1");
+	fixture_damage(&f, "SELECT file FROM object WHERE kind = 1");
 	result = check(&f, true, &text, fetch_nothing, NULL);
 	assert_int_equal(result.lost, 1);
 	assert_false(use_path(&f, "big"));
