@@ -9,6 +9,7 @@
 #include <nacre/tree.h>
 
 #include "base/fs.h"
+#include "base/group-sync.h"
 #include "base/mem.h"
 #include "base/sinks.h"
 #include "base/thread-sink.h"
@@ -28,6 +29,7 @@ enum {
 struct node_store {
 	char *root;                          /* owned */
 	int paths, layers, blobs, refs, tmp; /* owned descriptors */
+	struct group_sync sync;              /* layers are taken in beside each other */
 };
 
 struct path_import {
@@ -85,6 +87,7 @@ int node_store_open(struct node_store **ret, const char *root, struct err *err)
 
 	for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
 		*dirs[i].fd = -1;
+	group_sync_init(&s->sync);
 	if (make_dirs_at(AT_FDCWD, root, err) < 0) {
 		node_store_free(s);
 		return err->code;
@@ -114,6 +117,7 @@ void node_store_free(struct node_store *s)
 	close_fd(&s->blobs);
 	close_fd(&s->refs);
 	close_fd(&s->tmp);
+	group_sync_release(&s->sync);
 	free(s->root);
 	free(s);
 }
@@ -257,7 +261,7 @@ void path_import_free(struct path_import *p)
 
 int node_store_sync(struct node_store *s, struct err *err)
 {
-	return syncfs(s->tmp) < 0 ? err_errno(err, "sync %s", s->root) : 0;
+	return group_sync(&s->sync, s->tmp) < 0 ? err_errno(err, "sync %s", s->root) : 0;
 }
 
 void layer_record_release(struct layer_record *r)
@@ -410,8 +414,8 @@ static int unpack_into(struct node_store *s, const char *temp, int blob_fd,
 	if (!hash_equal(&got, diff_id))
 		return err_set(err, E_MISMATCH,
 			       "a layer's content does not have its diffID sha256:%s", name);
-	if (syncfs(dir) < 0)
-		return err_errno(err, "sync %s", s->root);
+	if (node_store_sync(s, err) < 0)
+		return err->code;
 	if (renameat2(s->tmp, temp, s->layers, name, RENAME_NOREPLACE) < 0 && errno != EEXIST)
 		return err_errno(err, "%s/layers/%s", s->root, name);
 	return 0;
