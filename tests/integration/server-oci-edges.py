@@ -202,7 +202,25 @@ def test_names(registry):
 
 
 def test_ranges(registry):
-    """SPEC rfc-9110 14: one range of bytes is served; of what is none, or several, the whole."""
+    """SPEC rfc-9110 14: one range of bytes is served; of what is none, or several, the whole. Of blobs and manifests."""
+    body, target = manifest(), "r/manifests/v1"
+    size = len(body)
+    for header, status, part in (("bytes=5-9", 206, "5-9/%d" % size), ("bytes=-1", 206, "%d-%d/%d" % (size - 1, size - 1, size)),
+                                 ("bytes=7-", 206, "7-%d/%d" % (size - 1, size)), ("bytes=0-99999", 206, "0-%d/%d" % (size - 1, size)),
+                                 ("bytes=%d-" % size, 416, "*/%d" % size), ("bytes=0-0,2-2", 200, None), ("lines=1-2", 200, None)):
+        for name in (target, "r/manifests/" + digest(body)):
+            for again in ("", ", again"):
+                r = registry("GET", name, {"Range": header})
+                want = body if status == 200 else body[int(part.split("-")[0]):int(part.split("-")[1].split("/")[0]) + 1] if status == 206 else None
+                check("Range: %s of a manifest%s" % (header, again), r.status == status
+                      and r["Content-Range"] == (part and "bytes " + part) and r["Docker-Content-Digest"] == digest(body)
+                      and (want is None or r.body == want and r["ETag"] == '"%s"' % digest(body)), r)
+    for tag, status in (('"%s"' % digest(body), 206), ('"x"', 200)):
+        check_eq("If-Range of a manifest: %.10s" % tag, status, registry("GET", target, {"Range": "bytes=0-1", "If-Range": tag}).status)
+    check_eq("If-None-Match goes before the range", 304, registry(
+        "GET", target, {"Range": "bytes=0-1", "If-None-Match": '"%s"' % digest(body)}).status)
+    check_eq("HEAD of a manifest knows no range", [200, str(size)], [getattr(
+        registry("HEAD", target, {"Range": "bytes=0-1"}), "status"), registry("HEAD", target, {"Range": "bytes=0-1"})["Content-Length"]])
     target, whole = "r/blobs/" + digest(BLOB), (200, None, BLOB)
     for header, want in (("bytes=-1", (206, "2047-2047", BLOB[-1:])), ("bytes=-99999999999999999999", (206, "0-2047", BLOB)),
                          ("bytes=0-18446744073709551615", (206, "0-2047", BLOB)), ("Bytes=0-1", (206, "0-1", BLOB[:2])),
