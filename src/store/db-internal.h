@@ -11,7 +11,7 @@
 #include "store/log-vfs.h"
 
 enum {
-	DB_VERSION = 4,
+	DB_VERSION = 5,
 	READERS_MAX = 16,
 	STATEMENTS_MAX =
 		512, /* slots per connection; a power of two, well above the number of texts */

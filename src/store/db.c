@@ -31,6 +31,8 @@ static const char *const upgrades[DB_VERSION] = {
 	,
 #include "upgrade-4.inc"
 	,
+#include "upgrade-5.inc"
+	,
 };
 
 int db_error(struct err *err, sqlite3 *handle, int rc, const char *what)
