@@ -328,6 +328,20 @@ def test_framing(server):
         check("framing: " + name, got in (want, also.get(name)), "want %s, got %s" % (want, got))
 
 
+def test_upload_limit():
+    """SPEC dist-1.1 error codes, code-14: who has to wait for others hears that, and not that something is too large."""
+    server = w.Server(w.NACRE, "serve", "--listen", "127.0.0.1:0", "--data", os.path.join(w.T, "limit"), "--no-access-log",
+                      "--set", "store.uploads=2")
+    sessions = [server.request("POST", "/v2/r/blobs/uploads/") for _ in range(3)]
+    r = sessions.pop()
+    check("one upload too many: 429 with Retry-After", [s.status for s in sessions] == [202, 202] and r.status == 429
+          and int(r["Retry-After"]) > 0 and json.loads(r.body)["errors"][0]["code"] == "TOOMANYREQUESTS", r)
+    check_eq("what needs no session goes on", 201, server.request("POST", "/v2/r/blobs/uploads/?digest=" + digest(BLOB), (), BLOB).status)
+    check_eq("one comes to its end", 201, server.request("PUT", sessions[0]["Location"] + "?digest=" + digest(b"x"), (), b"x").status)
+    check_eq("and the next may begin", 202, server.request("POST", "/v2/r/blobs/uploads/").status)
+    server.check_clean_end()
+
+
 def main():
     server = w.Server(w.NACRE, "serve", "--listen", "127.0.0.1:0", "--data", os.path.join(w.T, "data"), "--no-access-log")
     registry = Registry(server)
@@ -338,6 +352,7 @@ def main():
             check(test.__name__, False, "%s: %s" % (type(e).__name__, e))
     test_framing(server)
     server.check_clean_end()
+    test_upload_limit()
     w.finish()
 
 
