@@ -146,6 +146,10 @@ rm "$T/files/holed/${lost:0:32}.narinfo"
 check_eq "the image of a closure that is not all there" 404 "$(status "$NACRE_URL/v2/holed/nix/manifests/$hash")"
 check_match "says what is missing, and what needs it" "\"MANIFEST_UNKNOWN\",\"message\":\"$lost is missing, which [0-9a-z]{32} refers to" "$(cat "$T/body")"
 rm -r "$T/files/holed"
+# What failed is not tried again and again: the next request does.
+: >"$T/up.requests"
+sleep 1
+check "and it is left at that" [ "$(requests holed)" -lt 20 ]
 
 # ---- documents
 mkdir -p "$T/files/log" "$T/files/realisations" "$T/files/build-trace-v2/a.drv"
