@@ -133,6 +133,19 @@ static int copy_manifest(struct transfer *t, const struct manifest_bytes *bytes,
 static int copy_by_digest(struct transfer *t, const struct descriptor *d, unsigned depth,
 			  struct err *err);
 
+static int refuse_other(const struct transfer *t, const struct manifest *m, struct err *err)
+{
+	if (strcmp(m->media_type, MT_DOCKER_MANIFEST_1) == 0 ||
+	    strcmp(m->media_type, MT_DOCKER_MANIFEST_1_SIG) == 0)
+		return err_set(err, E_UNSUPPORTED,
+			       "%s is in Docker's first format (schema 1), which is not copied:"
+			       " convert it before (skopeo copy --format oci)",
+			       t->from->name);
+	return err_set(err, E_UNSUPPORTED,
+		       "%s: what a manifest of type '%.100s' needs is not known", t->from->name,
+		       m->media_type);
+}
+
 /* What a manifest names, before it. */
 static int copy_content(struct transfer *t, const struct manifest *m, unsigned depth,
 			struct err *err)
@@ -140,9 +153,7 @@ static int copy_content(struct transfer *t, const struct manifest *m, unsigned d
 	int r = 0;
 
 	if (m->kind == MANIFEST_OTHER)
-		return err_set(err, E_UNSUPPORTED,
-			       "%s: what a manifest of type '%.100s' needs is not known",
-			       t->from->name, m->media_type);
+		return refuse_other(t, m, err);
 	for (size_t i = 0; i < m->manifests.len && r >= 0; i++) {
 		const struct descriptor *d = &m->manifests.items[i];
 

@@ -191,11 +191,22 @@ static void release(void *arg)
 	answer_release(arg);
 }
 
-void respond_answer(struct request *req, struct answer *a)
+static void respond_bytes(struct request *req, unsigned status, struct answer *a,
+			  struct slice bytes)
 {
 	atomic_fetch_add(&a->refs, 1);
-	respond_shared(req, 200, a->content_type, slice_make(a->body, a->len),
-		       &(struct shared){release, a});
+	respond_shared(req, status, a->content_type, bytes, &(struct shared){release, a});
+}
+
+void respond_answer_range(struct request *req, struct answer *a, struct byte_range range)
+{
+	respond_bytes(req, 206, a,
+		      slice_make(a->body + range.first, (size_t)(range.last - range.first + 1)));
+}
+
+void respond_answer(struct request *req, struct answer *a)
+{
+	respond_bytes(req, 200, a, slice_make(a->body, a->len));
 	if (a->link)
 		respond_header(req, "Link", "%s", a->link);
 }

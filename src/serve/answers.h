@@ -17,6 +17,7 @@
 
 #include <nacre/buf.h>
 
+#include "serve/http-syntax.h"
 #include "serve/request.h"
 
 struct answers;
@@ -24,7 +25,7 @@ struct answers;
 struct answer_source {
 	uint64_t changes;          /* store_changes() before it was read */
 	const char *content_type;  /* copied; NULL: the head does not have it from here */
-	const struct hash *digest; /* of a manifest, copied; or NULL */
+	const struct hash *digest; /* of the body, copied; or NULL */
 	const char *link;          /* of a page of a list: its Link header, copied; or NULL */
 };
 
@@ -59,5 +60,7 @@ CLEANUP_FUNC(struct answer, answer_release)
 
 /* 200 with the body, without a copy, and the Link. */
 void respond_answer(struct request *req, struct answer *a);
+/* 206 with these bytes of the body, likewise; `range` lies within it. */
+void respond_answer_range(struct request *req, struct answer *a, struct byte_range range);
 
 #endif

@@ -200,18 +200,44 @@ static bool is_answered(struct request *req, const struct content_reply *reply, 
 	return true;
 }
 
-/* SPEC rfc-9110 13.1.5: a range of other bytes than the client has the rest of is of no use. */
-static bool if_range_holds(struct request *req, const struct content_reply *reply)
+/* SPEC rfc-9110 13.1.5: a range of other bytes than the client has the rest of is of no use. `tag`
+ * may be NULL. */
+static bool if_range_holds(struct request *req, const char *tag)
 {
 	struct slice header = request_header(req, "If-Range");
-	char tag[256];
+	char quoted[256];
 
 	if (!header.data)
 		return true;
-	if (!reply->tag)
+	if (!tag)
 		return false;
-	snprintf(tag, sizeof(tag), "\"%s\"", reply->tag);
-	return slice_equal_str(header, tag);
+	snprintf(quoted, sizeof(quoted), "\"%s\"", tag);
+	return slice_equal_str(header, quoted);
+}
+
+/* What a client asks for of `size` identity bytes. */
+static enum range_kind find_range(struct request *req, const char *tag, uint64_t size,
+				  struct byte_range *ret)
+{
+	struct slice header = request_header(req, "Range");
+
+	if (!header.data || req->method != HTTP_GET || !if_range_holds(req, tag))
+		return RANGE_WHOLE;
+	return http_range_parse(ret, header, size);
+}
+
+static void refuse_range(struct request *req, uint64_t size)
+{
+	request_refuse(req, 416, "the range is outside of the %llu bytes",
+		       (unsigned long long)size);
+	respond_header(req, "Content-Range", "bytes */%llu", (unsigned long long)size);
+}
+
+static void range_header(struct request *req, struct byte_range range, uint64_t size)
+{
+	respond_header(req, "Content-Range", "bytes %llu-%llu/%llu",
+		       (unsigned long long)range.first, (unsigned long long)range.last,
+		       (unsigned long long)size);
 }
 
 /* The coding that the client likes best among those the store can make, or NULL. On success
@@ -296,7 +322,6 @@ static void send_whole(struct request *req, struct content *content,
 void respond_content(struct request *req, struct content *content,
 		     const struct content_reply *reply)
 {
-	struct slice range_header = request_header(req, "Range");
 	uint64_t size = content_size(content);
 	enum range_kind kind = RANGE_WHOLE;
 	const char *coding = NULL;
@@ -304,9 +329,9 @@ void respond_content(struct request *req, struct content *content,
 	bool ranges = size != CONTENT_SIZE_UNKNOWN;
 
 	/* A range is one of identity bytes, always. */
-	if (range_header.data && ranges && req->method == HTTP_GET && if_range_holds(req, reply))
-		kind = http_range_parse(&range, range_header, size);
-	if (kind == RANGE_WHOLE && reply->encode && !range_header.data)
+	if (ranges)
+		kind = find_range(req, reply->tag, size, &range);
+	if (kind == RANGE_WHOLE && reply->encode && !request_header(req, "Range").data)
 		coding = encode(req, &content);
 	if (is_answered(req, reply, coding, content_size(content))) {
 		content_free(content);
@@ -314,9 +339,7 @@ void respond_content(struct request *req, struct content *content,
 	}
 	if (kind == RANGE_BAD) {
 		content_free(content);
-		request_refuse(req, 416, "the range is outside of the %llu bytes",
-			       (unsigned long long)size);
-		respond_header(req, "Content-Range", "bytes */%llu", (unsigned long long)size);
+		refuse_range(req, size);
 		return;
 	}
 	if (kind == RANGE_PART)
@@ -325,9 +348,7 @@ void respond_content(struct request *req, struct content *content,
 		send_whole(req, content, reply, coding);
 	common_headers(req, reply, coding, ranges && !coding);
 	if (kind == RANGE_PART)
-		respond_header(req, "Content-Range", "bytes %llu-%llu/%llu",
-			       (unsigned long long)range.first, (unsigned long long)range.last,
-			       (unsigned long long)size);
+		range_header(req, range, size);
 }
 
 bool respond_kept(struct request *req, const struct content_reply *reply)
@@ -352,4 +373,27 @@ void respond_content_head(struct request *req, uint64_t size, const struct conte
 		return;
 	set_response(req, 200, from_size(size), size);
 	common_headers(req, reply, NULL, size != CONTENT_SIZE_UNKNOWN && !reply->whole);
+}
+
+void respond_entity(struct request *req, struct answer *a)
+{
+	enum range_kind kind;
+	struct byte_range range;
+	char etag[DIGEST_TEXT_MAX + 2];
+
+	snprintf(etag, sizeof(etag), "\"%s\"", a->digest);
+	if (respond_condition(req, etag, a->len))
+		return;
+	kind = find_range(req, a->digest, a->len, &range);
+	if (kind == RANGE_BAD) {
+		refuse_range(req, a->len);
+		return;
+	}
+	if (kind == RANGE_PART) {
+		respond_answer_range(req, a, range);
+		range_header(req, range, a->len);
+	} else {
+		respond_answer(req, a);
+	}
+	respond_header(req, "ETag", "%s", etag);
 }

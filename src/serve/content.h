@@ -6,6 +6,8 @@
 #include "serve/request.h"
 #include "store/store.h"
 
+struct answer;
+
 struct content_reply {
 	const char *content_type;
 	const char *
@@ -30,5 +32,8 @@ void respond_content_head(struct request *req, uint64_t size, const struct conte
 /* SPEC rfc-9110 13.2.2: what the client says about the bytes with this tag (in quotes), of which there
  * are `size`. True: it is answered, with 412 (it wants others) or 304 (it has them). */
 bool respond_condition(struct request *req, const char *etag, uint64_t size);
+
+/* GET and HEAD of an answer that has a digest, with which it is tagged: ranges and conditions. */
+void respond_entity(struct request *req, struct answer *a);
 
 #endif

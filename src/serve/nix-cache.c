@@ -90,13 +90,18 @@ static struct answer *get_narinfo(struct request *req, const char *name, struct 
 {
 	struct answer_source source = {.content_type = "text/x-nix-narinfo"};
 	cleanup_buf struct buf text = BUF_INIT(NARINFO_MAX);
+	struct hash digest;
 	int r;
 
 	source.changes = store_changes(req->server->store);
 	r = store_narinfo(request_cache(req), name, &text, err);
 	if (r == E_NOTFOUND)
 		r = upstream_get_narinfo(req, name, &text, err);
-	return r < 0 ? NULL : answers_keep(req, "", name, &source, &text);
+	if (r < 0)
+		return NULL;
+	hash_bytes(&digest, HASH_SHA256, text.data, text.len);
+	source.digest = &digest;
+	return answers_keep(req, "", name, &source, &text);
 }
 
 static void narinfo_recall(struct request *req)
@@ -107,7 +112,7 @@ static void narinfo_recall(struct request *req)
 	if (slice_to_text(name, sizeof(name), req->route.arg))
 		a = answers_find(req, "", name);
 	if (a)
-		respond_answer(req, a);
+		respond_entity(req, a);
 }
 
 static void narinfo_end(struct request *req)
@@ -120,7 +125,7 @@ static void narinfo_end(struct request *req)
 		return;
 	a = get_narinfo(req, name, &err);
 	if (a)
-		respond_answer(req, a);
+		respond_entity(req, a);
 	else
 		nix_fail_get(req, &err);
 }

@@ -72,16 +72,8 @@ static struct answer *read_manifest(struct request *req, const char *repository,
 
 static void respond_manifest(struct request *req, struct answer *a)
 {
-	char etag[DIGEST_TEXT_MAX + 2];
-
-	snprintf(etag, sizeof(etag), "\"%s\"", a->digest);
-	if (respond_condition(req, etag, a->len)) {
-		respond_header(req, "Docker-Content-Digest", "%s", a->digest);
-		return;
-	}
-	respond_answer(req, a);
+	respond_entity(req, a);
 	respond_header(req, "Docker-Content-Digest", "%s", a->digest);
-	respond_header(req, "ETag", "%s", etag);
 	/* The type is the pusher's word: no browser shall take it for a page. */
 	respond_header(req, "X-Content-Type-Options", "nosniff");
 	respond_header(req, "Content-Security-Policy", "sandbox");

@@ -4,6 +4,8 @@
 #include "serve/oci.h"
 #include "serve/policy.h"
 
+enum { SESSIONS_RETRY_S = 5 };
+
 /* What a request that writes holds. */
 struct upload_state {
 	char repository[REPOSITORY_MAX + 1];
@@ -253,12 +255,16 @@ static void uploads_end(struct request *req)
 	}
 	if (try_mount(req, s->repository) || !read_algorithm(req, &algo))
 		return;
-	if (store_upload_begin(request_view(req), s->repository, algo, id, &err) < 0) {
+	if (store_upload_begin(request_view(req), s->repository, algo, id, &err) >= 0) {
+		respond_empty(req, 202);
+		session_headers(req, s->repository, id, 0);
+	} else if (err.code == E_LIMIT && !err.sys_errno) {
+		/* Nothing is too large: others have to come to their end first. */
+		oci_respond(req, 429, NULL, err.text);
+		respond_header(req, "Retry-After", "%d", SESSIONS_RETRY_S);
+	} else {
 		oci_fail(req, OCI_UPLOAD, &err);
-		return;
 	}
-	respond_empty(req, 202);
-	session_headers(req, s->repository, id, 0);
 }
 
 /* SPEC dist-1.1 end-5 */

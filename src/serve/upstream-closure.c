@@ -88,7 +88,7 @@ static void complete_run(void *arg)
 		pthread_mutex_unlock(&u->bind_lock);
 		if (!c)
 			return;
-		ask = (struct upstream_ask){u, c->settings, c->view};
+		ask = (struct upstream_ask){u, c->settings, c->view, false};
 		if (!atomic_load(&u->flights.stopping) &&
 		    upstream_closure(&ask, c->hash_part, &err) < 0)
 			log_warn("what %s refers to: %s", c->hash_part, err.text);
@@ -129,6 +129,8 @@ void upstream_bind(const struct upstream_ask *ask, const struct narinfo *n, bool
 
 	if (!text)
 		return;
+	/* Where something of a closure is not to be had, fetching it would order the next try. */
+	complete = complete && !ask->in_closure;
 	pthread_mutex_lock(&u->bind_lock);
 	r = store_narinfo_put(view, hash_part, slice_str(text), &err);
 	if (r == E_NOTFOUND) {
@@ -283,9 +285,11 @@ static void run_workers(struct closure_job *j)
 
 static int fetch_closure(const struct upstream_ask *ask, const char *hash_part, struct err *err)
 {
-	struct closure_job j = {.ask = ask};
+	struct upstream_ask own = *ask;
+	struct closure_job j = {.ask = &own};
 	int r;
 
+	own.in_closure = true;
 	pthread_mutex_init(&j.lock, NULL);
 	pthread_cond_init(&j.changed, NULL);
 	want(&j, hash_part, "", err);

@@ -30,6 +30,8 @@ struct upstream_ask {
 	struct upstreams *upstreams;
 	struct settings *settings; /* of which what goes on takes a reference */
 	const struct view_settings *view;
+	/* A closure is being fetched: what this path refers to is asked for by who asks for it. */
+	bool in_closure;
 };
 
 struct upstreams *upstreams_new(void);

@@ -19,12 +19,14 @@ enum {
 struct path_row {
 	int64_t id, view, bytes, used, referrers;
 	char *view_name, *base; /* owned */
+	char *deriver;          /* owned; NULL: none */
 };
 
 static void path_row_release(struct path_row *p)
 {
 	free(p->view_name);
 	free(p->base);
+	free(p->deriver);
 }
 #define cleanup_path_row __attribute__((cleanup(path_row_release)))
 
@@ -35,7 +37,7 @@ static int path_read(struct conn *c, int64_t id, struct path_row *ret, struct er
 
 	query_init(&q, c,
 		   "SELECT binding.view, bytes, used, referrers, base,"
-		   " (SELECT name FROM view WHERE id = binding.view) FROM binding"
+		   " (SELECT name FROM view WHERE id = binding.view), deriver FROM binding"
 		   " JOIN path_use ON path_use.binding = binding.id WHERE binding.id = ?1");
 	query_bind_int(&q, 1, id);
 	r = query_step(&q, err);
@@ -48,6 +50,7 @@ static int path_read(struct conn *c, int64_t id, struct path_row *ret, struct er
 			.referrers = query_int(&q, 3),
 			.base = query_dup(&q, 4),
 			.view_name = query_dup(&q, 5),
+			.deriver = query_dup(&q, 6),
 		};
 	query_end(&q);
 	return r;
@@ -75,6 +78,36 @@ static int document_delete(struct conn *c, int64_t view, int tree, struct slice 
 	}
 	query_end(&q);
 	return r < 0 || !object ? r : garbage_object(c, object, err);
+}
+
+/* How it was built is told as long as something is here that was built so: its log is named by the
+ * derivation, which may have several outputs. */
+static int log_delete(struct collector *k, struct conn *c, const struct path_row *p,
+		      struct err *err)
+{
+	struct query q;
+	int r;
+
+	if (!p->deriver)
+		return 0;
+	query_init(&q, c,
+		   "SELECT 1 FROM document WHERE view = ?1 AND tree = ?2 AND name = ?3"
+		   " AND NOT EXISTS (SELECT 1 FROM binding WHERE view = ?1 AND deriver = ?3)");
+	query_bind_int(&q, 1, p->view);
+	query_bind_int(&q, 2, STORE_LOG);
+	query_bind_str(&q, 3, p->deriver);
+	r = query_step(&q, err);
+	query_end(&q);
+	if (r > 0)
+		r = document_delete(c, p->view, STORE_LOG, slice_str(p->deriver), err) < 0
+			    ? err->code
+			    : 1;
+	if (r > 0)
+		collector_note(k, "log",
+			       xasprintf("%s%slog/%s", p->view_name, p->view_name[0] ? "/" : "",
+					 p->deriver),
+			       xstrdup("the last path that was built so goes"), 0);
+	return r;
 }
 
 /* The tags of what the server made of it: hash, in every form, in both repositories. */
@@ -110,6 +143,8 @@ static int path_delete(struct collector *k, struct conn *c, const struct path_ro
 		query_bind_int(&q, 1, p->id);
 		r = query_run(&q, err);
 	}
+	if (r >= 0)
+		r = log_delete(k, c, p, err);
 	if (r < 0) {
 		free(reason);
 		return r;

@@ -1,4 +1,6 @@
--- From version 4 of the database to version 5: layers are taken in when a manifest names them, and framed later (settle.h).
+-- From version 4 of the database to version 5.
+
+-- Layers are taken in when a manifest names them, and framed later (settle.h).
 
 -- A NAR whose encoder is '' has no frames yet: its object is a layer that was pushed, in which it lies.
 CREATE INDEX nar_unframed ON nar (object) WHERE encoder = '';
@@ -16,3 +18,6 @@ CREATE TRIGGER pending_new AFTER INSERT ON pending BEGIN
 	UPDATE view SET pending_bytes = pending_bytes
 		+ (SELECT bytes FROM pending WHERE view = new.view AND nar = new.nar) WHERE id = new.view;
 END;
+
+-- A build log goes with the last path that was built so.
+CREATE INDEX binding_deriver ON binding (view, deriver) WHERE deriver IS NOT NULL;

@@ -123,7 +123,9 @@ check "skopeo pushes Docker's first format" skopeo_copy "docker://$NACRE_ADDR/ni
 check_eq "which comes as it went" application/vnd.docker.distribution.manifest.v1+prettyjws \
     "$(curl -s -o "$T/first" -w '%{content_type}' "$NACRE_URL/v2/first/manifests/1")"
 check "skopeo pulls it" skopeo_copy "docker://$NACRE_ADDR/first:1" "dir:$T/back-first"
-check "and makes an image of today of it" skopeo_copy "docker://$NACRE_ADDR/first:1" "docker://$NACRE_ADDR/first:oci" --format oci
+check_fails "nacre copies none of it, and says what does" "schema 1.*skopeo copy --format oci" \
+    "$NACRE" copy --insecure "docker://$NACRE_ADDR/first:1" "oci:$T/first-format:1"
+check "which makes an image of today of it" skopeo_copy "docker://$NACRE_ADDR/first:1" "docker://$NACRE_ADDR/first:oci" --format oci
 
 # ---- the end ---------------------------------------------------------------------------------------
 

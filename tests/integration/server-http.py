@@ -414,6 +414,21 @@ def test_limits():
     server.check_clean_end()
 
 
+def test_client_connections():
+    server = w.Server(w.NACRE, "serve", "--listen", "127.0.0.1:0", "--data", os.path.join(w.T, "one-client"), "--no-access-log",
+                      "--set", "limits.client-connections=3")
+    wires = [server.connect() for _ in range(3)]
+    check_eq("a client has so many connections", [200] * 3, [wire.request("GET", "/v2/").status for wire in wires])
+    check("and no more", server.connect().ended())
+    other = w.Wire(server.port, 20, source="127.0.0.2")
+    check_eq("another one has its own", 200, other.request("GET", "/v2/").status)
+    wires.pop().close()
+    other.close()
+    time.sleep(0.3)
+    check_eq("one that ends makes room", 200, server.request("GET", "/v2/").status)
+    server.check_clean_end()
+
+
 def test_drain():
     server = w.Server(FAKE)
     idle = server.connect()
@@ -545,7 +560,7 @@ def main():
         except Exception as e:  # noqa: BLE001
             check(test.__name__, False, "%s: %s" % (type(e).__name__, e))
     server.check_clean_end()
-    for test in (test_limits, test_slow_clients, test_policy, test_unix_socket, test_drain):
+    for test in (test_limits, test_client_connections, test_slow_clients, test_policy, test_unix_socket, test_drain):
         try:
             test()
         except Exception as e:  # noqa: BLE001

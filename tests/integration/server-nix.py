@@ -487,6 +487,28 @@ def test_heads(cache):
     check("a NAR has an ETag", cache.get(cache.url(tag), method="HEAD")["ETag"] and cache.get(plain, method="HEAD")["ETag"])
 
 
+def test_narinfo_conditions(cache):
+    """SPEC rfc-9110 13, 14: a narinfo is tagged by its text, so that a proxy before us asks for it anew without its body."""
+    package = cache.elf("conditions")
+    check_eq("the path", 201, cache.upload(package).status)
+    target = package.hash_part + ".narinfo"
+    first = cache.get(target)
+    tag, text = first["ETag"], first.body
+    check_eq("its tag is its digest", '"sha256:%s"' % hashlib.sha256(text).hexdigest(), tag)
+    for header, value, status in (("If-None-Match", tag, 304), ("If-None-Match", "W/" + tag, 304), ("If-None-Match", '"x", ' + tag, 304),
+                                  ("If-None-Match", '"x"', 200), ("If-Match", tag, 200), ("If-Match", '"x"', 412)):
+        for method in ("GET", "HEAD"):
+            r = cache.get(target, {header: value}, method=method)
+            check("%s, %s: %.12s" % (method, header, value), r.status == status and (status == 412 or r["ETag"] == tag)
+                  and r.body == (text if status == 200 and method == "GET" else b"" if status != 412 or method == "HEAD" else r.body), r)
+    r = cache.get(target, {"Range": "bytes=2-9"})
+    check("a range", r.status == 206 and r.body == text[2:10] and r["Content-Range"] == "bytes 2-9/%d" % len(text), r)
+    check_eq("past its end", 416, cache.get(target, {"Range": "bytes=%d-" % len(text)}).status)
+    check_eq("a signature comes", 201, cache.put(target, package.narinfo(Sig=["later-1:" + base64.b64encode(b"s" * 64).decode()])).status)
+    r = cache.get(target, {"If-None-Match": tag})
+    check("it is another text then", r.status == 200 and r["ETag"] != tag and b"later-1" in r.body, r)
+
+
 def test_many_paths(cache):
     """SPEC nacre 6: the first of several paths are in the name of the repository, the last ones in the tag."""
     hashes = [cache.elf("many-%d" % i).hash_part for i in range(11)]
@@ -561,7 +583,7 @@ def main():
     server = w.Server(*command)
     cache = Cache(server)
     for test in (test_cache_info, test_absent, test_uploads, test_ranges, test_transport_coding, test_bad_nars, test_bad_narinfos,
-                 test_bindings, test_bodies, test_documents, test_heads, test_many_paths, test_concurrent, test_pipelining):
+                 test_bindings, test_bodies, test_documents, test_heads, test_narinfo_conditions, test_many_paths, test_concurrent, test_pipelining):
         try:
             test(cache)
         except Exception as e:  # noqa: BLE001

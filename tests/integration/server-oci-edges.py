@@ -202,7 +202,25 @@ def test_names(registry):
 
 
 def test_ranges(registry):
-    """SPEC rfc-9110 14: one range of bytes is served; of what is none, or several, the whole."""
+    """SPEC rfc-9110 14: one range of bytes is served; of what is none, or several, the whole. Of blobs and manifests."""
+    body, target = manifest(), "r/manifests/v1"
+    size = len(body)
+    for header, status, part in (("bytes=5-9", 206, "5-9/%d" % size), ("bytes=-1", 206, "%d-%d/%d" % (size - 1, size - 1, size)),
+                                 ("bytes=7-", 206, "7-%d/%d" % (size - 1, size)), ("bytes=0-99999", 206, "0-%d/%d" % (size - 1, size)),
+                                 ("bytes=%d-" % size, 416, "*/%d" % size), ("bytes=0-0,2-2", 200, None), ("lines=1-2", 200, None)):
+        for name in (target, "r/manifests/" + digest(body)):
+            for again in ("", ", again"):
+                r = registry("GET", name, {"Range": header})
+                want = body if status == 200 else body[int(part.split("-")[0]):int(part.split("-")[1].split("/")[0]) + 1] if status == 206 else None
+                check("Range: %s of a manifest%s" % (header, again), r.status == status
+                      and r["Content-Range"] == (part and "bytes " + part) and r["Docker-Content-Digest"] == digest(body)
+                      and (want is None or r.body == want and r["ETag"] == '"%s"' % digest(body)), r)
+    for tag, status in (('"%s"' % digest(body), 206), ('"x"', 200)):
+        check_eq("If-Range of a manifest: %.10s" % tag, status, registry("GET", target, {"Range": "bytes=0-1", "If-Range": tag}).status)
+    check_eq("If-None-Match goes before the range", 304, registry(
+        "GET", target, {"Range": "bytes=0-1", "If-None-Match": '"%s"' % digest(body)}).status)
+    check_eq("HEAD of a manifest knows no range", [200, str(size)], [getattr(
+        registry("HEAD", target, {"Range": "bytes=0-1"}), "status"), registry("HEAD", target, {"Range": "bytes=0-1"})["Content-Length"]])
     target, whole = "r/blobs/" + digest(BLOB), (200, None, BLOB)
     for header, want in (("bytes=-1", (206, "2047-2047", BLOB[-1:])), ("bytes=-99999999999999999999", (206, "0-2047", BLOB)),
                          ("bytes=0-18446744073709551615", (206, "0-2047", BLOB)), ("Bytes=0-1", (206, "0-1", BLOB[:2])),
@@ -310,6 +328,20 @@ def test_framing(server):
         check("framing: " + name, got in (want, also.get(name)), "want %s, got %s" % (want, got))
 
 
+def test_upload_limit():
+    """SPEC dist-1.1 error codes, code-14: who has to wait for others hears that, and not that something is too large."""
+    server = w.Server(w.NACRE, "serve", "--listen", "127.0.0.1:0", "--data", os.path.join(w.T, "limit"), "--no-access-log",
+                      "--set", "store.uploads=2")
+    sessions = [server.request("POST", "/v2/r/blobs/uploads/") for _ in range(3)]
+    r = sessions.pop()
+    check("one upload too many: 429 with Retry-After", [s.status for s in sessions] == [202, 202] and r.status == 429
+          and int(r["Retry-After"]) > 0 and json.loads(r.body)["errors"][0]["code"] == "TOOMANYREQUESTS", r)
+    check_eq("what needs no session goes on", 201, server.request("POST", "/v2/r/blobs/uploads/?digest=" + digest(BLOB), (), BLOB).status)
+    check_eq("one comes to its end", 201, server.request("PUT", sessions[0]["Location"] + "?digest=" + digest(b"x"), (), b"x").status)
+    check_eq("and the next may begin", 202, server.request("POST", "/v2/r/blobs/uploads/").status)
+    server.check_clean_end()
+
+
 def main():
     server = w.Server(w.NACRE, "serve", "--listen", "127.0.0.1:0", "--data", os.path.join(w.T, "data"), "--no-access-log")
     registry = Registry(server)
@@ -320,6 +352,7 @@ def main():
             check(test.__name__, False, "%s: %s" % (type(e).__name__, e))
     test_framing(server)
     server.check_clean_end()
+    test_upload_limit()
     w.finish()
 
 

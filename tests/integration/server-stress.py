@@ -209,7 +209,9 @@ def test_load():
     requests = sum(c.requests for c in clients)
     check("%d clients of both protocols for %d s: no error" % (CLIENTS, LOAD_SECONDS), not errors, "\n".join(errors[:5]))
     print("# %d requests, %d KiB of memory half-way, %d at the end" % (requests, half, end))
-    check("memory does not grow", end < half * 1.5 + 20000, "%d KiB half-way, %d at the end" % (half, end))
+    # Caches and the stacks of threads are warm after a few minutes; a short run is over before.
+    limit = half * 1.05 + 4096 if LONG else half * 1.5 + 20000
+    check("memory does not grow", end < limit, "%d KiB half-way, %d at the end" % (half, end))
     lost = missing(server, clients)
     check("all that was acknowledged is there", not lost, "\n".join(lost[:10]))
     server.check_clean_end()

@@ -56,6 +56,7 @@ views:
   optional: {upstream-negative-ttl: 0s, upstreams: [{$common, trusted-keys: ["$key"], optional: true}]}
   half: {upstreams: [{url: $UP, trusted-keys: ["$key"]}]}
   alone: {}
+  holed: {upstreams: [{url: $UP/holed, trusted-keys: ["$key"]}]}
 EOF
 start_nacre "$T/data" --config "$T/nacre.yaml"
 
@@ -137,6 +138,18 @@ check_eq "each path was fetched once" "${#paths[@]} " "$(requests /nar/) $(grep 
 check_fails "the image of a path that nobody has" "manifest unknown|not found|404" \
     skopeo_inspect "docker://$NACRE_ADDR/image/nix:00000000000000000000000000000000"
 check "and the package of one" skopeo_inspect --raw "docker://$NACRE_ADDR/image/nix/package:$hash"
+
+# An upstream that lost a path of the closure.
+cp -a "$T/files" "$T/holed" && mv "$T/holed" "$T/files/holed"
+lost=$(basename "$(printf '%s\n' "${paths[@]}" | grep -vxF "$P" | head -n 1)")
+rm "$T/files/holed/${lost:0:32}.narinfo"
+check_eq "the image of a closure that is not all there" 404 "$(status "$NACRE_URL/v2/holed/nix/manifests/$hash")"
+check_match "says what is missing, and what needs it" "\"MANIFEST_UNKNOWN\",\"message\":\"$lost is missing, which [0-9a-z]{32} refers to" "$(cat "$T/body")"
+rm -r "$T/files/holed"
+# What failed is not tried again and again: the next request does.
+: >"$T/up.requests"
+sleep 1
+check "and it is left at that" [ "$(requests holed)" -lt 20 ]
 
 # ---- documents
 mkdir -p "$T/files/log" "$T/files/realisations" "$T/files/build-trace-v2/a.drv"

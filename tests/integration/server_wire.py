@@ -119,13 +119,13 @@ def build_request(method, target, headers=(), body=b"", version="HTTP/1.1"):
 class Wire:
     """One connection."""
 
-    def __init__(self, port, timeout=20, address="127.0.0.1"):
+    def __init__(self, port, timeout=20, address="127.0.0.1", source=None):
         if address.startswith("unix:"):
             self.socket = socket.socket(socket.AF_UNIX)
             self.socket.settimeout(timeout)
             self.socket.connect(address[5:])
         else:
-            self.socket = socket.create_connection((address, port), timeout)
+            self.socket = socket.create_connection((address, port), timeout, (source, 0) if source else None)
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.data = b""
 

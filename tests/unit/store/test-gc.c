@@ -606,6 +606,65 @@ static void test_documents_by_time(void **state)
 	fixture_close(&f);
 }
 
+static void put_built_path(struct fixture *f, const char *name, const char *deriver)
+{
+	cleanup_path_info struct path_info info;
+	cleanup_buf struct buf nar = {0};
+	struct entry file = {.content = name};
+
+	nar_of(&nar, &file, 1);
+	info_of(&info, name, buf_slice(&nar), NULL);
+	info.deriver = xstrdup(deriver);
+	assert_ok(put_nar(f, buf_slice(&nar), CODEC_NONE, NULL), f->err);
+	assert_ok(put_info(f, &info), f->err);
+}
+
+/* A log goes with the last of the paths that its derivation made. */
+static void test_log_goes_with_its_path(void **state)
+{
+	static const char drv[] = "00000000000000000000000000000000-tool.drv";
+	static const char other[] = "11111111111111111111111111111111-tool.drv";
+	struct fixture f = {0};
+	struct store_rules rules = STORE_RULES_INIT;
+	cleanup_buf struct buf dry = {0};
+
+	(void)state;
+	fixture_open(&f);
+	path_rule_add(&rules, "/")->keep_used_for_s = 10 * DAY;
+	put_built_path(&f, "tool", drv);
+	put_built_path(&f, "alone", other);
+	later(5 * DAY);
+	put_built_path(&f, "tool-lib", drv);
+	put_text(&f, f.root, STORE_LOG, drv, "log");
+	put_text(&f, f.root, STORE_LOG, other, "log");
+	put_text(&f, f.root, STORE_LOG, "22222222222222222222222222222222-failed.drv", "log");
+	rules_set(&f, &rules);
+	later(6 * DAY);
+	gc_dry(&f, &dry);
+	assert_non_null(strstr((char *)dry.data, "log log/11111111111111111111111111111111"));
+	assert_null(strstr((char *)dry.data, "log/0"));
+	assert_true(has_document(&f, STORE_LOG, other));
+	assert_int_equal(gc(&f).paths, 2);
+	assert_true(has_document(&f, STORE_LOG, drv));
+	assert_false(has_document(&f, STORE_LOG, other));
+	later(6 * DAY);
+	assert_int_equal(gc(&f).paths, 1);
+	assert_false(has_document(&f, STORE_LOG, drv));
+	/* Nothing says what it belonged to. */
+	assert_true(has_document(&f, STORE_LOG, "22222222222222222222222222222222-failed.drv"));
+	/* On request, too. */
+	put_built_path(&f, "tool", drv);
+	put_text(&f, f.root, STORE_LOG, drv, "log");
+	{
+		char base[STORE_BASE_MAX + 1];
+
+		assert_ok(store_path_remove(f.root, base_of("tool", base), &f.err), f.err);
+	}
+	assert_false(has_document(&f, STORE_LOG, drv));
+	store_rules_release(&rules);
+	fixture_close(&f);
+}
+
 static void test_nar_outlives_its_path(void **state)
 {
 	struct fixture f = {0};
@@ -978,6 +1037,7 @@ int main(void)
 		cmocka_unit_test(test_paths_by_time),
 		cmocka_unit_test(test_paths_by_size),
 		cmocka_unit_test(test_documents_by_time),
+		cmocka_unit_test(test_log_goes_with_its_path),
 		cmocka_unit_test(test_nar_outlives_its_path),
 		cmocka_unit_test(test_made_images),
 		cmocka_unit_test(test_views),
