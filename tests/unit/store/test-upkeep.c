@@ -28,6 +28,7 @@ static const char downgrade[] =
 	"ALTER TABLE manifest_member DROP COLUMN repository;"
 	"DROP INDEX document_added; ALTER TABLE document DROP COLUMN added;"
 	"DROP INDEX nar_unframed; DROP INDEX blob_unframed; DROP INDEX binding_plain;"
+	"DROP INDEX binding_deriver;"
 	"ALTER TABLE blob DROP COLUMN unframed; ALTER TABLE binding DROP COLUMN plain;"
 	"PRAGMA user_version=1;";
 
@@ -123,6 +124,7 @@ static void test_upgrade_of_indexes(void **state)
 		"ALTER TABLE document DROP COLUMN added; DROP INDEX nar_unframed;"
 		"DROP INDEX blob_unframed; ALTER TABLE blob DROP COLUMN unframed;"
 		"DROP INDEX binding_plain; ALTER TABLE binding DROP COLUMN plain;"
+		"DROP INDEX binding_deriver;"
 		"PRAGMA user_version=2");
 	fixture_reopen(&f);
 	assert_int_equal(db_int(&f, "SELECT count(*) FROM manifest_blob", NULL, NULL), 1);
