@@ -61,14 +61,14 @@ static int add_key(struct node_args *a, const char *value)
 
 static int set_pull(struct node_args *a, const char *value)
 {
-	static const char *const names[] = {"always", "missing", "never"};
+	static const char *const names[] = {"newer", "always", "missing", "never"};
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
 		if (strcmp(value, names[i]) == 0) {
 			a->pull = (enum pull_policy)i;
 			return 0;
 		}
-	return cli_usage("--pull '%s': wanted always, missing or never", value);
+	return cli_usage("--pull '%s': wanted newer, always, missing or never", value);
 }
 
 static int set_network(struct container_options *c, const char *value)
@@ -321,9 +321,17 @@ int node_args_find_image(struct node_image *ret, struct node_store *store, const
 			 const struct node_args *a, struct err *err)
 {
 	struct err local = ERR_INIT;
+	int r;
 
-	if (a->pull == PULL_ALWAYS)
-		return pull_image(ret, store, ref, a, err);
+	if (a->pull == PULL_ALWAYS || a->pull == PULL_NEWER) {
+		r = pull_image(ret, store, ref, a, err);
+		if (r != E_NET || a->pull == PULL_ALWAYS ||
+		    load_image(ret, store, ref, a, &local) < 0)
+			return r;
+		cli_note("warning: %s; this is the image as it was pulled before", err->text);
+		*err = (struct err)ERR_INIT;
+		return 0;
+	}
 	if (load_image(ret, store, ref, a, &local) >= 0)
 		return 0;
 	if (a->pull == PULL_MISSING)

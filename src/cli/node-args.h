@@ -9,7 +9,8 @@
 #include "node/node-image.h"
 #include "node/node-settings.h"
 
-enum pull_policy { PULL_ALWAYS, PULL_MISSING, PULL_NEVER };
+/* NEWER: as ALWAYS, but what is here does where the registry cannot be reached. */
+enum pull_policy { PULL_NEWER, PULL_ALWAYS, PULL_MISSING, PULL_NEVER };
 
 struct node_args {
 	struct container_options container;
@@ -117,7 +118,7 @@ enum {
 	"                             used where they are (default: /)\n"                          \
 	"      --require-signatures   refuse images with store paths that no trusted key signed\n" \
 	"      --trusted-key KEY      such a key, as name:base64\n"                                \
-	"      --pull POLICY          always (default), missing or never\n"                        \
+	"      --pull POLICY          newer (default), always, missing or never\n"                 \
 	"      --platform OS/ARCH     which image of an index\n"                                   \
 	"      --root DIR             where this node keeps paths and layers (" NODE_ROOT_DEFAULT  \
 	")\n"                                                                                      \

@@ -245,9 +245,11 @@ static int put_manifest(struct image_dest *self, const struct manifest_bytes *ma
 	struct docker_dest *d = from_dest(self);
 	cleanup_manifest struct manifest own = {0};
 	const struct manifest *m = manifest_bytes_parse(manifest, &own, err);
-	int r = m ? 0 : err->code;
+	int r = 0;
 
-	if (m && (d->complete || m->kind != MANIFEST_IMAGE || !m->has_config))
+	if (!m)
+		return err_wrap(err, "%s", d->name);
+	if (d->complete || m->kind != MANIFEST_IMAGE || !m->has_config)
 		r = err_set(err, E_UNSUPPORTED, "a docker-archive takes one image alone");
 	if (r >= 0)
 		r = check_layers(d, m, err);

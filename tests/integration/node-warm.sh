@@ -102,3 +102,27 @@ check_fails "signatures are looked at all the same" "not signed by a trusted key
 check_eq "it goes with the image" 0 "$(ready | grep -c "$(basename "$R")")"
 check_fails "which is gone" "not on this node" run --pull never "$I" true
 check "nacre node verify is clean" "$NACRE" node verify --root "$NODE"
+
+# ---- whether the tag still means the same ----------------------------------------------------------------
+
+start_nacre
+put() { # IMAGE
+    "$NACRE" copy "$1" "docker://$NACRE_ADDR/app:1" 2>"$T/log" || die "$(cat "$T/log")"
+}
+D=docker://$NACRE_ADDR/app:1
+paths_of() {
+    run "$@" sh -c 'ls /nix/store | wc -l' 2>&1
+}
+few=$(closure "$P" | wc -l) many=$(closure "$P" "$S" | wc -l)
+put "$I"
+check_eq "from a registry" "$few" "$(paths_of "$D")"
+put "oci:$T/more:more"
+check_eq "--pull missing: as it was pulled" "$few" "$(paths_of --pull missing "$D")"
+check_eq "the tag was moved, and that is seen" "$many" "$(paths_of "$D")"
+stop_nacre
+check_match "the registry is gone: what is here does, with a warning" "warning: pull $D: .*as it was pulled before"$'\n'"$many\$" "$(paths_of "$D")"
+check_eq "--pull missing does not ask" "$many" "$(paths_of --pull missing "$D")"
+check_fails "--pull always does" "pull $D" run --pull always "$D" true
+check_fails "what is not here cannot be had" "pull docker://$NACRE_ADDR/app:2" run "docker://$NACRE_ADDR/app:2" true
+check_fails "what is here is not signed, and does not do" "pull $D" run --require-signatures --trusted-key "$K" "$D" true
+check_fails "another policy is none" "wanted newer, always, missing or never" run --pull sometimes "$D" true
