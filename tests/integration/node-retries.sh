@@ -128,17 +128,30 @@ open(info, "w").write(text)
 open(name, "wb").write(nar)
 PYTHON
 }
-for lie in none content cut more grammar outside bomb size endless hash path nothing junk; do
+runs=()
+lies="none content cut more grammar outside bomb size endless hash path nothing junk"
+# Most of it is waiting before asking again.
+for lie in $lies; do
     lie $lie
+    "$NACRE" --verbose run --root "$T/node-lie-$lie" --host-store none --source "file://$T/cache-$lie" "oci:$T/image:shell" \
+        sh -c 'echo hello' >"$T/lie-$lie" 2>&1 &
+    runs+=($!)
+    [ $lie = none ] || {
+        "$NACRE" run --root "$T/node-lie-$lie-bare" --host-store none --source "file://$T/cache-$lie" "oci:$T/bare:shell" \
+            true >"$T/lie-$lie-bare" 2>&1 || echo failed >>"$T/lie-$lie-bare"
+    } &
+    runs+=($!)
+done
+wait "${runs[@]}"
+for lie in $lies; do
     NODE=$T/node-lie-$lie
     want=$((n - 1))
     [ $lie != none ] || want=$n
     check_eq "a cache that lies about one path ($lie): that one comes from the image" "$want from caches hello" \
-        "$("$NACRE" --verbose run --root "$NODE" --host-store none --source "file://$T/cache-$lie" "oci:$T/image:shell" sh -c 'echo hello' 2>&1 |
-            grep -o '[0-9]* from caches\|^hello' | xargs)"
+        "$(grep -o '[0-9]* from caches\|^hello' "$T/lie-$lie" | xargs)"
     check_match "and all is right ($lie)" "^$n paths, .* 0 damaged" "$("$NACRE" node verify --root "$NODE")"
-    [ $lie = none ] || check_fails "where the image has none either, nothing runs ($lie)" "." \
-        "$NACRE" run --root "$NODE-bare" --host-store none --source "file://$T/cache-$lie" "oci:$T/bare:shell" true
+    [ $lie = none ] || check_match "where the image has none either, nothing runs ($lie)" "^nacre: .* failed$" \
+        "$(tr '\n' ' ' <"$T/lie-$lie-bare" | sed 's/ *$//')"
     check_eq "and what was wrong is not there ($lie)" "" "$(find "$NODE/tmp" "$NODE-bare/tmp" -mindepth 1 2>/dev/null)"
 done
 
@@ -151,10 +164,10 @@ check_eq "four files at a time, no more" 4 "$most"
 if command -v strace >/dev/null; then
     NODE=$T/node-traced
     strace -f -e trace=syncfs,renameat2 -o "$T/trace" "$NACRE" run --root "$NODE" --host-store none "oci:$T/image:shell" true >"$T/out" 2>&1
-    # What has 52 characters is a path; each thread by itself.
+    # What has 52 characters is a path; between two of a thread there is a sync, which may be another thread's.
     check_eq "a path gets its name when it is on the disk, and in one step" "$n" "$(awk '
-        /syncfs.* = 0/ { synced[$1] = 1 }
-        /renameat2\(/ && match($0, /"[0-9a-z]+", RENAME_NOREPLACE/) && RLENGTH == 72 { good += synced[$1]; synced[$1] = 0 }
+        /syncfs.* = 0/ { synced = NR }
+        /renameat2\(/ && match($0, /"[0-9a-z]+", RENAME_NOREPLACE/) && RLENGTH == 72 { good += synced > last[$1]; last[$1] = NR }
         END { print good + 0 }' "$T/trace")"
 else
     skip "a path gets its name when it is on the disk" "needs strace"
