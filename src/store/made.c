@@ -7,17 +7,6 @@
 #include "store/settle.h"
 #include "store/stored-content.h"
 
-/* Somebody makes this; on the stack of the thread that does. */
-struct making {
-	struct making *next;
-	const struct store_view *view;
-	const char *repository, *tag; /* borrowed */
-	unsigned waiters;             /* who wait for it to end */
-	bool done;
-	int result;
-	struct err err;
-};
-
 /* The paths that are in the name of the repository, with a '.' behind each. `ret` has CLOSURE_NAME_MAX
  * bytes; -1: they are too many. */
 static int repository_paths(const char *repository, char *ret)
@@ -142,71 +131,35 @@ static int make(struct store_view *v, const char *repository, const char *tag, s
 	return made_image(v, repository, tag, &t, &k, err);
 }
 
-/* Under making_lock. */
-static struct making *making_find(struct store_view *v, const char *repository, const char *tag)
-{
-	struct making *m = v->store->making;
+/* An image or package that somebody makes. */
+struct making {
+	struct store_view *view;
+	const char *repository, *tag; /* borrowed */
+};
 
-	while (m && !(m->view == v && strcmp(m->repository, repository) == 0 &&
-		      strcmp(m->tag, tag) == 0))
-		m = m->next;
-	return m;
+static bool making_same(const void *a, const void *b)
+{
+	const struct making *x = a, *y = b;
+
+	return x->view == y->view && strcmp(x->repository, y->repository) == 0 &&
+	       strcmp(x->tag, y->tag) == 0;
 }
 
-/* Under making_lock. */
-static void making_unlink(struct store *s, struct making *m)
+static int making_work(void *arg, struct err *err)
 {
-	struct making **at = &s->making;
+	const struct making *m = arg;
 
-	while (*at != m)
-		at = &(*at)->next;
-	*at = m->next;
+	return make(m->view, m->repository, m->tag, err);
 }
 
-static int wait_for(struct store *s, struct making *m, struct err *err)
+void made_begin(struct store *s)
 {
-	int r;
-
-	m->waiters++;
-	while (!m->done)
-		pthread_cond_wait(&s->making_done, &s->making_lock);
-	r = m->result;
-	if (r < 0)
-		*err = m->err;
-	if (--m->waiters == 0) /* its maker waits for us to be done with it */
-		pthread_cond_broadcast(&s->making_done);
-	return r;
+	single_flight_init(&s->making, making_work, making_same);
 }
 
 int made_make(struct store_view *v, const char *repository, const char *tag, struct err *err)
 {
-	struct store *s = v->store;
-	struct making self = {.view = v, .repository = repository, .tag = tag};
-	struct making *other;
-	int r;
-
-	pthread_mutex_lock(&s->making_lock);
-	other = making_find(v, repository, tag);
-	if (other) {
-		r = wait_for(s, other, err);
-		pthread_mutex_unlock(&s->making_lock);
-		return r;
-	}
-	self.next = s->making;
-	s->making = &self;
-	pthread_mutex_unlock(&s->making_lock);
-	r = make(v, repository, tag, &self.err);
-	pthread_mutex_lock(&s->making_lock);
-	making_unlink(s, &self);
-	self.done = true;
-	self.result = r;
-	pthread_cond_broadcast(&s->making_done);
-	while (self.waiters)
-		pthread_cond_wait(&s->making_done, &s->making_lock);
-	pthread_mutex_unlock(&s->making_lock);
-	if (r < 0)
-		*err = self.err;
-	return r;
+	return single_flight_do(&v->store->making, &(struct making){v, repository, tag}, err);
 }
 
 /* ---- Path infos ---- */

@@ -21,6 +21,8 @@ struct made_tag {
 };
 /* Does the tag name a store path, or several? `ret` may be NULL. */
 bool made_tag_parse(const char *repository, const char *tag, struct made_tag *ret);
+/* Of the store's own: made_make() may be called from now on. */
+void made_begin(struct store *s);
 /* Makes it, or waits for another thread that does. E_NOTFOUND, E_UNSUPPORTED: a path cannot be
  * in an image, or its architecture cannot be known. */
 int made_make(struct store_view *v, const char *repository, const char *tag, struct err *err);

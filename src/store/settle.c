@@ -6,20 +6,10 @@
 
 enum { NARS_AT_ONCE = 64 }; /* that are named in one transaction */
 
-/* Somebody frames this object; on the stack of the thread that does. */
-struct framing {
-	struct framing *next;
-	int64_t object;
-	unsigned waiters; /* who wait for it to end */
-	bool done;
-	int result;
-	struct err err;
-};
-
 struct settler {
-	pthread_mutex_t lock; /* guards what follows */
+	struct single_flight framing; /* of an object */
+	pthread_mutex_t lock;         /* guards what follows */
 	pthread_cond_t changed;
-	struct framing *framing; /* borrowed */
 	bool wanted, ending;
 	int failed; /* what could not be done last, or 0 */
 	struct err failure;
@@ -29,70 +19,27 @@ struct settler {
 
 /* ---- One object ---- */
 
-/* Under the lock. */
-static struct framing *framing_find(struct settler *t, int64_t object)
-{
-	struct framing *f = t->framing;
+/* An object that somebody frames. */
+struct framing {
+	struct store *store;
+	int64_t object;
+};
 
-	while (f && f->object != object)
-		f = f->next;
-	return f;
+static bool framing_same(const void *a, const void *b)
+{
+	return ((const struct framing *)a)->object == ((const struct framing *)b)->object;
 }
 
-/* Under the lock. */
-static int wait_for(struct settler *t, struct framing *f, struct err *err)
+static int framing_work(void *arg, struct err *err)
 {
-	int r;
+	const struct framing *f = arg;
 
-	f->waiters++;
-	while (!f->done)
-		pthread_cond_wait(&t->changed, &t->lock);
-	r = f->result;
-	if (r < 0)
-		*err = f->err;
-	if (--f->waiters == 0) /* its owner waits for us to be done with it */
-		pthread_cond_broadcast(&t->changed);
-	return r;
-}
-
-/* Under the lock. */
-static void framing_end(struct settler *t, struct framing *self, int result)
-{
-	struct framing **at = &t->framing;
-
-	while (*at != self)
-		at = &(*at)->next;
-	*at = self->next;
-	self->done = true;
-	self->result = result;
-	pthread_cond_broadcast(&t->changed);
-	while (self->waiters)
-		pthread_cond_wait(&t->changed, &t->lock);
+	return object_frame(f->store, f->object, err);
 }
 
 static int object_settle(struct store *s, int64_t object, struct err *err)
 {
-	struct settler *t = s->settler;
-	struct framing self = {.object = object, .err = ERR_INIT}, *other;
-	int r;
-
-	pthread_mutex_lock(&t->lock);
-	other = framing_find(t, object);
-	if (other) {
-		r = wait_for(t, other, err);
-		pthread_mutex_unlock(&t->lock);
-		return r;
-	}
-	self.next = t->framing;
-	t->framing = &self;
-	pthread_mutex_unlock(&t->lock);
-	r = object_frame(s, object, &self.err);
-	pthread_mutex_lock(&t->lock);
-	framing_end(t, &self, r);
-	pthread_mutex_unlock(&t->lock);
-	if (r < 0)
-		*err = self.err;
-	return r;
+	return single_flight_do(&s->settler->framing, &(struct framing){s, object}, err);
 }
 
 /* 1 found, 0: there is none. */
@@ -255,6 +202,7 @@ int settler_start(struct store *s, struct err *err)
 	struct settler *t = s->settler = xcalloc(1, sizeof(*t));
 	int r;
 
+	single_flight_init(&t->framing, framing_work, framing_same);
 	pthread_mutex_init(&t->lock, NULL);
 	pthread_cond_init(&t->changed, NULL);
 	if (s->options.framing != STORE_FRAME_LATER)
@@ -282,6 +230,7 @@ void settler_free(struct store *s)
 		pthread_join(t->thread, NULL);
 	pthread_cond_destroy(&t->changed);
 	pthread_mutex_destroy(&t->lock);
+	single_flight_release(&t->framing);
 	free(t);
 	s->settler = NULL;
 }

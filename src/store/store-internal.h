@@ -8,11 +8,11 @@
 
 #include "base/mem.h"
 #include "store/db.h"
+#include "store/single-flight.h"
 #include "store/store.h"
 #include "store/upkeep.h"
 
 struct session;     /* uploads.c */
-struct making;      /* made.c */
 struct view_policy; /* views.h */
 struct rules;       /* rules.h */
 struct uses;        /* uses.h */
@@ -70,10 +70,7 @@ struct store {
 	pthread_mutex_t collected_lock;
 	struct store_gc_result collected; /* under collected_lock */
 
-	/* Images that are being made: who wants the same one waits for it. */
-	pthread_mutex_t making_lock;
-	pthread_cond_t making_done;
-	struct making *making; /* borrowed; under making_lock */
+	struct single_flight making; /* of an image or package */
 };
 
 static inline bool frames_later(const struct store *s)

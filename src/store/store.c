@@ -9,6 +9,7 @@
 #include "base/fs.h"
 #include "store/clock.h"
 #include "store/garbage.h"
+#include "store/made.h"
 #include "store/objects.h"
 #include "store/quarantine.h"
 #include "store/rules.h"
@@ -122,8 +123,7 @@ static struct store *store_alloc(const struct store_options *options)
 	clock_begin(s);
 	rules_init(s);
 	s->uses = uses_new();
-	pthread_mutex_init(&s->making_lock, NULL);
-	pthread_cond_init(&s->making_done, NULL);
+	made_begin(s);
 	return s;
 }
 
@@ -194,8 +194,7 @@ void store_close(struct store *s)
 	frame_pool_free(s->frame_pool);
 	rules_free(s);
 	uses_free(s->uses);
-	pthread_mutex_destroy(&s->making_lock);
-	pthread_cond_destroy(&s->making_done);
+	single_flight_release(&s->making);
 	free(s->sessions);
 	free((char *)(uintptr_t)s->options.architecture);
 	close_fd(&s->incoming_fd);
