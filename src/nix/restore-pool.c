@@ -2,10 +2,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <nacre/event.h>
 
 #include "base/fs.h"
 #include "base/mem.h"
@@ -38,7 +37,7 @@ struct batch {
 struct restore_pool {
 	bool canonical;
 	struct batch *open; /* owned; that is being filled; NULL: none yet */
-	unsigned n_threads, threads_max;
+	unsigned n_threads;
 	pthread_t threads[THREADS_MAX];
 	atomic_bool is_broken; /* nothing more is made: stopped, or there is an error */
 	pthread_mutex_t lock;  /* guards what follows */
@@ -52,17 +51,19 @@ struct restore_pool {
 
 /* ---- making ------------------------------------------------------------------------------------------ */
 
+const struct timespec restore_canonical_times[2] = {{.tv_nsec = UTIME_OMIT},
+						    {.tv_sec = CANONICAL_MTIME}};
+
 static int make_canonical(int fd, mode_t mode)
 {
-	static const struct timespec times[2] = {{.tv_nsec = UTIME_OMIT},
-						 {.tv_sec = CANONICAL_MTIME}};
-
-	return fchmod(fd, mode) < 0 || futimens(fd, times) < 0 ? -1 : 0;
+	return fchmod(fd, mode) < 0 || futimens(fd, restore_canonical_times) < 0 ? -1 : 0;
 }
 
-int restore_finish_directory(int fd, bool canonical)
+int restore_create_file(int dirfd, const char *name, bool executable, bool canonical)
 {
-	return canonical ? make_canonical(fd, 0555) : 0;
+	mode_t mode = canonical ? 0600 : executable ? 0777 : 0666;
+
+	return safe_openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_NOCTTY, mode);
 }
 
 int restore_finish_file(int fd, bool executable, bool canonical)
@@ -94,9 +95,7 @@ static void note_failure(struct restore_pool *p, const char *what, const struct 
 static void make_file(struct restore_pool *p, const struct batch *b, const struct file *f)
 {
 	const char *name = (const char *)b->bytes + f->name;
-	mode_t mode = p->canonical ? 0600 : f->executable ? 0777 : 0666;
-	cleanup_fd int fd = safe_openat(f->dir->fd, name,
-					O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_NOCTTY, mode);
+	cleanup_fd int fd = restore_create_file(f->dir->fd, name, f->executable, p->canonical);
 
 	if (fd < 0)
 		note_failure(p, "create file", f->dir, name);
@@ -135,9 +134,9 @@ int restore_dir_fd(const struct restore_dir *d)
 
 void restore_dir_end(struct restore_pool *p, struct restore_dir *d)
 {
-	if (!d || atomic_fetch_sub(&d->users, 1) > 1)
+	if (atomic_fetch_sub(&d->users, 1) > 1)
 		return;
-	if (!p->is_broken && restore_finish_directory(d->fd, p->canonical) < 0)
+	if (!p->is_broken && p->canonical && make_canonical(d->fd, 0555) < 0)
 		note_failure(p, "set the mode and time of", d, NULL);
 	close_fd(&d->fd);
 	free(d->path);
@@ -211,12 +210,9 @@ static bool hand_over(struct restore_pool *p)
 {
 	bool taken;
 
-	if (p->n_threads < p->threads_max) {
-		if (pthread_create(&p->threads[p->n_threads], NULL, work, p) == 0)
-			p->n_threads++;
-		else
-			p->threads_max = p->n_threads;
-	}
+	if (p->n_threads < THREADS_MAX && p->n_threads + 1 < processors_usable() &&
+	    pthread_create(&p->threads[p->n_threads], NULL, work, p) == 0)
+		p->n_threads++;
 	pthread_mutex_lock(&p->lock);
 	taken = p->n_waiting < p->n_threads;
 	if (taken) {
@@ -285,10 +281,8 @@ void restore_pool_content(struct restore_pool *p, struct slice data)
 struct restore_pool *restore_pool_new(bool canonical)
 {
 	struct restore_pool *p = xcalloc(1, sizeof(*p));
-	unsigned processors = processors_usable();
 
 	p->canonical = canonical;
-	p->threads_max = processors - 1 < THREADS_MAX ? processors - 1 : THREADS_MAX;
 	p->last = &p->first;
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->work, NULL);
@@ -316,7 +310,6 @@ void restore_pool_stop(struct restore_pool *p)
 	pthread_mutex_unlock(&p->lock);
 	while (p->n_threads)
 		pthread_join(p->threads[--p->n_threads], NULL);
-	p->threads_max = 0;
 	if (p->open)
 		make_batch(p, p->open); /* lets the directories go */
 }

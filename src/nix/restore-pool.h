@@ -11,8 +11,9 @@
 #ifndef NACRE_NIX_RESTORE_POOL_H
 #define NACRE_NIX_RESTORE_POOL_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
+
+#include <time.h>
 
 #include <nacre/err.h>
 #include <nacre/slice.h>
@@ -39,7 +40,7 @@ struct restore_dir;
  * restore_dir_end(). */
 struct restore_dir *restore_dir_new(const struct restore_dir *parent, const char *name, int fd);
 int restore_dir_fd(const struct restore_dir *d);
-/* Nothing more comes into the directory. NULL is nothing. A failure is that of restore_pool_finish(). */
+/* Nothing more comes into the directory. A failure is that of restore_pool_finish(). */
 void restore_dir_end(struct restore_pool *p, struct restore_dir *d);
 
 /* A file, and then its contents, `size` bytes in all. Name and contents are copied. A failure is that of
@@ -48,11 +49,12 @@ int restore_pool_begin(struct restore_pool *p, struct restore_dir *dir, const ch
 		       size_t size, bool executable, struct err *err);
 void restore_pool_content(struct restore_pool *p, struct slice data);
 
-/* What both ways of making a file do with it in the end. SPEC nix-store: mode 0444 or 0555, mtime 1;
- * not canonical: an executable stays one under a umask that takes x away, as `nix-store --restore` does
- * it. -1: errno. */
+/* What both ways of making a file do first and last. SPEC nix-store: mode 0444 or 0555, mtime 1; not
+ * canonical: an executable stays one under a umask that takes x away, as `nix-store --restore` does it.
+ * A descriptor, 0; -1: errno. */
+int restore_create_file(int dirfd, const char *name, bool executable, bool canonical);
 int restore_finish_file(int fd, bool executable, bool canonical);
-/* Mode and mtime of an open directory, the same. */
-int restore_finish_directory(int fd, bool canonical);
+/* SPEC nix-store: mtime 1, for futimens() and the like. */
+extern const struct timespec restore_canonical_times[2];
 
 #endif

@@ -20,7 +20,6 @@ enum {
 	HOLE_MIN = 64 << 10, /* zeros that become a hole, bytes */
 	PIECE = 4 << 10,     /* zeros are looked for in pieces of this size */
 	PATH_TEXT_MAX = 800, /* of ERR_TEXT_MAX */
-	CANONICAL_MTIME = 1, /* SPEC nix-store: seconds */
 };
 
 struct tree_writer {
@@ -74,10 +73,6 @@ static const char *node_name(const struct tree_writer *w, const struct node_even
 	return ev->depth ? node_check_name(&w->check, ev) : w->top.name;
 }
 
-/* SPEC nix-store: mtime 1 */
-static const struct timespec canonical_times[2] = {{.tv_nsec = UTIME_OMIT},
-						   {.tv_sec = CANONICAL_MTIME}};
-
 static int make_directory(struct tree_writer *w, const struct node_event *ev, struct err *err)
 {
 	const char *name = node_name(w, ev);
@@ -112,24 +107,20 @@ static int make_symlink(struct tree_writer *w, const struct node_event *ev, stru
 	if (symlinkat(target, parent_fd(w), node_name(w, ev)) < 0)
 		return fail_errno(w, "create symlink", ev->depth, err);
 	w->created = true;
-	if (w->options.canonical &&
-	    utimensat(parent_fd(w), node_name(w, ev), canonical_times, AT_SYMLINK_NOFOLLOW) < 0)
+	if (w->options.canonical && utimensat(parent_fd(w), node_name(w, ev),
+					      restore_canonical_times, AT_SYMLINK_NOFOLLOW) < 0)
 		return fail_errno(w, "set the time of symlink", ev->depth, err);
 	return 0;
 }
 
 static int make_file(struct tree_writer *w, const struct node_event *ev, struct err *err)
 {
-	mode_t mode = ev->executable ? 0777 : 0666;
-
 	w->is_pooled = w->depth && ev->size < RESTORE_SMALL_MAX;
 	if (w->is_pooled)
 		return restore_pool_begin(w->pool, w->dirs[w->depth - 1], node_name(w, ev),
 					  ev->size, ev->executable, err);
-	if (w->options.canonical)
-		mode = 0600;
-	w->file = safe_openat(parent_fd(w), node_name(w, ev),
-			      O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_NOCTTY, mode);
+	w->file = restore_create_file(parent_fd(w), node_name(w, ev), ev->executable,
+				      w->options.canonical);
 	if (w->file < 0)
 		return fail_errno(w, "create file", ev->depth, err);
 	w->created = true;
