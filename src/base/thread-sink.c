@@ -3,8 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "base/mem.h"
 
@@ -58,26 +56,12 @@ static int submit(struct thread_sink *s, struct err *err)
 	return err->code;
 }
 
-/* Where there is a second block there are many bytes: memory for all of it at once takes less than a fault a
- * page. Of the first block a few bytes may be all that is used. */
-static uint8_t *new_block(bool whole)
-{
-	uint8_t *block = xmalloc(THREAD_SINK_BLOCK);
-	size_t page = (size_t)sysconf(_SC_PAGESIZE);
-	size_t skip = (page - (uintptr_t)block % page) % page;
-
-	if (whole)
-		madvise(block + skip, (THREAD_SINK_BLOCK - skip) / page * page,
-			MADV_POPULATE_WRITE);
-	return block;
-}
-
 static size_t find_room(struct thread_sink *s, uint8_t **ret)
 {
 	uint8_t **block = &s->blocks[s->filled % THREAD_SINK_BLOCKS];
 
 	if (!*block)
-		*block = new_block(s->filled > 0);
+		*block = xmalloc(THREAD_SINK_BLOCK);
 	*ret = *block + s->len;
 	return THREAD_SINK_BLOCK - s->len;
 }
