@@ -317,21 +317,31 @@ static int load_image(struct node_image *ret, struct node_store *store, const ch
 	return 0;
 }
 
+/* The registry's word, or what is here where it cannot be reached. */
+static int pull_newer(struct node_image *ret, struct node_store *store, const char *ref,
+		      const struct node_args *a, struct err *err)
+{
+	struct err why = ERR_INIT, ignored = ERR_INIT;
+	int r = pull_image(ret, store, ref, a, &why);
+
+	if (r == E_NET && load_image(ret, store, ref, a, &ignored) >= 0) {
+		cli_note("warning: %s; this is the image as it was pulled before", why.text);
+		return 0;
+	}
+	if (r < 0)
+		*err = why;
+	return r;
+}
+
 int node_args_find_image(struct node_image *ret, struct node_store *store, const char *ref,
 			 const struct node_args *a, struct err *err)
 {
 	struct err local = ERR_INIT;
-	int r;
 
-	if (a->pull == PULL_ALWAYS || a->pull == PULL_NEWER) {
-		r = pull_image(ret, store, ref, a, err);
-		if (r != E_NET || a->pull == PULL_ALWAYS ||
-		    load_image(ret, store, ref, a, &local) < 0)
-			return r;
-		cli_note("warning: %s; this is the image as it was pulled before", err->text);
-		*err = (struct err)ERR_INIT;
-		return 0;
-	}
+	if (a->pull == PULL_ALWAYS)
+		return pull_image(ret, store, ref, a, err);
+	if (a->pull == PULL_NEWER)
+		return pull_newer(ret, store, ref, a, err);
 	if (load_image(ret, store, ref, a, &local) >= 0)
 		return 0;
 	if (a->pull == PULL_MISSING)
