@@ -26,6 +26,7 @@
 #   fixture NAME                    prints the root store path(s), built if needed; store: $FIXTURES
 #   closure STOREPATH…              prints the closure, sorted
 #   store_file STOREPATH            prints where that path really lies ($FIXTURES/nix/store/…)
+#   bare_image FROM TO              the image layout FROM without its store layers' blobs
 #   new_store NAME                  prints an empty folder for `nix --store`
 #   nix_store_verify DIR            all NARs of a store against its database
 # Servers, all on 127.0.0.1, stopped at the end
@@ -405,6 +406,19 @@ fixture() {
 
 closure() {
     nix-store --store "$FIXTURES" --query --requisites "$@" | sort
+}
+
+bare_image() {
+    cp -a "$1" "$2"
+    python3 - "$2" <<'PYTHON'
+import json, os, sys
+d = sys.argv[1]
+index = json.load(open(d + '/index.json'))
+manifest = json.load(open(f"{d}/blobs/sha256/{index['manifests'][0]['digest'][7:]}"))
+for layer in manifest['layers']:
+    if any('nacre.path' in k for k in layer.get('annotations', {})):
+        os.unlink(f"{d}/blobs/sha256/{layer['digest'][7:]}")
+PYTHON
 }
 
 store_file() {

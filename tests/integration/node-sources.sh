@@ -15,17 +15,7 @@ count() {
 P=$(fixture shell) || die "no fixture shell"
 n=$(closure "$P" | wc -l)
 "$NACRE" build --from "$FIXTURES" "$P" --max-layers 0 -o "oci:$T/image:shell" >/dev/null 2>"$T/build.log" || die "$(cat "$T/build.log")"
-# The same image where no store layer can be fetched: only the root layer's blob is there.
-cp -a "$T/image" "$T/bare"
-python3 - "$T/bare" <<'PYTHON'
-import json, os, sys
-d = sys.argv[1]
-index = json.load(open(d + '/index.json'))
-manifest = json.load(open(f"{d}/blobs/sha256/{index['manifests'][0]['digest'][7:]}"))
-for layer in manifest['layers']:
-    if any('nacre.path' in k for k in layer.get('annotations', {})):
-        os.unlink(f"{d}/blobs/sha256/{layer['digest'][7:]}")
-PYTHON
+bare_image "$T/image" "$T/bare"
 
 # ---- this machine's own store ----------------------------------------------------------------------
 
