@@ -8,6 +8,7 @@
 #include "base/lazy-library.h"
 
 #define LIBMICROHTTPD_FUNCTIONS(F)                                \
+	F(MHD_add_connection)                                     \
 	F(MHD_add_response_header)                                \
 	F(MHD_create_response_from_buffer)                        \
 	F(MHD_create_response_from_buffer_with_free_callback)     \
@@ -22,7 +23,6 @@
 	F(MHD_lookup_connection_value)                            \
 	F(MHD_lookup_connection_value_n)                          \
 	F(MHD_queue_response)                                     \
-	F(MHD_quiesce_daemon)                                     \
 	F(MHD_resume_connection)                                  \
 	F(MHD_set_response_options)                               \
 	F(MHD_start_daemon)                                       \
@@ -31,6 +31,7 @@
 
 LAZY_LIBRARY_DECLARE(libmicrohttpd, LIBMICROHTTPD_FUNCTIONS);
 
+#define MHD_add_connection              libmicrohttpd.MHD_add_connection
 #define MHD_add_response_header         libmicrohttpd.MHD_add_response_header
 #define MHD_create_response_from_buffer libmicrohttpd.MHD_create_response_from_buffer
 #define MHD_create_response_from_buffer_with_free_callback \
@@ -48,7 +49,6 @@ LAZY_LIBRARY_DECLARE(libmicrohttpd, LIBMICROHTTPD_FUNCTIONS);
 #define MHD_lookup_connection_value   libmicrohttpd.MHD_lookup_connection_value
 #define MHD_lookup_connection_value_n libmicrohttpd.MHD_lookup_connection_value_n
 #define MHD_queue_response            libmicrohttpd.MHD_queue_response
-#define MHD_quiesce_daemon            libmicrohttpd.MHD_quiesce_daemon
 #define MHD_resume_connection         libmicrohttpd.MHD_resume_connection
 #define MHD_set_response_options      libmicrohttpd.MHD_set_response_options
 #define MHD_start_daemon              libmicrohttpd.MHD_start_daemon

@@ -232,7 +232,7 @@ int listen_inherit(unsigned i, bool *ret_tls, char **ret_name, struct err *err)
 	    getsockname(fd, (struct sockaddr *)&ss, &size) < 0)
 		return err_set(err, E_INVALID, "descriptor %d is not a socket that listens", fd);
 	fcntl(fd, F_SETFD, FD_CLOEXEC);
-	/* Several threads accept from it: who comes second must not wait. */
+	/* Who accepts from it takes what is there and then waits for all sockets. */
 	if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
 		return err_errno(err, "set up descriptor %d", fd);
 	*ret_tls = is_called(i, "https");

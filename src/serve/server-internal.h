@@ -20,7 +20,7 @@
 struct listener {
 	struct MHD_Daemon *daemon; /* owned */
 	char *name;                /* owned; see server_address() */
-	int fd;                    /* owned by the daemon until it is quiesced */
+	int fd;                    /* owned; the acceptor's while that runs */
 	char *unix_path;           /* owned; removed at the end; or NULL */
 };
 
@@ -37,6 +37,7 @@ struct server {
 	struct connection_set connections;
 	struct listener *listeners; /* owned */
 	size_t n_listeners;
+	struct acceptor *acceptor; /* owned */
 	_Atomic bool draining;
 	bool lenient_lines;       /* libmicrohttpd leaves it to us how lines end (request.c) */
 	struct metrics *metrics;  /* owned */

@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include "base/processors.h"
+#include "serve/acceptor.h"
 #include "serve/answers.h"
 #include "serve/audit.h"
 #include "serve/exchange.h"
@@ -150,7 +151,7 @@ static unsigned count_loops(void)
 	return n < 2 ? 0 : n > LOOPS_MAX ? LOOPS_MAX : n;
 }
 
-static struct MHD_Daemon *start_daemon(struct server *server, int fd, bool tls)
+static struct MHD_Daemon *start_daemon(struct server *server, bool tls)
 {
 	const struct limit_settings *o = &server->settings->limits;
 	struct MHD_OptionItem secure[] = {
@@ -173,13 +174,13 @@ static struct MHD_Daemon *start_daemon(struct server *server, int fd, bool tls)
 
 	return MHD_start_daemon(
 		MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME |
-			MHD_USE_ITC | MHD_USE_TURBO | MHD_USE_ERROR_LOG | (tls ? MHD_USE_TLS : 0),
-		0, NULL, NULL, on_request, server, MHD_OPTION_LISTEN_SOCKET, fd,
-		MHD_OPTION_EXTERNAL_LOGGER, on_log, server, MHD_OPTION_URI_LOG_CALLBACK, on_target,
-		server, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
-		MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_CONNECTION_LIMIT,
-		o->connections_max, MHD_OPTION_PER_IP_CONNECTION_LIMIT, o->client_connections_max,
-		MHD_OPTION_CONNECTION_TIMEOUT, o->stall_timeout_s,
+			MHD_USE_ITC | MHD_USE_TURBO | MHD_USE_ERROR_LOG | MHD_USE_NO_LISTEN_SOCKET |
+			(tls ? MHD_USE_TLS : 0),
+		0, NULL, NULL, on_request, server, MHD_OPTION_EXTERNAL_LOGGER, on_log, server,
+		MHD_OPTION_URI_LOG_CALLBACK, on_target, server, MHD_OPTION_NOTIFY_COMPLETED,
+		on_completed, server, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
+		MHD_OPTION_CONNECTION_LIMIT, o->connections_max, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+		o->client_connections_max, MHD_OPTION_CONNECTION_TIMEOUT, o->stall_timeout_s,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
 		MHD_OPTION_THREAD_STACK_SIZE, (size_t)THREAD_STACK, MHD_OPTION_THREAD_POOL_SIZE,
 		count_loops(), MHD_OPTION_ARRAY, strict, MHD_OPTION_ARRAY, tls ? secure : plain,
@@ -205,7 +206,7 @@ static int start_listener(struct server *server, struct listener *l, const char 
 	}
 	if (address.path[0])
 		l->unix_path = xstrdup(address.path);
-	l->daemon = start_daemon(server, l->fd, tls);
+	l->daemon = start_daemon(server, tls);
 	if (!l->daemon) {
 		close_fd(&l->fd);
 		return err_set(err, E_IO, "start the HTTP server on %s failed", text);
@@ -285,8 +286,25 @@ static int start_inherited(struct server *server, struct listener *l, unsigned i
 		return err_set(err, E_USAGE,
 			       "a socket called https needs tls.certificate and tls.key");
 	l->fd = r;
-	l->daemon = start_daemon(server, l->fd, tls);
+	l->daemon = start_daemon(server, tls);
 	return l->daemon ? 0 : err_set(err, E_IO, "start the HTTP server on %s failed", l->name);
+}
+
+/* An acceptor_fn. What libmicrohttpd does not take (past a limit, for want of memory), it closes. */
+static void take_connection(void *ctx, int fd, const struct sockaddr *peer, socklen_t peer_len)
+{
+	MHD_add_connection(ctx, fd, peer, peer_len);
+}
+
+static int start_accepting(struct server *server, struct err *err)
+{
+	size_t n = server->n_listeners;
+	cleanup_free struct acceptor_socket *sockets = xcalloc(n + 1, sizeof(*sockets));
+
+	for (size_t i = 0; i < n; i++)
+		sockets[i] = (struct acceptor_socket){server->listeners[i].fd,
+						      server->listeners[i].daemon};
+	return acceptor_start(&server->acceptor, sockets, n, take_connection, err);
 }
 
 static int start(struct server *server, const struct settings *settings, struct err *err)
@@ -315,7 +333,7 @@ static int start(struct server *server, const struct settings *settings, struct 
 		server->listeners[i].fd = -1;
 		r = start_listener(server, &server->listeners[i], settings->listen[i], err);
 	}
-	return r;
+	return r < 0 ? r : start_accepting(server, err);
 }
 
 int server_start(struct server **ret, struct store *store, struct settings *settings,
@@ -386,13 +404,10 @@ static void drain(struct server *server, unsigned ms)
 void server_stop(struct server *server, unsigned drain_ms)
 {
 	atomic_store(&server->draining, true);
+	acceptor_stop(server->acceptor);
 	for (size_t i = 0; i < server->n_listeners; i++) {
 		struct listener *l = &server->listeners[i];
 
-		if (!l->daemon)
-			continue;
-		/* From here on the socket is ours again. */
-		MHD_quiesce_daemon(l->daemon);
 		if (l->unix_path)
 			unlink(l->unix_path);
 		close_fd(&l->fd);
