@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "store/gather.h"
 #include "store/stored-content.h"
 
 enum {
@@ -176,25 +177,30 @@ const char *content_coding(const struct content *c)
 	return c->coding;
 }
 
-/* The object of a segment, opened if it is not: in place of the one that was used least
- * recently. */
-static int object_of(struct content *c, uint32_t index, struct object **ret, struct err *err)
+/* The object of a segment if it is open. */
+static struct object *find_open(struct content *c, uint32_t index)
 {
-	struct open_object *slot = &c->open[0];
-	struct conn *conn;
-	int r;
-
 	for (size_t i = 0; i < OPEN_OBJECTS; i++) {
 		struct open_object *o = &c->open[i];
 
 		if (o->open && o->index == index) {
 			o->used = ++c->uses;
-			*ret = &o->object;
-			return 0;
+			return &o->object;
 		}
-		if (o->used < slot->used)
-			slot = o;
 	}
+	return NULL;
+}
+
+/* Opens the object of a segment in place of the one that was used least recently. */
+static int open_object(struct content *c, uint32_t index, struct object **ret, struct err *err)
+{
+	struct open_object *slot = &c->open[0];
+	struct conn *conn;
+	int r;
+
+	for (size_t i = 1; i < OPEN_OBJECTS; i++)
+		if (c->open[i].used < slot->used)
+			slot = &c->open[i];
 	if (slot->open)
 		object_release(&slot->object);
 	slot->open = false;
@@ -210,6 +216,12 @@ static int object_of(struct content *c, uint32_t index, struct object **ret, str
 	slot->used = ++c->uses;
 	*ret = &slot->object;
 	return 0;
+}
+
+static int object_of(struct content *c, uint32_t index, struct object **ret, struct err *err)
+{
+	*ret = find_open(c, index);
+	return *ret ? 0 : open_object(c, index, ret, err);
 }
 
 /* Bytes of a segment as they are stored. */
@@ -255,32 +267,72 @@ static int segment_decode(struct content *c, size_t i, struct err *err)
 	return 0;
 }
 
-/* Up to the end of the segment that holds `offset`. */
-static int splice_read_some(struct content *c, uint64_t offset, void *buf, size_t len,
-			    size_t *ret_got, struct err *err)
+/* Some of the decoded bytes: up to the end of the segment that holds `offset`. */
+static int decoded_read_some(struct content *c, uint64_t offset, void *buf, size_t len,
+			     size_t *ret_got, struct err *err)
 {
-	bool raw = c->form == CONTENT_DECODED;
-	size_t i = splice_index_find(&c->index, raw, offset);
-	const struct splice_segment *seg = &c->splice.segments[i];
+	size_t i = splice_index_find(&c->index, true, offset);
 	uint64_t within;
-	size_t left;
 	int r;
 
 	if (i >= c->splice.n_segments)
 		return err_set(err, E_INTERNAL, "a splice is shorter than its size");
-	within = offset - (raw ? c->index.raw[i] : c->index.stored[i]);
-	left = (size_t)((raw ? seg->raw_size : seg->stored_size) - within);
-	if (len > left)
-		len = left;
-	if (raw) {
-		r = segment_decode(c, i, err);
-		if (r >= 0)
-			memcpy(buf, c->raw + within, len);
-	} else {
-		r = segment_read(c, i, within, buf, len, err);
-	}
+	within = offset - c->index.raw[i];
+	if (len > c->splice.segments[i].raw_size - within)
+		len = (size_t)(c->splice.segments[i].raw_size - within);
+	r = segment_decode(c, i, err);
+	if (r >= 0)
+		memcpy(buf, c->raw + within, len);
 	*ret_got = len;
 	return r;
+}
+
+/* Stored bytes of segment i, in `to` at the latest after gather_finish(). */
+static int segment_gather(struct content *c, struct gather *g, size_t i, uint64_t within,
+			  const struct iovec *to, struct err *err)
+{
+	const struct splice_segment *seg = &c->splice.segments[i];
+	struct object *o;
+	int r = 0;
+
+	if (seg->object == SPLICE_INLINE) {
+		memcpy(to->iov_base, c->splice.bytes.data + seg->offset + within, to->iov_len);
+		return 0;
+	}
+	o = find_open(c, seg->object);
+	if (!o) {
+		/* Opening one may close another, of which something is still to be read. */
+		r = gather_finish(g, err);
+		if (r >= 0)
+			r = open_object(c, seg->object, &o, err);
+	}
+	return r < 0 ? r : gather_add(g, o, seg->offset + within, to, err);
+}
+
+/* All of the stored bytes, which are within the splice's size. */
+static int splice_read(struct content *c, uint64_t offset, uint8_t *buf, size_t len,
+		       struct err *err)
+{
+	size_t i = splice_index_find(&c->index, false, offset);
+	struct gather g;
+	int r = 0;
+
+	gather_init(&g);
+	for (; len && r >= 0; i++) {
+		uint64_t within, left;
+		struct iovec to;
+
+		if (i >= c->splice.n_segments)
+			return err_set(err, E_INTERNAL, "a splice is shorter than its size");
+		within = offset - c->index.stored[i];
+		left = c->splice.segments[i].stored_size - within;
+		to = (struct iovec){buf, left < len ? (size_t)left : len};
+		r = segment_gather(c, &g, i, within, &to, err);
+		offset += to.iov_len;
+		buf += to.iov_len;
+		len -= to.iov_len;
+	}
+	return r < 0 ? r : gather_finish(&g, err);
 }
 
 /* Feeds the encoder until there is output or everything went in. */
@@ -341,8 +393,12 @@ int content_read(struct content *c, uint64_t offset, void *buf, size_t len, size
 		r = object_pread(&c->object, offset, buf, len, err);
 		got = len;
 	}
+	if (c->form == CONTENT_SPLICE && len) {
+		r = splice_read(c, offset, buf, len, err);
+		got = len;
+	}
 	while (r >= 0 && got < len) {
-		r = (c->form == CONTENT_ENCODED ? encoded_read_some : splice_read_some)(
+		r = (c->form == CONTENT_ENCODED ? encoded_read_some : decoded_read_some)(
 			c, offset + got, (uint8_t *)buf + got, len - got, &n, err);
 		if (r >= 0 && n == 0)
 			break;

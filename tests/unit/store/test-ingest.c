@@ -284,6 +284,23 @@ static void test_decoded_ranges(void **state)
 	world_release(&w);
 }
 
+/* Ranges that begin and end anywhere, of a frame to all of it. */
+static void check_ranges(struct world *w, struct content *c, struct slice want)
+{
+	static const size_t sizes[] = {1, 700, 30011, 131072, 4 << 20};
+	cleanup_free uint8_t *part = xmalloc(4 << 20);
+
+	for (size_t i = 0; i < ARRAY_LEN(sizes); i++)
+		for (size_t offset = 0; offset < want.len; offset += sizes[i] + 9973) {
+			size_t left = want.len - offset, got;
+
+			assert_ok(content_read(c, offset, part, sizes[i], &got, &w->f.err),
+				  w->f.err);
+			assert_int_equal(got, left < sizes[i] ? left : sizes[i]);
+			assert_memory_equal(part, want.data + offset, got);
+		}
+}
+
 /* A splice is sent piece by piece: what content_file() says is what content_read() reads. */
 static void test_splice_pieces(void **state)
 {
@@ -319,6 +336,7 @@ static void test_splice_pieces(void **state)
 		pieces++;
 	}
 	assert_true(pieces >= 1);
+	check_ranges(&w, c, buf_slice(&layer));
 	content_free(c);
 	pushed_release(&p);
 	world_release(&w);
