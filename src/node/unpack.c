@@ -5,6 +5,8 @@
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
+#include <nacre/tree.h>
+
 #include "base/fs.h"
 #include "base/mem.h"
 #include "node/rootless.h"
@@ -14,7 +16,7 @@
 #define WHITEOUT_PREFIX ".wh."
 #define WHITEOUT_OPAQUE ".wh..wh..opq"
 
-enum { BLOCK = 256 << 10, PATH_LIMIT = 4096 };
+enum { BLOCK = 256 << 10, PATH_LIMIT = 4096, NAME_LEN_MAX = 255 };
 
 struct unpacker {
 	struct archive *raw;  /* owned: takes the compression off */
@@ -78,6 +80,16 @@ static int open_inside(int root, const char *path, int flags)
 	return (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
 }
 
+/* A directory that no entry speaks of. */
+static int make_implied(int parent, const char *name)
+{
+	struct stat st;
+
+	if (fstat(parent, &st) < 0 || (mkdirat(parent, name, 0755) < 0 && errno != EEXIST))
+		return -1;
+	return utimensat(parent, ".", (struct timespec[2]){st.st_atim, st.st_mtim}, 0);
+}
+
 /* Creates the directories of `path` that are missing, each within the one before. */
 static int open_parent(int root, const char *path, struct err *err)
 {
@@ -100,7 +112,7 @@ static int open_parent(int root, const char *path, struct err *err)
 		if (next < 0 && errno == ENOENT) {
 			const char *name = strrchr(prefix, '/');
 
-			if (mkdirat(above, name ? name + 1 : prefix, 0755) < 0 && errno != EEXIST)
+			if (make_implied(above, name ? name + 1 : prefix) < 0)
 				return err_errno(err, "create %s", prefix);
 			next = open_inside(root, prefix, O_PATH | O_DIRECTORY);
 		}
@@ -125,7 +137,7 @@ static int clean_path(const char *name, char *ret, struct err *err)
 		if (len == 2 && memcmp(name, "..", 2) == 0)
 			return err_set(err, E_INVALID, "the layer has a name with '..'");
 		if (len && !(len == 1 && *name == '.')) {
-			if (used + len + 2 > PATH_LIMIT || len > 255)
+			if (used + len + 2 > PATH_LIMIT || len > NAME_LEN_MAX)
 				return err_set(err, E_LIMIT,
 					       "the layer has a name that is too long");
 			if (used)
@@ -140,16 +152,30 @@ static int clean_path(const char *name, char *ret, struct err *err)
 	return 0;
 }
 
-/* Makes room for a new object: a later entry replaces an earlier one, but a directory stays. */
-static int remove_old(int parent, const char *name, bool keep_directory)
+static bool is_whiteout(const struct stat *st)
+{
+	return S_ISCHR(st->st_mode) && st->st_rdev == makedev(0, 0);
+}
+
+/* What was in the place of a new object. */
+enum old { OLD_NONE, OLD_DIRECTORY, OLD_WHITEOUT };
+
+/* Makes room for a new object: a later entry replaces an earlier one, with all that is in it, but a
+ * directory stays where another one comes. Returns an enum old or an error. */
+static int remove_old(int parent, const char *name, bool keep_directory, struct err *err)
 {
 	struct stat st;
 
 	if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return errno == ENOENT ? 0 : -1;
+		return errno == ENOENT ? OLD_NONE : err_errno(err, "replace %s", name);
+	if (S_ISDIR(st.st_mode) && keep_directory)
+		return OLD_DIRECTORY;
 	if (S_ISDIR(st.st_mode))
-		return keep_directory ? 1 : unlinkat(parent, name, AT_REMOVEDIR);
-	return unlinkat(parent, name, 0);
+		return tree_remove(parent, name, err) < 0 ? err_wrap(err, "replace %s", name)
+							  : OLD_NONE;
+	if (unlinkat(parent, name, 0) < 0)
+		return err_errno(err, "replace %s", name);
+	return is_whiteout(&st) ? OLD_WHITEOUT : OLD_NONE;
 }
 
 static int write_content(struct unpacker *u, int fd, const char *path, struct err *err)
@@ -171,25 +197,36 @@ static int write_content(struct unpacker *u, int fd, const char *path, struct er
 	}
 }
 
-static int set_xattrs(struct archive_entry *e, int fd, const char *path, struct err *err)
+/* Of any kind of file: there is no call for a name in a directory that does not open it. */
+static int set_xattrs(struct archive_entry *e, int parent, const char *name, struct err *err)
 {
-	const char *name;
+	mode_t type = archive_entry_filetype(e);
+	char proc[32 + NAME_LEN_MAX];
+	const char *attr;
 	const void *value;
 	size_t len;
 
-	archive_entry_xattr_reset(e);
-	while (archive_entry_xattr_next(e, &name, &value, &len) == ARCHIVE_OK) {
+	if (archive_entry_xattr_reset(e) == 0)
+		return 0;
+	snprintf(proc, sizeof(proc), "/proc/self/fd/%d/%s", parent, name);
+	while (archive_entry_xattr_next(e, &attr, &value, &len) == ARCHIVE_OK) {
 		/* What steers overlayfs is not for a layer to say. */
-		if (strncmp(name, "trusted.overlay.", 16) == 0 ||
-		    strncmp(name, "user.overlay.", 13) == 0)
+		if (strncmp(attr, "trusted.overlay.", 16) == 0 ||
+		    strncmp(attr, "user.overlay.", 13) == 0)
 			continue;
-		if (fsetxattr(fd, name, value, len, 0) < 0 && errno != EOPNOTSUPP)
-			return err_errno(err, "%s: set %s", path, name);
+		if (lsetxattr(proc, attr, value, len, 0) == 0 || errno == EOPNOTSUPP)
+			continue;
+		/* Symlinks and devices have no "user." ones; some are not for who is without privileges. */
+		if (errno == EPERM &&
+		    ((type != AE_IFREG && type != AE_IFDIR) || rootless_is_inside()))
+			continue;
+		return err_errno(err, "%s: set %s", name, attr);
 	}
 	return 0;
 }
 
-static int set_owner_and_times(struct archive_entry *e, int parent, const char *name, bool symlink)
+/* Attributes after the owner: chown takes away what a file is capable of, and the set-id bits. */
+static int set_attributes(struct archive_entry *e, int parent, const char *name, struct err *err)
 {
 	struct timespec times[2] = {
 		{.tv_sec = archive_entry_mtime(e), .tv_nsec = archive_entry_mtime_nsec(e)},
@@ -200,11 +237,15 @@ static int set_owner_and_times(struct archive_entry *e, int parent, const char *
 	if (fchownat(parent, name, (uid_t)archive_entry_uid(e), (gid_t)archive_entry_gid(e),
 		     AT_SYMLINK_NOFOLLOW) < 0 &&
 	    !((errno == EINVAL || errno == EPERM) && rootless_is_inside()))
-		return -1;
-	/* After chown, which drops the set-id bits. */
-	if (!symlink && fchmodat(parent, name, archive_entry_perm(e), 0) < 0)
-		return -1;
-	return utimensat(parent, name, times, AT_SYMLINK_NOFOLLOW);
+		return err_errno(err, "owner of %s", name);
+	if (set_xattrs(e, parent, name, err) < 0)
+		return err->code;
+	if (archive_entry_filetype(e) != AE_IFLNK &&
+	    fchmodat(parent, name, archive_entry_perm(e), 0) < 0)
+		return err_errno(err, "mode of %s", name);
+	if (utimensat(parent, name, times, AT_SYMLINK_NOFOLLOW) < 0)
+		return err_errno(err, "time of %s", name);
+	return 0;
 }
 
 static int make_regular(struct unpacker *u, struct archive_entry *e, int parent, const char *name,
@@ -215,7 +256,7 @@ static int make_regular(struct unpacker *u, struct archive_entry *e, int parent,
 
 	if (fd < 0)
 		return err_errno(err, "create %s", name);
-	if (write_content(u, fd, name, err) < 0 || set_xattrs(e, fd, name, err) < 0)
+	if (write_content(u, fd, name, err) < 0)
 		return err->code;
 	if (archive_entry_size(e) > 0 && ftruncate(fd, archive_entry_size(e)) < 0)
 		return err_errno(err, "size of %s", name);
@@ -240,66 +281,109 @@ static int make_hardlink(struct unpacker *u, const char *target, int parent, con
 	return 0;
 }
 
+static int make_opaque(int dir, struct err *err)
+{
+	const char *name = rootless_is_inside() ? "user.overlay.opaque" : "trusted.overlay.opaque";
+	cleanup_fd int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0 || fsetxattr(fd, name, "y", 1, 0) < 0)
+		return err_errno(err, "opaque directory");
+	return 0;
+}
+
+static int make_opaque_at(int parent, const char *name, struct err *err)
+{
+	cleanup_fd int dir = safe_openat(parent, name, O_PATH | O_DIRECTORY, 0);
+
+	return dir < 0 ? err_errno(err, "open %s", name) : make_opaque(dir, err);
+}
+
+static int make_directory(int parent, const char *name, enum old old, struct err *err)
+{
+	if (old == OLD_DIRECTORY)
+		return 0;
+	if (mkdirat(parent, name, 0700) < 0)
+		return err_errno(err, "create %s", name);
+	/* The whiteout hid what is below, and goes on doing so. */
+	return old == OLD_WHITEOUT ? make_opaque_at(parent, name, err) : 0;
+}
+
+static int make_special(struct archive_entry *e, int parent, const char *name, struct err *err)
+{
+	mode_t type = archive_entry_filetype(e);
+	dev_t device =
+		makedev((unsigned)archive_entry_rdevmajor(e), (unsigned)archive_entry_rdevminor(e));
+	int r = type == AE_IFLNK ? symlinkat(archive_entry_symlink(e), parent, name)
+				 : mknodat(parent, name, type | 0600, device);
+
+	return r < 0 ? err_errno(err, "create %s", name) : 0;
+}
+
 static int make_object(struct unpacker *u, struct archive_entry *e, int parent, const char *name,
 		       struct err *err)
 {
 	mode_t type = archive_entry_filetype(e);
-	int old = remove_old(parent, name, type == AE_IFDIR && !archive_entry_hardlink(e));
-	int r = 0;
+	int r = remove_old(parent, name, type == AE_IFDIR && !archive_entry_hardlink(e), err);
 
-	if (old < 0)
-		return err_errno(err, "replace %s", name);
+	if (r < 0)
+		return r;
 	if (archive_entry_hardlink(e))
 		return make_hardlink(u, archive_entry_hardlink(e), parent, name, err);
 	switch (type) {
 	case AE_IFREG:
-		if (make_regular(u, e, parent, name, err) < 0)
-			return err->code;
+		r = make_regular(u, e, parent, name, err);
 		break;
 	case AE_IFDIR:
-		r = old == 1 ? 0 : mkdirat(parent, name, 0700);
+		r = make_directory(parent, name, (enum old)r, err);
 		break;
 	case AE_IFLNK:
-		r = symlinkat(archive_entry_symlink(e), parent, name);
-		break;
 	case AE_IFIFO:
 	case AE_IFCHR:
 	case AE_IFBLK:
-		r = mknodat(parent, name, type | 0600,
-			    makedev((unsigned)archive_entry_rdevmajor(e),
-				    (unsigned)archive_entry_rdevminor(e)));
+		r = make_special(e, parent, name, err);
 		break;
 	default:
 		return err_set(err, E_UNSUPPORTED, "%s: a kind of file that is not supported",
 			       name);
 	}
-	if (r < 0 || set_owner_and_times(e, parent, name, type == AE_IFLNK) < 0)
-		return err_errno(err, "create %s", name);
-	return 0;
+	return r < 0 ? r : set_attributes(e, parent, name, err);
 }
 
-/* SPEC oci-image layer.md Whiteouts, as overlayfs wants them. */
+/* SPEC oci-image layer.md Whiteouts, as overlayfs wants them. They hide what is in lower layers, and nothing of
+ * this one: of a directory that is here its contents below, of anything else nothing more than it does
+ * itself. */
 static int make_whiteout(int parent, const char *name, struct err *err)
 {
+	struct stat st;
+
 	name += strlen(WHITEOUT_PREFIX);
 	if (!*name || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
 		return err_set(err, E_INVALID, "a whiteout without a name");
-	if (remove_old(parent, name, false) < 0 && errno != ENOTEMPTY)
-		return err_errno(err, "whiteout of %s", name);
-	if (mknodat(parent, name, S_IFCHR, makedev(0, 0)) < 0 && errno != EEXIST)
+	if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return S_ISDIR(st.st_mode) ? make_opaque_at(parent, name, err) : 0;
+	if (errno != ENOENT || mknodat(parent, name, S_IFCHR, makedev(0, 0)) < 0)
 		return err_errno(err, "whiteout of %s", name);
 	return 0;
 }
 
-static int make_opaque(int parent, const char *path, struct err *err)
+/* An entry in a directory leaves the directory's own time as it is, whatever came first. */
+static int unpack_into(struct unpacker *u, struct archive_entry *e, int parent, const char *name,
+		       struct err *err)
 {
-	cleanup_fd int fd = openat(parent, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct stat st;
+	int r;
 
-	const char *name = rootless_is_inside() ? "user.overlay.opaque" : "trusted.overlay.opaque";
-
-	if (fd < 0 || fsetxattr(fd, name, "y", 1, 0) < 0)
-		return err_errno(err, "opaque directory %s", path);
-	return 0;
+	if (fstat(parent, &st) < 0)
+		return err_errno(err, "directory of %s", name);
+	if (strcmp(name, WHITEOUT_OPAQUE) == 0)
+		r = make_opaque(parent, err);
+	else if (strncmp(name, WHITEOUT_PREFIX, strlen(WHITEOUT_PREFIX)) == 0)
+		r = make_whiteout(parent, name, err);
+	else
+		r = make_object(u, e, parent, name, err);
+	if (r >= 0 && utimensat(parent, ".", (struct timespec[2]){st.st_atim, st.st_mtim}, 0) < 0)
+		return err_errno(err, "time of the directory of %s", name);
+	return r;
 }
 
 static int unpack_entry(struct unpacker *u, struct archive_entry *e, struct err *err)
@@ -313,7 +397,7 @@ static int unpack_entry(struct unpacker *u, struct archive_entry *e, struct err 
 	if (clean_path(raw, path, err) < 0)
 		return err->code;
 	if (!*path) /* the root itself: its owner and mode count */
-		return set_owner_and_times(e, u->root, ".", false) < 0 ? err_errno(err, "/") : 0;
+		return set_attributes(e, u->root, ".", err);
 	name = strrchr(path, '/');
 	if (name)
 		*name++ = '\0';
@@ -322,11 +406,7 @@ static int unpack_entry(struct unpacker *u, struct archive_entry *e, struct err 
 	parent = open_parent(u->root, name == path ? "" : path, err);
 	if (parent < 0)
 		return err->code;
-	if (strcmp(name, WHITEOUT_OPAQUE) == 0)
-		return make_opaque(parent, path, err);
-	if (strncmp(name, WHITEOUT_PREFIX, strlen(WHITEOUT_PREFIX)) == 0)
-		return make_whiteout(parent, name, err);
-	return make_object(u, e, parent, name, err);
+	return unpack_into(u, e, parent, name, err);
 }
 
 static int unpack_all(struct unpacker *u, struct err *err)

@@ -11,6 +11,7 @@
 #include <sys/xattr.h>
 
 #include "base/fs.h"
+#include "base/mem.h"
 #include "node/unpack.h"
 
 struct entry {
@@ -18,7 +19,11 @@ struct entry {
 	mode_t type; /* AE_IFREG, …; 0: a hard link to target */
 	const char *target;
 	const char *content;
+	const char *xattr; /* with XATTR_VALUE */
 };
+
+/* CAP_NET_RAW, permitted and effective (struct vfs_cap_data); any other attribute takes it as well. */
+static const uint8_t XATTR_VALUE[20] = {1, 0, 0, 2, 0, 0x20};
 
 /* Writes a tar of `entries` into a fresh file of `dirfd`; returns its descriptor, at the start. */
 static int make_tar(int dirfd, const struct entry *entries, bool gzip)
@@ -26,7 +31,7 @@ static int make_tar(int dirfd, const struct entry *entries, bool gzip)
 	int fd = openat(dirfd, "layer.tar", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	struct archive *a = archive_write_new();
 
-	archive_write_set_format_gnutar(a);
+	archive_write_set_format_pax_restricted(a);
 	if (gzip)
 		archive_write_add_filter_gzip(a);
 	assert_int_equal(archive_write_open_fd(a, fd), ARCHIVE_OK);
@@ -45,6 +50,9 @@ static int make_tar(int dirfd, const struct entry *entries, bool gzip)
 			archive_entry_set_hardlink(ae, e->target);
 		else if (e->type == AE_IFLNK)
 			archive_entry_set_symlink(ae, e->target);
+		if (e->xattr)
+			archive_entry_xattr_add_entry(ae, e->xattr, XATTR_VALUE,
+						      sizeof(XATTR_VALUE));
 		assert_int_equal(archive_write_header(a, ae), ARCHIVE_OK);
 		if (len)
 			assert_int_equal(archive_write_data(a, e->content, len), (la_ssize_t)len);
@@ -141,6 +149,98 @@ static void test_good(void **state)
 	}
 }
 
+static void need_xattr(int root, const char *path, const char *name, ssize_t want)
+{
+	char proc[80], value[64];
+
+	snprintf(proc, sizeof(proc), "/proc/self/fd/%d/%s", root, path);
+	assert_int_equal(lgetxattr(proc, name, value, sizeof(value)), want);
+	if (want > 0)
+		assert_memory_equal(value, XATTR_VALUE, (size_t)want);
+}
+
+static void need_time(int root, const char *path)
+{
+	struct stat st;
+
+	assert_int_equal(fstatat(root, path, &st, AT_SYMLINK_NOFOLLOW), 0);
+	assert_int_equal(st.st_mtime, 1000);
+}
+
+/* What a file is capable of is not lost to chown; directories keep their attributes and times, whatever
+ * comes into them later. */
+static void test_attributes(void **state)
+{
+	static const struct entry entries[] = {
+		{"dir/", AE_IFDIR, NULL, NULL, "trusted.of-a-directory"},
+		{"dir/ping", AE_IFREG, NULL, "x", "security.capability"},
+		{"dir/link", AE_IFLNK, "ping", NULL, "user.none"}, /* there are none */
+		{"dir/fifo", AE_IFIFO, NULL, NULL, "security.nacre"},
+		{"dir/sneaky", AE_IFREG, NULL, "x", "trusted.overlay.redirect"},
+		{"dir/hard", 0, "dir/ping"},
+		{"dir/.wh.gone", AE_IFREG},
+		{"dir/implied/file", AE_IFREG, NULL, "x"},
+		{"other/", AE_IFDIR},
+		{"dir/ping", AE_IFREG, NULL, "x", "security.capability"},
+		{NULL},
+	};
+	struct place *p = *state;
+	struct err err = ERR_INIT;
+
+	assert_ok(unpack(p, entries, false, &err), err);
+	need_xattr(p->root, "dir/ping", "security.capability", sizeof(XATTR_VALUE));
+	need_xattr(p->root, "dir/hard", "security.capability", sizeof(XATTR_VALUE));
+	need_xattr(p->root, "dir", "trusted.of-a-directory", sizeof(XATTR_VALUE));
+	need_xattr(p->root, "dir/fifo", "security.nacre", sizeof(XATTR_VALUE));
+	need_xattr(p->root, "dir/sneaky", "trusted.overlay.redirect", -1);
+	need_time(p->root, "dir");
+	need_time(p->root, "dir/link");
+	need_time(p->root, "dir/ping");
+}
+
+/* SPEC oci-image layer.md Whiteouts: they apply to lower layers only. And a later entry replaces an earlier one, of whatever
+ * kind. */
+static void test_in_one_layer(void **state)
+{
+	static const struct entry entries[] = {
+		{".wh.first", AE_IFREG},
+		{"first/", AE_IFDIR},
+		{"first/file", AE_IFREG, NULL, "x"},
+		{"second/file", AE_IFREG, NULL, "x"},
+		{".wh.second", AE_IFREG},
+		{"file", AE_IFREG, NULL, "x"},
+		{".wh.file", AE_IFREG},
+		{".wh.twice", AE_IFREG},
+		{".wh.twice", AE_IFREG},
+		{"tree/a/b", AE_IFREG, NULL, "x"},
+		{"tree", AE_IFREG, NULL, "now a file"},
+		{"plain/", AE_IFDIR},
+		{NULL},
+	};
+	struct place *p = *state;
+	struct err err = ERR_INIT;
+	struct buf b = {0};
+	struct stat st;
+
+	assert_ok(unpack(p, entries, false, &err), err);
+	for (int i = 0; i < 2; i++) {
+		const char *name = i ? "second" : "first";
+		cleanup_fd int dir = openat(p->root, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+		assert_true(dir >= 0);
+		assert_int_equal(fgetxattr(dir, "trusted.overlay.opaque", NULL, 0), 1);
+		assert_int_equal(faccessat(dir, "file", F_OK, 0), 0);
+	}
+	need_xattr(p->root, "plain", "trusted.overlay.opaque", -1);
+	assert_int_equal(fstatat(p->root, "file", &st, 0), 0);
+	assert_true(S_ISREG(st.st_mode));
+	assert_int_equal(fstatat(p->root, "twice", &st, 0), 0);
+	assert_true(S_ISCHR(st.st_mode));
+	assert_ok(read_file_at(p->root, "tree", 100, &b, &err), err);
+	assert_string_equal((char *)b.data, "now a file");
+	buf_release(&b);
+}
+
 /* Each of these tries to write, or to reach, outside. */
 static void test_hostile(void **state)
 {
@@ -201,6 +301,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_good, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_attributes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_in_one_layer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damaged, setup, teardown),
 	};
