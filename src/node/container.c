@@ -22,6 +22,7 @@
 #include "node/container.h"
 #include "node/rootfs.h"
 #include "node/rootless.h"
+#include "node/unstarted.h"
 
 #define RUNTIME_STATE "/run/nacre"
 #define PID_FILE      "pid"
@@ -38,7 +39,6 @@ struct container {
 	char *runtime; /* owned */
 	char *state;   /* owned; where the runtime keeps its own */
 	bool is_crun;
-	bool has_terminal;
 	bool is_over; /* the runtime has ended, and deleted it */
 };
 
@@ -286,8 +286,7 @@ static int start_and_wait(struct container *c, int *ret_exit, struct err *err)
 	runtime_argv(c, &argv);
 	strv_add(&argv, "run");
 	strv_addf(&argv, "--bundle=%s", c->dir);
-	if (c->has_terminal)
-		strv_addf(&argv, "--pid-file=%s/" PID_FILE, c->dir);
+	strv_addf(&argv, "--pid-file=%s/" PID_FILE, c->dir);
 	strv_add(&argv, c->id);
 	sigemptyset(&set);
 	for (size_t i = 0; i < ARRAY_LEN(forwarded); i++)
@@ -302,6 +301,9 @@ static int start_and_wait(struct container *c, int *ret_exit, struct err *err)
 	sigprocmask(SIG_SETMASK, &old, NULL);
 	c->is_over = WIFEXITED(status);
 	*ret_exit = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	/* A failure of the runtime's own, before there was a process: it has said what is wrong. */
+	if (c->is_over && *ret_exit && faccessat(c->dirfd, PID_FILE, F_OK, 0) < 0)
+		*ret_exit = unstarted_exit_code(c->dirfd);
 	return 0;
 }
 
@@ -354,7 +356,7 @@ static int mount_rootfs(struct container *c, struct node_store *store,
 int container_run(struct node_store *store, const struct node_image *image,
 		  const struct container_options *options, int *ret_exit, struct err *err)
 {
-	struct container c = {.run_fd = -1, .dirfd = -1, .has_terminal = options->terminal};
+	struct container c = {.run_fd = -1, .dirfd = -1};
 	int r;
 
 	if (options->terminal && !isatty(STDIN_FILENO))

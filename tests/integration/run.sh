@@ -27,8 +27,22 @@ wait_for 20 grep -q ready "$T/out"
 kill -TERM $!
 wait $!
 check_eq "SIGTERM goes to the container" 5 $?
-run "$I" /no/such/program >"$T/out" 2>&1
-check_eq "a program that is not there is no success" 1 "$(($? != 0))"
+# As shells, docker and podman have it.
+for runtime in crun runc; do
+    command -v $runtime >/dev/null || continue
+    for case in "127 /no/such/program" "127 nosuch" "127 bin" "126 /bin" "126 /etc/passwd" "125 -v $T/nosuch:/v sh" "125 --ulimit core=unlimited -v $T/nosuch:/v sh" \
+        "7 /bin/sh -c 'exit 7'" "7 bin/sh -c 'exit 7'"; do
+        eval "set -- $case"
+        want=$1 options=()
+        shift
+        while [[ $1 == -* ]]; do
+            options+=("$1" "$2")
+            shift 2
+        done
+        run --runtime $runtime "${options[@]}" "$I" "$@" >"$T/out" 2>&1
+        check_eq "$runtime: the exit code of $case" "$want" $?
+    done
+done
 says "environment" "x=1 PATH=/bin HOME=/root" -e x=1 "$I" sh -c 'echo x=$x PATH=$PATH HOME=$HOME'
 y=passed says "environment passed on" passed -e y "$I" sh -c 'echo $y'
 says "working directory" /tmp -w /tmp "$I" pwd
@@ -183,12 +197,16 @@ check_fails "a diffID that the layer does not have" "diffID" run "oci:$T/wrong-d
 check_fails "fewer diffIDs than layers" "layers" run "oci:$T/too-few:1" true
 NODE=$T/node-damaged check_fails "a damaged blob" "sha256|digest|size|bytes" run "oci:$T/damaged:1" true
 says "an ordinary layer above store layers" extra "oci:$T/mixed:1" sh -c 'read x </etc/extra; echo $x'
-check_fails "its whiteout" "cat" run "oci:$T/mixed:1" cat /etc/extra
+hides() { # DESC OPTION… IMAGE PROGRAM
+    run "${@:2}" >"$T/out" 2>&1
+    check_eq "$1" 127 $?
+}
+hides "its whiteout" "oci:$T/mixed:1" cat
 says "a layer that reaches into a store path is stacked" added "oci:$T/on-top:1" cat "$P/added"
 says "and the path itself stays as it was" "no" "oci:$T/grouped:1" sh -c "test -e $P/added || echo no"
 for kind in auto bind; do
-    check_fails "an opaque directory above hides store paths ($kind)" "." run --view $kind "oci:$T/hidden:1" true
-    check_fails "and so does a whiteout ($kind)" "." run --view $kind "oci:$T/whiteout:1" true
+    hides "an opaque directory above hides store paths ($kind)" --view $kind "oci:$T/hidden:1" true
+    hides "and so does a whiteout ($kind)" --view $kind "oci:$T/whiteout:1" true
     says "below, they do not ($kind)" hello --view $kind "oci:$T/below:1" sh -c 'echo hello'
 done
 check_fails "a layer that reaches outside" "\.\." run "oci:$T/escape:1" true
