@@ -88,6 +88,8 @@ static int delete_job(struct conn *c, void *arg, struct err *err)
 	if (r <= 0)
 		return r < 0 ? r : blob_unknown(err, job->repository, job->digest);
 	r = repository_find(c, job->v, job->repository, &repository, err);
+	if (r >= 0)
+		r = blob_check_delete(c, job->v, job->repository, blob.id, err);
 	if (r < 0)
 		return r;
 	query_init(&q, c, "DELETE FROM repository_blob WHERE repository = ?1 AND blob = ?2");

@@ -380,7 +380,7 @@ static int manifest_retype(struct conn *c, struct store_view *v, const struct re
 
 	if (r <= 0)
 		return r;
-	r = tag_check_delete(c, v, to->repository_name, NULL, to->manifest, err);
+	r = manifest_check_delete(c, v, to->repository_name, to->manifest, err);
 	if (r < 0)
 		return r;
 	query_init(&q, c, "UPDATE manifest SET media_type = ?2 WHERE id = ?1");
@@ -468,8 +468,9 @@ static int delete_job(struct conn *c, void *arg, struct err *err)
 	if (r <= 0)
 		return r < 0 ? r : manifest_unknown(err, job->repository, job->reference);
 	if (!job->immutable)
-		r = tag_check_delete(c, job->view, job->repository,
-				     job->ref.is_digest ? NULL : job->ref.tag, manifest, err);
+		r = job->ref.is_digest
+			    ? manifest_check_delete(c, job->view, job->repository, manifest, err)
+			    : tag_check_delete(c, job->view, job->repository, job->ref.tag, err);
 	if (r < 0)
 		return r;
 	if (job->ref.is_digest) {

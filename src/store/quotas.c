@@ -205,27 +205,25 @@ static bool is_immutable(const struct store_view *v, const char *repository, con
 	return false;
 }
 
-/* The tags of a repository that are it, or that are of this manifest. */
-static void tags_find(struct conn *c, const struct store_view *v, const char *repository,
-		      const char *tag, int64_t manifest, struct query *q)
+static void tag_find(struct conn *c, const struct store_view *v, const char *repository,
+		     const char *tag, struct query *q)
 {
-	if (tag)
-		query_init(q, c,
-			   "SELECT tag.name, tag.manifest FROM repository JOIN tag"
-			   " ON tag.repository = repository.id"
-			   " WHERE view = ?1 AND repository.name = ?2 AND tag.name = ?3");
-	else
-		query_init(q, c,
-			   "SELECT tag.name, tag.manifest FROM tag JOIN repository"
-			   " ON repository.id = tag.repository"
-			   " WHERE view = ?1 AND repository.name = ?2 AND tag.manifest = ?3");
+	query_init(q, c,
+		   "SELECT tag.name, tag.manifest FROM repository JOIN tag"
+		   " ON tag.repository = repository.id"
+		   " WHERE view = ?1 AND repository.name = ?2 AND tag.name = ?3");
 	query_bind_int(q, 1, v->id);
 	query_bind_str(q, 2, repository);
-	if (tag)
-		query_bind_str(q, 3, tag);
-	else
-		query_bind_int(q, 3, manifest);
+	query_bind_str(q, 3, tag);
 }
+
+/* The tags whose images need what the query `of` gives, which are manifests: of these themselves, and of indexes that
+ * have them as members, of whatever depth. */
+#define TAGS_ABOVE(of)                                                                          \
+	"WITH RECURSIVE holder(id) AS (" of                                                     \
+	" UNION SELECT mm.manifest FROM holder JOIN manifest AS m ON m.id = holder.id"          \
+	" JOIN manifest_member AS mm ON mm.digest = m.digest AND mm.repository = m.repository)" \
+	" SELECT tag.name, tag.manifest FROM holder CROSS JOIN tag ON tag.manifest = holder.id"
 
 int tag_check_move(struct conn *c, const struct store_view *v, const char *repository,
 		   const char *tag, int64_t manifest, struct err *err)
@@ -235,7 +233,7 @@ int tag_check_move(struct conn *c, const struct store_view *v, const char *repos
 
 	if (!store_rules(v->store)->n_immutable || !is_immutable(v, repository, tag))
 		return 0;
-	tags_find(c, v, repository, tag, 0, &q);
+	tag_find(c, v, repository, tag, &q);
 	r = query_step(&q, err);
 	if (r > 0 && query_int(&q, 1) != manifest)
 		r = err_set(err, E_CONFLICT,
@@ -246,25 +244,62 @@ int tag_check_move(struct conn *c, const struct store_view *v, const char *repos
 	return r < 0 ? r : 0;
 }
 
-int tag_check_delete(struct conn *c, const struct store_view *v, const char *repository,
-		     const char *tag, int64_t manifest, struct err *err)
+/* Ends the query. */
+static int check_tags(const struct store_view *v, const char *repository, struct query *q,
+		      struct err *err)
 {
-	struct query q;
-	int r = 0;
+	int r;
 
-	if (!store_rules(v->store)->n_immutable)
-		return 0;
-	tags_find(c, v, repository, tag, manifest, &q);
-	while ((r = query_step(&q, err)) > 0) {
-		cleanup_free char *name = query_dup(&q, 0);
+	while ((r = query_step(q, err)) > 0) {
+		cleanup_free char *name = query_dup(q, 0);
 
 		if (is_immutable(v, repository, name)) {
 			r = err_set(err, E_CONFLICT,
-				    "%s:%s cannot be deleted: tags like it stand for ever here",
+				    "this is %s:%s, or part of it, and tags like it stand for"
+				    " ever here",
 				    repository, name);
 			break;
 		}
 	}
-	query_end(&q);
+	query_end(q);
 	return r;
+}
+
+int tag_check_delete(struct conn *c, const struct store_view *v, const char *repository,
+		     const char *tag, struct err *err)
+{
+	struct query q;
+
+	if (!store_rules(v->store)->n_immutable)
+		return 0;
+	tag_find(c, v, repository, tag, &q);
+	return check_tags(v, repository, &q, err);
+}
+
+int manifest_check_delete(struct conn *c, const struct store_view *v, const char *repository,
+			  int64_t manifest, struct err *err)
+{
+	struct query q;
+
+	if (!store_rules(v->store)->n_immutable)
+		return 0;
+	query_init(&q, c, TAGS_ABOVE("VALUES (?1)"));
+	query_bind_int(&q, 1, manifest);
+	return check_tags(v, repository, &q, err);
+}
+
+int blob_check_delete(struct conn *c, const struct store_view *v, const char *repository,
+		      int64_t blob, struct err *err)
+{
+	struct query q;
+
+	if (!store_rules(v->store)->n_immutable)
+		return 0;
+	query_init(&q, c,
+		   TAGS_ABOVE("SELECT manifest FROM manifest_blob WHERE blob = ?1 AND repository ="
+			      " (SELECT id FROM repository WHERE view = ?2 AND name = ?3)"));
+	query_bind_int(&q, 1, blob);
+	query_bind_int(&q, 2, v->id);
+	query_bind_str(&q, 3, repository);
+	return check_tags(v, repository, &q, err);
 }

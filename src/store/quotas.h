@@ -31,8 +31,13 @@ int quota_path_check(struct conn *c, const struct store_view *v, uint64_t bytes,
 /* Inside a transaction: may the tag become this manifest? E_CONFLICT. */
 int tag_check_move(struct conn *c, const struct store_view *v, const char *repository,
 		   const char *tag, int64_t manifest, struct err *err);
-/* May the tag be deleted; `tag` NULL: all tags of the manifest? E_CONFLICT. */
+/* May it be deleted? E_CONFLICT: a tag that stands for good is it, or needs it: of a manifest, also as the member of an
+ * index; of a blob, also in such a member. */
 int tag_check_delete(struct conn *c, const struct store_view *v, const char *repository,
-		     const char *tag, int64_t manifest, struct err *err);
+		     const char *tag, struct err *err);
+int manifest_check_delete(struct conn *c, const struct store_view *v, const char *repository,
+			  int64_t manifest, struct err *err);
+int blob_check_delete(struct conn *c, const struct store_view *v, const char *repository,
+		      int64_t blob, struct err *err);
 
 #endif

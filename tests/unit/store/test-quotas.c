@@ -244,6 +244,72 @@ static void test_immutable_tags(void **state)
 	fixture_close(&f);
 }
 
+/* An index of one member. */
+static struct hash put_index(struct fixture *f, const char *repository, const char *tag,
+			     const struct hash *member, uint64_t size)
+{
+	cleanup_buf struct buf text = BUF_INIT(1 << 20);
+	struct manifest_put_result result;
+	char digest[DIGEST_TEXT_MAX];
+
+	digest_format(digest, member);
+	buf_addf(&text,
+		 "{\"schemaVersion\":2,\"mediaType\":\"" MT_OCI_INDEX
+		 "\",\"manifests\":[{\"mediaType\":\"" MT_OCI_MANIFEST
+		 "\",\"digest\":\"%s\",\"size\":%llu}]}",
+		 digest, (unsigned long long)size);
+	assert_ok(put_manifest(f, repository, tag, &text, &result), f->err);
+	return result.digest;
+}
+
+/* What an immutable tag needs is as immutable as its manifest. */
+static void test_immutable_parts(void **state)
+{
+	struct fixture f = {0};
+	struct store_rules rules = STORE_RULES_INIT;
+	cleanup_buf struct buf image = {0};
+	char digest[DIGEST_TEXT_MAX];
+	struct hash h, index, layer, other;
+
+	(void)state;
+	fixture_open(&f);
+	immutable_add(&rules, "prod/**", "v*");
+	rules_set(&f, &rules);
+	image_text(&f, "prod/app", "one", &image);
+	h = put_image(&f, "prod/app", NULL, "one");
+	hash_bytes(&layer, HASH_SHA256, "one", 3);
+	index = put_index(&f, "prod/app", "inner", &h, image.len);
+	digest_format(digest, &h);
+
+	/* Nothing stands for ever yet. */
+	assert_ok(store_blob_delete(f.root, "prod/app", &layer, &f.err), f.err);
+	assert_ok(put_blob(&f, "prod/app", slice_str("one"), &layer), f.err);
+	assert_ok(store_manifest_delete(f.root, "prod/app", digest, &f.err), f.err);
+
+	h = put_image(&f, "prod/app", NULL, "one");
+	put_index(&f, "prod/app", "v1", &index, 1);
+	assert_fails(store_manifest_delete(f.root, "prod/app", digest, &f.err), E_CONFLICT, f.err,
+		     "prod/app:v1");
+	assert_fails(store_blob_delete(f.root, "prod/app", &layer, &f.err), E_CONFLICT, f.err,
+		     "prod/app:v1");
+	assert_ok(store_manifest_delete(f.root, "prod/app", "inner", &f.err), f.err);
+	digest_format(digest, &index);
+	assert_fails(store_manifest_delete(f.root, "prod/app", digest, &f.err), E_CONFLICT, f.err,
+		     "prod/app:v1");
+
+	/* What it does not need; and elsewhere. */
+	assert_ok(put_blob(&f, "prod/app", slice_str("other"), &other), f.err);
+	assert_ok(store_blob_delete(f.root, "prod/app", &other, &f.err), f.err);
+	put_image(&f, "test/app", "v1", "one");
+	assert_ok(store_blob_delete(f.root, "test/app", &layer, &f.err), f.err);
+	/* An administrator may. */
+	assert_ok(store_manifest_remove(f.root, "prod/app", "v1", &f.err), f.err);
+	assert_ok(store_manifest_delete(f.root, "prod/app", digest, &f.err), f.err);
+	assert_ok(store_blob_delete(f.root, "prod/app", &layer, &f.err), f.err);
+	store_rules_release(&rules);
+	fixture_close(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -252,6 +318,7 @@ int main(void)
 		cmocka_unit_test(test_caches),
 		cmocka_unit_test(test_concurrent_uploads),
 		cmocka_unit_test(test_immutable_tags),
+		cmocka_unit_test(test_immutable_parts),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
