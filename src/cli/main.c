@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "cli/cli-internal.h"
@@ -52,10 +55,20 @@ static int run_command(int argc, char **argv)
 	return cli_usage("there is no command '%s' (see nacre --help)", argv[0]);
 }
 
+/* Who starts a program with standard streams closed would have what it opens first take their place: messages would go
+ * into the file that is being written. */
+static void open_standard_streams(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", O_RDWR) != fd)
+			_exit(CLI_FAILED); /* nothing to say it with */
+}
+
 int main(int argc, char **argv)
 {
 	int i = 1;
 
+	open_standard_streams();
 	signal(SIGPIPE, SIG_IGN);
 	for (; i < argc && argv[i][0] == '-'; i++) {
 		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)

@@ -167,6 +167,12 @@ start_nacre "$T/data"
 check_fails "serve: a directory in use" "in use" "$NACRE" serve --data "$T/data" --listen 127.0.0.1:0
 check_fails "serve: an address in use" "in use|Address" "$NACRE" serve --data "$T/data2" --listen "$NACRE_ADDR"
 
+# Without standard streams: what is opened first must not take their place.
+port=$(free_port)
+start_server closed sh -c 'exec "$@" 0<&- >&- 2>&-' sh "$NACRE" serve --data "$T/data3" --listen "127.0.0.1:$port"
+check "serve: without standard streams" wait_for 20 curl -sf "http://127.0.0.1:$port/healthz"
+check_eq "serve: no file of its own is one" "/dev/null /dev/null /dev/null" "$(readlink "/proc/$SERVER_PID/fd/0" "/proc/$SERVER_PID/fd/1" "/proc/$SERVER_PID/fd/2" | xargs)"
+
 # A server that dies in the middle of a transfer.
 start_server slow python3 -c '
 import socket, time
