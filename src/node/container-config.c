@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fs.h"
@@ -142,6 +143,21 @@ static void add_network_files(struct bundle *b)
 			bundle_add_mount(b, files[i], files[i], true, false);
 }
 
+/* Its own name and "localhost" mean something where the image says nothing of them, as under docker and podman. */
+static int add_hosts(struct bundle *b, const char *dir, struct err *err)
+{
+	cleanup_free char *path = xasprintf("%s/hosts", dir);
+	cleanup_free char *text =
+		xasprintf("127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.0.1\t%s\n", b->hostname);
+	cleanup_fd int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+
+	/* Every user of the container reads it. */
+	if (fd < 0 || write_full(fd, text, strlen(text)) < 0 || fchmod(fd, 0644) < 0)
+		return err_errno(err, "write %s", path);
+	bundle_add_mount(b, path, "/etc/hosts", false, false);
+	return 0;
+}
+
 /* Of the one that this was started in: crun gives the container's no size by itself. */
 static void compose_terminal(struct bundle *b, const struct container_options *o)
 {
@@ -194,6 +210,8 @@ static int compose_bundle(struct bundle *b, const char *dir, const struct node_i
 		return err->code;
 	if (o->host_network)
 		add_network_files(b);
+	else if (add_hosts(b, dir, err) < 0)
+		return err->code;
 	add_image_volumes(b, dir, rootfs, image);
 	add_volumes(b, o);
 	return 0;

@@ -107,6 +107,11 @@ check_eq "which is not this machine's" other "$([ "${private% lo}" = "$(readlink
 check_eq "--network host: this machine's" "$(readlink /proc/self/ns/net)" "$(python --network host "$I" "$NET" | cut -d' ' -f1)"
 check_eq "with its name servers and hosts" "$(sha256sum </etc/resolv.conf | cut -c1-64) $(sha256sum </etc/hosts | cut -c1-64)" "$(python --network host "$I" \
     'import hashlib; print(*(hashlib.sha256(open(f, "rb").read()).hexdigest() for f in ("/etc/resolv.conf", "/etc/hosts")))')"
+NAMES='import socket; print(*sorted({a[4][0] for n in ("localhost", socket.gethostname()) for a in socket.getaddrinfo(n, 80, socket.AF_INET)}), socket.gethostname())'
+check_eq "its own name and localhost are known there" "127.0.0.1 box" "$(python --hostname box "$I" "$NAMES")"
+check_eq "to any user, in a read-only container" "127.0.0.1 box" "$(python --hostname box --read-only -u app "$I" "$NAMES")"
+echo "127.0.0.9 box localhost" >"$T/hosts"
+check_eq "a file of the user's goes before that" "127.0.0.9 box" "$(python --hostname box -v "$T/hosts:/etc/hosts" "$I" "$NAMES")"
 check_eq "in the bundle: name spaces" "ipc,mount,network,pid,uts ipc,mount,pid,uts" \
     "$(echo "$(config "$I" | jq -r '[.linux.namespaces[].type] | sort | join(",")') $(config --network host "$I" | jq -r '[.linux.namespaces[].type] | sort | join(",")')")"
 
