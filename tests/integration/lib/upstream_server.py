@@ -26,6 +26,7 @@ import time
 
 PORT, DIR, LOG, MODE = int(sys.argv[1]), *sys.argv[2:5]
 LOCK = threading.Lock()
+PIECE, HUGE = b"x" * 65536, 64 << 20
 
 
 def mode():
@@ -40,8 +41,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
     def narinfo(self, how, data):
-        if how == "huge":
-            return data + b"Foo: " + b"x" * (64 << 20) + b"\n"
         if how == "other":
             return data.replace(b"StorePath: /nix/store/", b"StorePath: /nix/store/00000000000000000000000000000000-", 1)
         if how == "bad-size":
@@ -49,6 +48,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if how == "unsigned":
             return b"".join(line for line in data.splitlines(True) if not line.startswith(b"Sig:"))
         return data
+
+    def send_huge(self, data):
+        """Piece by piece: making all of it first would take a slow machine as long as a client waits."""
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data) + 5 + HUGE + 1))
+        self.end_headers()
+        self.wfile.write(data + b"Foo: ")
+        for _ in range(HUGE // len(PIECE)):
+            self.wfile.write(PIECE)
+        self.wfile.write(b"\n")
 
     def send_nar(self, how, data):
         middle = len(data) // 2
@@ -103,6 +112,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             data = file.read()
         if path.startswith("/nar/") and self.command == "GET":
             self.send_nar(how, data)
+            return
+        if path.endswith(".narinfo") and how == "huge" and self.command == "GET":
+            self.send_huge(data)
             return
         if path.endswith(".narinfo"):
             data = self.narinfo(how, data)
