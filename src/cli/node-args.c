@@ -61,14 +61,22 @@ static int add_key(struct node_args *a, const char *value)
 
 static int set_pull(struct node_args *a, const char *value)
 {
-	static const char *const names[] = {"newer", "always", "missing", "never"};
+	static const struct {
+		const char *name;
+		enum pull_policy policy;
+	} policies[] = {
+		{"missing", PULL_MISSING},
+		{"newer", PULL_NEWER},
+		{"always", PULL_ALWAYS},
+		{"never", PULL_NEVER},
+	};
 
-	for (size_t i = 0; i < ARRAY_LEN(names); i++)
-		if (strcmp(value, names[i]) == 0) {
-			a->pull = (enum pull_policy)i;
+	for (size_t i = 0; i < ARRAY_LEN(policies); i++)
+		if (strcmp(value, policies[i].name) == 0) {
+			a->pull = policies[i].policy;
 			return 0;
 		}
-	return cli_usage("--pull '%s': wanted newer, always, missing or never", value);
+	return cli_usage("--pull '%s': wanted missing, newer, always or never", value);
 }
 
 static int set_network(struct container_options *c, const char *value)
@@ -249,6 +257,22 @@ static bool is_archive(const char *ref)
 	return strncmp(ref, "oci-archive:", 12) == 0 || strncmp(ref, "docker-archive:", 15) == 0;
 }
 
+/* The platform that is wanted: the one that was said, or this machine's. */
+static int wanted_platform(struct platform *ret, const struct node_args *a, struct err *err)
+{
+	if (!a->platform)
+		platform_host(ret);
+	else if (platform_parse(ret, slice_str(a->platform)) < 0)
+		return err_set(err, E_USAGE, "--platform '%s': wanted OS/ARCH, as linux/arm64",
+			       a->platform);
+	return 0;
+}
+
+static bool is_registry(const char *ref)
+{
+	return !transport_is_image(ref) || strncmp(ref, "docker://", 9) == 0;
+}
+
 static int pull_image(struct node_image *ret, struct node_store *store, const char *ref,
 		      const struct node_args *a, struct err *err)
 {
@@ -271,11 +295,8 @@ static int pull_image(struct node_image *ret, struct node_store *store, const ch
 
 	if (a->require_signatures && !a->n_keys && !a->settings.n_trusted)
 		return err_set(err, E_USAGE, "--require-signatures needs a --trusted-key");
-	if (!a->platform)
-		platform_host(&platform);
-	else if (platform_parse(&platform, slice_str(a->platform)) < 0)
-		return err_set(err, E_USAGE, "--platform '%s': wanted OS/ARCH, as linux/arm64",
-			       a->platform);
+	if (wanted_platform(&platform, a, err) < 0)
+		return err->code;
 	if (transport_open_source(&source, ref, &a->transport, err) < 0)
 		return err->code;
 	options.sources = node_args_sources(a);
@@ -291,9 +312,26 @@ static int pull_image(struct node_image *ret, struct node_store *store, const ch
 	return result;
 }
 
+/* What is here of an index may be its image for another platform; and what an index says of its images goes
+ * before what they say. */
+static int check_platform(const struct node_image *image, const struct node_store *store,
+			  const char *ref, const struct node_args *a, struct err *err)
+{
+	cleanup_platform struct platform wanted = {0}, here = {0};
+	int r;
+
+	if (wanted_platform(&wanted, a, err) < 0)
+		return err->code;
+	r = node_store_member_for(store, &image->digest, &wanted);
+	image_config_platform(&here, &image->config);
+	if (r > 0 || (r == E_NOTFOUND && platform_match(&wanted, &here)))
+		return 0;
+	return err_set(err, E_UNSUPPORTED, "%s is on this node for another platform alone", ref);
+}
+
 /* The image as it was pulled before; it may have been pulled under another policy. */
 static int load_image(struct node_image *ret, struct node_store *store, const char *ref,
-		      const struct node_args *a, struct err *err)
+		      const struct node_args *a, bool any_platform, struct err *err)
 {
 	cleanup_node_image struct node_image image = {0};
 	struct node_sources *sources;
@@ -310,6 +348,8 @@ static int load_image(struct node_image *ret, struct node_store *store, const ch
 	if (r >= 0)
 		r = node_image_check(&image, store, sources, err);
 	node_sources_free(sources);
+	if (r >= 0 && !any_platform)
+		r = check_platform(&image, store, ref, a, err);
 	if (r < 0)
 		return r;
 	*ret = image;
@@ -317,14 +357,15 @@ static int load_image(struct node_image *ret, struct node_store *store, const ch
 	return 0;
 }
 
-/* The registry's word, or what is here where it cannot be reached. */
+/* The registry's word, or what is here where it cannot be reached: also for another platform than this machine's, if none was
+ * said, since an image that is not in an index is taken for what it is. */
 static int pull_newer(struct node_image *ret, struct node_store *store, const char *ref,
 		      const struct node_args *a, struct err *err)
 {
 	struct err why = ERR_INIT, ignored = ERR_INIT;
 	int r = pull_image(ret, store, ref, a, &why);
 
-	if (r == E_NET && load_image(ret, store, ref, a, &ignored) >= 0) {
+	if (r == E_NET && load_image(ret, store, ref, a, !a->platform, &ignored) >= 0) {
 		cli_note("warning: %s; this is the image as it was pulled before", why.text);
 		return 0;
 	}
@@ -336,16 +377,19 @@ static int pull_newer(struct node_image *ret, struct node_store *store, const ch
 int node_args_find_image(struct node_image *ret, struct node_store *store, const char *ref,
 			 const struct node_args *a, struct err *err)
 {
+	enum pull_policy policy = a->pull;
 	struct err local = ERR_INIT;
 
-	if (a->pull == PULL_ALWAYS)
+	if (policy == PULL_NOT_SAID)
+		policy = is_registry(ref) ? PULL_MISSING : PULL_NEWER;
+	if (policy == PULL_ALWAYS)
 		return pull_image(ret, store, ref, a, err);
-	if (a->pull == PULL_NEWER)
+	if (policy == PULL_NEWER)
 		return pull_newer(ret, store, ref, a, err);
-	if (load_image(ret, store, ref, a, &local) >= 0)
+	if (load_image(ret, store, ref, a, policy == PULL_NEVER && !a->platform, &local) >= 0)
 		return 0;
-	if (a->pull == PULL_MISSING)
-		return pull_image(ret, store, ref, a, err);
+	if (policy == PULL_MISSING)
+		return pull_newer(ret, store, ref, a, err);
 	if (local.code == E_NOTFOUND)
 		return err_set(err, E_NOTFOUND,
 			       "%s is not on this node, and --pull never forbids to fetch it", ref);

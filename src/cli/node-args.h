@@ -9,8 +9,10 @@
 #include "node/node-image.h"
 #include "node/node-settings.h"
 
-/* NEWER: as ALWAYS, but what is here does where the registry cannot be reached. */
-enum pull_policy { PULL_NEWER, PULL_ALWAYS, PULL_MISSING, PULL_NEVER };
+/* When to ask where the image is from. NEWER: as ALWAYS, but what is here does where the registry cannot be
+ * reached. Not said: MISSING for a registry; NEWER for what lies on this machine, where asking is cheap
+ * and `nacre build` may have made it anew. */
+enum pull_policy { PULL_NOT_SAID, PULL_MISSING, PULL_NEWER, PULL_ALWAYS, PULL_NEVER };
 
 struct node_args {
 	struct container_options container;
@@ -118,7 +120,9 @@ enum {
 	"                             used where they are (default: /)\n"                          \
 	"      --require-signatures   refuse images with store paths that no trusted key signed\n" \
 	"      --trusted-key KEY      such a key, as name:base64\n"                                \
-	"      --pull POLICY          newer (default), always, missing or never\n"                 \
+	"      --pull POLICY          when to ask a registry: missing (default), newer, always "   \
+	"or\n"                                                                                     \
+	"                             never\n"                                                     \
 	"      --platform OS/ARCH     which image of an index\n"                                   \
 	"      --root DIR             where this node keeps paths and layers (" NODE_ROOT_DEFAULT  \
 	")\n"                                                                                      \

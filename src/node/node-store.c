@@ -543,6 +543,27 @@ bool node_store_is_member(const struct node_store *s, const struct hash *manifes
 	return false;
 }
 
+int node_store_member_for(const struct node_store *s, const struct hash *manifest,
+			  const struct platform *platform)
+{
+	cleanup_buf struct buf text = {0}, wanted = {0};
+	struct slice rest, line;
+	int r = E_NOTFOUND;
+
+	platform_format(&wanted, platform);
+	buf_add_str(&wanted, "\n");
+	if (read_indexes(s, manifest, &text) < 0)
+		return r;
+	rest = buf_slice(&text);
+	while (r <= 0 && next_line(&rest, &line)) {
+		const uint8_t *space = memchr(line.data, ' ', line.len);
+
+		slice_advance(&line, space ? (size_t)(space - line.data) + 1 : line.len);
+		r = slice_equal(line, buf_slice(&wanted));
+	}
+	return r;
+}
+
 int node_store_put_index_of(struct node_store *s, const struct hash *manifest,
 			    const struct hash *index, const struct platform *platform,
 			    struct err *err)

@@ -113,6 +113,9 @@ int node_store_put_index_of(struct node_store *s, const struct hash *manifest,
 			    struct err *err);
 bool node_store_is_member(const struct node_store *s, const struct hash *manifest,
 			  const struct hash *index, const struct platform *platform);
+/* 1: some index has it for this platform; 0: for others alone; E_NOTFOUND: nothing is noted. */
+int node_store_member_for(const struct node_store *s, const struct hash *manifest,
+			  const struct platform *platform);
 
 /* Small documents. */
 int node_store_put_blob(struct node_store *s, const struct hash *digest, struct slice data,

@@ -66,13 +66,15 @@ NODE=$T/node-known
 I=docker://$NACRE_ADDR/nix:$(basename "$P" | cut -c1-32)
 check_eq "an image of the server" hello "$(run "$I" sh -c 'echo hello' 2>&1)"
 before=$(wc -l <"$NACRE_LOG")
-check_eq "that is still the same" hello "$(run "$I" sh -c 'echo hello' 2>&1)"
+check_eq "that is here" hello "$(run "$I" sh -c 'echo hello' 2>&1)"
+check_eq "asks nobody by itself" "$before" "$(wc -l <"$NACRE_LOG")"
+check_eq "that is still the same" hello "$(run --pull newer "$I" sh -c 'echo hello' 2>&1)"
 check_eq "costs one HEAD" "HEAD /v2/nix/manifests/$(basename "$P" | cut -c1-32)" \
     "$(tail -n "+$((before + 1))" "$NACRE_LOG" | sed -n 's/^.* \(HEAD\|GET\) \([^ ]*\).*/\1 \2/p')"
 D=docker://$NACRE_ADDR/nix@$("$NACRE" inspect --json "$I" | jq -r .digest)
-check_eq "by digest" hello "$(run "$D" sh -c 'echo hello' 2>&1)"
+check_eq "by digest" hello "$(run --pull newer "$D" sh -c 'echo hello' 2>&1)"
 before=$(wc -l <"$NACRE_LOG")
-check_eq "once more" hello "$(run "$D" sh -c 'echo hello' 2>&1)"
+check_eq "once more" hello "$(run --pull newer "$D" sh -c 'echo hello' 2>&1)"
 check_eq "asks nobody" "$before" "$(wc -l <"$NACRE_LOG")"
 rm -r "$NODE/paths/$(ls "$NODE/paths" | head -n 1)"
 check_eq "what is gone is fetched again" hello "$(run "$I" sh -c 'echo hello' 2>&1)"
@@ -109,22 +111,28 @@ says_member() {
 }
 says_member "an index: the image for this platform" one "$B"
 before=$(wc -l <"$NACRE_LOG")
-says_member "that is still the same" one "$B"
+says_member "that is still the same" one --pull newer "$B"
 check_eq "costs one HEAD" "HEAD /v2/many/manifests/both" "$(requests)"
 D=docker://$NACRE_ADDR/many@sha256:$(sha256sum <"$T/index.json" | cut -c1-64)
-says_member "an index by digest" one "$D"
+says_member "an index by digest" one --pull newer "$D"
 before=$(wc -l <"$NACRE_LOG")
-says_member "once more" one "$D"
+says_member "once more" one --pull newer "$D"
 check_eq "asks nobody" "" "$(requests)"
+says_member "by itself the tag neither" one "$B"
+check_eq "asks for it" "" "$(requests)"
 says_member "another platform is another image" two --platform linux/s390x "$B"
+says_member "and stays it" two --platform linux/s390x "$B"
+says_member "without asking, where it is said again" two --platform linux/s390x --pull never "$B"
+check_fails "what is here is not for any other" "for another platform" run --platform linux/riscv64 --pull never "$B" true
 says_member "and this one is what it was" one "$B"
 put_index both "$host=two" s390x=one
-says_member "an index that has changed is read again" two "$B"
+says_member "an index that has changed is not asked for" one "$B"
+says_member "or else read again" two --pull newer "$B"
 put_index again "$host=two"
 says_member "another index with the same member" two "docker://$NACRE_ADDR/many:again"
 before=$(wc -l <"$NACRE_LOG")
-says_member "is remembered as well" two "docker://$NACRE_ADDR/many:again"
-says_member "and so is the first" two "$B"
+says_member "is remembered as well" two --pull newer "docker://$NACRE_ADDR/many:again"
+says_member "and so is the first" two --pull newer "$B"
 check_eq "a HEAD each" "HEAD /v2/many/manifests/again HEAD /v2/many/manifests/both" "$(requests | xargs)"
 for damaged in "" x "sha256:0 linux/$host"; do
     for file in "$NODE"/blobs/*.index; do

@@ -40,7 +40,7 @@ check_eq "it is noted" 1 "$(ready | wc -l)"
 R=$(ready)
 cp "$R" "$T/ready"
 says_hello "a third" "$I"
-for pull in always missing never; do
+for pull in newer always missing never; do
     says_hello "--pull $pull" --pull $pull "$I"
 done
 check_eq "all of the closure is there" "$(closure "$P" | wc -l)" "$(run "$I" sh -c 'ls /nix/store | wc -l' 2>&1)"
@@ -113,16 +113,42 @@ D=docker://$NACRE_ADDR/app:1
 paths_of() {
     run "$@" sh -c 'ls /nix/store | wc -l' 2>&1
 }
+mounted() {
+    local at
+    at=$("$NACRE" mount --root "$NODE" --host-store none "$@") || return
+    find "$at/nix/store" -mindepth 1 -maxdepth 1 | wc -l
+    "$NACRE" umount --root "$NODE" "$at"
+}
 few=$(closure "$P" | wc -l) many=$(closure "$P" "$S" | wc -l)
 put "$I"
 check_eq "from a registry" "$few" "$(paths_of "$D")"
 put "oci:$T/more:more"
-check_eq "--pull missing: as it was pulled" "$few" "$(paths_of --pull missing "$D")"
-check_eq "the tag was moved, and that is seen" "$many" "$(paths_of "$D")"
+check_eq "the tag was moved: by itself, as it was pulled" "$few" "$(paths_of "$D")"
+check_eq "with --pull missing, too" "$few" "$(paths_of --pull missing "$D")"
+libraries() {
+    LD_DEBUG=files run "$@" true 2>&1 | sed -n 's/.*calling init: .*\/\(lib[a-z]*\).*/\1/p' | grep -x 'libcurl\|libssl\|libarchive' | sort -u | xargs
+}
+check_eq "nothing for the network is loaded" "" "$(libraries "$D")"
+check_match "but for asking" libcurl "$(libraries --pull newer "$D")"
+check_eq "with --pull newer that is seen" "$many" "$(paths_of --pull newer "$D")"
+check_eq "and stays" "$many" "$(paths_of "$D")"
+put "$I"
+check_eq "nacre mount does not ask either" "$many" "$(mounted "$D")"
+check_eq "unless it is told to" "$few" "$(mounted --pull always "$D")"
+put "oci:$T/more:more"
+check_eq "the tag was moved back, and is asked for" "$many" "$(paths_of --pull always "$D")"
 stop_nacre
-check_match "the registry is gone: what is here does, with a warning" "warning: pull $D: .*as it was pulled before"$'\n'"$many\$" "$(paths_of "$D")"
-check_eq "--pull missing does not ask" "$many" "$(paths_of --pull missing "$D")"
+check_match "the registry is gone: what is here does, with a warning" "warning: pull $D: .*as it was pulled before"$'\n'"$many\$" \
+    "$(paths_of --pull newer "$D")"
+check_eq "by itself it does not ask" "$many" "$(paths_of "$D")"
 check_fails "--pull always does" "pull $D" run --pull always "$D" true
 check_fails "what is not here cannot be had" "pull docker://$NACRE_ADDR/app:2" run "docker://$NACRE_ADDR/app:2" true
 check_fails "what is here is not signed, and does not do" "pull $D" run --require-signatures --trusted-key "$K" "$D" true
-check_fails "another policy is none" "wanted newer, always, missing or never" run --pull sometimes "$D" true
+check_fails "another policy is none" "wanted missing, newer, always or never" run --pull sometimes "$D" true
+# An image layout is on this machine, and may be made anew at any time.
+L=oci:$T/made:app
+"$NACRE" copy "$I" "$L" 2>"$T/log" || die "$(cat "$T/log")"
+check_eq "an image layout" "$few" "$(paths_of "$L")"
+"$NACRE" copy "oci:$T/more:more" "$L" 2>"$T/log" || die "$(cat "$T/log")"
+check_eq "made anew: not with --pull missing" "$few" "$(paths_of --pull missing "$L")"
+check_eq "by itself, that is seen" "$many" "$(paths_of "$L")"

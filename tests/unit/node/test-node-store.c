@@ -208,6 +208,9 @@ static void test_index_notes(void **state)
 		assert_false(node_store_is_member(s, &manifest, &index, &there));
 		assert_false(node_store_is_member(s, &manifest, &other, &here));
 		assert_false(node_store_is_member(s, &other, &index, &here));
+		assert_int_equal(node_store_member_for(s, &manifest, &here), 1);
+		assert_int_equal(node_store_member_for(s, &manifest, &there), 0);
+		assert_int_equal(node_store_member_for(s, &other, &here), E_NOTFOUND);
 	}
 	/* The last ones are kept. */
 	for (int i = 0; i < 3 * NODE_INDEXES_MAX; i++) {
