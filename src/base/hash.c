@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <openssl/evp.h>
 #include <stdatomic.h>
 
 #include <nacre/encode.h>
 #include <nacre/hash.h>
 
+#include "base/libcrypto.h"
 #include "base/mem.h"
+#include "base/sha256.h"
+
+/* So many bytes are hashed without libcrypto, see hash_bytes(). */
+enum { SMALL_TOTAL = 256 << 10 };
 
 static const struct {
 	const char *name;
@@ -121,8 +125,10 @@ static const EVP_MD *implementation(enum hash_algo algo)
 
 void hasher_init(struct hasher *h, enum hash_algo algo)
 {
-	const EVP_MD *md = implementation(algo);
+	const EVP_MD *md;
 
+	libcrypto_need();
+	md = implementation(algo);
 	h->algo = algo;
 	h->ctx = EVP_MD_CTX_new();
 	/* Fails only without memory, or where MD5 is switched off by a policy of the machine. */
@@ -145,14 +151,32 @@ void hasher_final(struct hasher *h, struct hash *ret)
 
 void hasher_release(struct hasher *h)
 {
-	EVP_MD_CTX_free(h->ctx);
+	if (h->ctx)
+		EVP_MD_CTX_free(h->ctx);
 	h->ctx = NULL;
+}
+
+/* Until so much was hashed that loading libcrypto is worth it. Counted for the whole process, so that many small texts are not
+ * hashed slowly for ever. */
+static bool is_small(size_t len)
+{
+	static _Atomic size_t total;
+
+	return len <= SMALL_TOTAL &&
+	       atomic_load_explicit(&total, memory_order_relaxed) <= SMALL_TOTAL &&
+	       atomic_fetch_add_explicit(&total, len + 64, memory_order_relaxed) + len <=
+		       SMALL_TOTAL;
 }
 
 void hash_bytes(struct hash *ret, enum hash_algo algo, const void *data, size_t len)
 {
 	struct hasher h;
 
+	if (algo == HASH_SHA256 && is_small(len)) {
+		*ret = (struct hash){.algo = algo};
+		sha256_small(ret->bytes, data, len);
+		return;
+	}
 	hasher_init(&h, algo);
 	hasher_update(&h, data, len);
 	hasher_final(&h, ret);

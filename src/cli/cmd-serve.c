@@ -9,6 +9,7 @@
 
 #include <nacre/encode.h>
 
+#include "base/libcrypto.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/processors.h"
@@ -257,7 +258,9 @@ static int serve(struct settings *settings, const struct command_line *line,
 		return err_set(err, E_USAGE, "say where to keep everything: --data DIR");
 	opening.root = view_settings_options(&settings->views[0]);
 	opening.framing = STORE_FRAME_LATER;
-	r = store_open(&store, settings->data, &opening, err);
+	r = libcrypto_load(err);
+	if (r >= 0)
+		r = store_open(&store, settings->data, &opening, err);
 	if (r < 0)
 		return r;
 	r = admin_server_start(&admin, store, settings->data, err);

@@ -8,6 +8,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "base/libcrypto.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "cli/cli.h"
@@ -269,7 +270,7 @@ static int run(const struct node_args *a, const struct daemon_args *d, struct er
 	limit_arenas();
 	if (a->require_signatures && !a->n_keys && !a->settings.n_trusted)
 		return err_set(err, E_USAGE, "--require-signatures needs a --trusted-key");
-	if (node_store_open(&options.store, a->root, err) < 0)
+	if (libcrypto_load(err) < 0 || node_store_open(&options.store, a->root, err) < 0)
 		return err->code;
 	options.sources = node_args_sources(a);
 	r = snapshotter_new(&s, &options, err);

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* SPEC nix-signature (Nix source src/libutil/signature/local-keys.cc): Ed25519 over the
  * fingerprint. */
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
-
 #include <nacre/encode.h>
 #include <nacre/pathinfo.h>
 
+#include "base/libcrypto.h"
 #include "base/mem.h"
 
 enum { FINGERPRINT_MAX = 64 << 20, SIGNATURE_BASE64 = 88 };
@@ -64,7 +62,7 @@ static void format_named(struct buf *ret, const char *name, const uint8_t *bytes
 
 	base64_encode(text, bytes, size);
 	buf_addf(ret, "%s:%s", name, text);
-	OPENSSL_cleanse(text, sizeof(text));
+	explicit_bzero(text, sizeof(text));
 }
 
 void secret_key_format(struct buf *ret, const struct secret_key *key)
@@ -86,7 +84,7 @@ void secret_key_public(struct public_key *ret, const struct secret_key *key)
 
 void secret_key_release(struct secret_key *key)
 {
-	OPENSSL_cleanse(key, sizeof(*key));
+	explicit_bzero(key, sizeof(*key));
 }
 
 int secret_key_generate(struct secret_key *ret, const char *name, struct err *err)
@@ -99,6 +97,8 @@ int secret_key_generate(struct secret_key *ret, const char *name, struct err *er
 		return err_set(err, E_USAGE,
 			       "key name '%s': 1 to %d characters, without ':' and blanks", name,
 			       KEY_NAME_MAX);
+	if (libcrypto_load(err) < 0)
+		return err->code;
 	pkey = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
 	memset(ret, 0, sizeof(*ret));
 	memcpy(ret->name, name, strlen(name));
@@ -119,11 +119,16 @@ int signature_check(struct slice text)
 
 int secret_key_sign(uint8_t ret[SIGNATURE_SIZE], const struct secret_key *key, struct slice text)
 {
-	EVP_PKEY *pkey = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, key->bytes, 32);
-	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	EVP_PKEY *pkey;
+	EVP_MD_CTX *ctx;
 	size_t len = SIGNATURE_SIZE;
-	int ok = pkey && ctx && EVP_DigestSignInit(ctx, NULL, NULL, NULL, pkey) == 1 &&
-		 EVP_DigestSign(ctx, ret, &len, text.data, text.len) == 1;
+	int ok;
+
+	libcrypto_need();
+	pkey = EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, NULL, key->bytes, 32);
+	ctx = EVP_MD_CTX_new();
+	ok = pkey && ctx && EVP_DigestSignInit(ctx, NULL, NULL, NULL, pkey) == 1 &&
+	     EVP_DigestSign(ctx, ret, &len, text.data, text.len) == 1;
 
 	EVP_MD_CTX_free(ctx);
 	EVP_PKEY_free(pkey);
@@ -149,11 +154,15 @@ int path_info_sign(struct path_info *info, const struct secret_key *key, struct 
 bool public_key_verify(const struct public_key *key, const uint8_t signature[SIGNATURE_SIZE],
 		       struct slice text)
 {
-	EVP_PKEY *pkey =
-		EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, key->bytes, KEY_PUBLIC_SIZE);
-	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-	bool ok = pkey && ctx && EVP_DigestVerifyInit(ctx, NULL, NULL, NULL, pkey) == 1 &&
-		  EVP_DigestVerify(ctx, signature, SIGNATURE_SIZE, text.data, text.len) == 1;
+	EVP_PKEY *pkey;
+	EVP_MD_CTX *ctx;
+	bool ok;
+
+	libcrypto_need();
+	pkey = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, key->bytes, KEY_PUBLIC_SIZE);
+	ctx = EVP_MD_CTX_new();
+	ok = pkey && ctx && EVP_DigestVerifyInit(ctx, NULL, NULL, NULL, pkey) == 1 &&
+	     EVP_DigestVerify(ctx, signature, SIGNATURE_SIZE, text.data, text.len) == 1;
 
 	EVP_MD_CTX_free(ctx);
 	EVP_PKEY_free(pkey);

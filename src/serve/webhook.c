@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "serve/webhook.h"
 
-#include <openssl/hmac.h>
 #include <pthread.h>
 #include <time.h>
 
 #include <nacre/encode.h>
 
+#include "base/libcrypto.h"
 #include "base/log.h"
 #include "net/http.h"
 #include "serve/conn.h"
@@ -118,8 +118,11 @@ static void add_signature(struct strv *headers, const struct event *e)
 	uint8_t mac[WEBHOOK_MAC_SIZE];
 	char text[2 * WEBHOOK_MAC_SIZE + 1];
 
-	if (!secret->len || !HMAC(EVP_sha256(), secret->data, (int)secret->len,
-				  (const uint8_t *)e->body, strlen(e->body), mac, NULL))
+	if (!secret->len)
+		return;
+	libcrypto_need();
+	if (!HMAC(EVP_sha256(), secret->data, (int)secret->len, (const uint8_t *)e->body,
+		  strlen(e->body), mac, NULL))
 		return;
 	hex_encode(text, mac, sizeof(mac));
 	text[2 * WEBHOOK_MAC_SIZE] = '\0';
