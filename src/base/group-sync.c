@@ -52,3 +52,24 @@ int group_sync(struct group_sync *g, int fd)
 	errno = error;
 	return error ? -1 : 0;
 }
+
+uint64_t group_sync_next(struct group_sync *g)
+{
+	uint64_t next;
+
+	pthread_mutex_lock(&g->lock);
+	/* One that is under way may have passed what the caller wrote. */
+	next = g->begun + 1;
+	pthread_mutex_unlock(&g->lock);
+	return next;
+}
+
+bool group_sync_is_past(struct group_sync *g, uint64_t number)
+{
+	bool is_past;
+
+	pthread_mutex_lock(&g->lock);
+	is_past = g->ended >= number && g->failed < number;
+	pthread_mutex_unlock(&g->lock);
+	return is_past;
+}

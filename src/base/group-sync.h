@@ -24,4 +24,9 @@ void group_sync_release(struct group_sync *g);
  * later sync than the one that was waited for. */
 int group_sync(struct group_sync *g, int fd);
 
+/* For what is written now and wants no sync of its own: the number of a sync that will have brought it to the disk, and
+ * whether that has been made. */
+uint64_t group_sync_next(struct group_sync *g);
+bool group_sync_is_past(struct group_sync *g, uint64_t number);
+
 #endif

@@ -139,7 +139,7 @@ static int mark_hold(void *data, int dirfd, const char *entry, struct err *err)
 	struct slice rest;
 	struct hold_line line;
 
-	if (read_file_at(dirfd, entry, TEXT_MAX, &text, err) < 0)
+	if (hold_read(dirfd, entry, &text, err) < 0)
 		return err->code;
 	rest = buf_slice(&text);
 	while (rest.len) {

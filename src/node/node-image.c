@@ -537,11 +537,12 @@ static bool is_known(const struct pull *p, const struct hash *digest)
 	       node_store_is_member(p->store, p->options->known, digest, p->options->platform);
 }
 
-/* Last: a manifest that is there says that all it names was there. `index` HASH_NONE: it is no member. */
+/* Last: a manifest that is there says that all it names was there, and it is under its names on the disk by then. `index` HASH_NONE: it is no member. */
 static int note_manifest(struct pull *p, const struct manifest_bytes *bytes,
 			 const struct manifest *manifest, const struct hash *index, struct err *err)
 {
-	if (node_store_put_blob(p->store, &bytes->digest, buf_slice(&bytes->bytes), err) < 0 ||
+	if (node_store_sync(p->store, err) < 0 ||
+	    node_store_put_blob(p->store, &bytes->digest, buf_slice(&bytes->bytes), err) < 0 ||
 	    node_store_put_config_of(p->store, &bytes->digest, &manifest->config.digest, err) < 0)
 		return err->code;
 	return index->algo == HASH_NONE ? 0

@@ -222,7 +222,7 @@ static int publish(struct fetch *f, struct err *err)
 	for (size_t i = 0; i < f->n_done; i++)
 		if (path_import_publish(f->done[i], err) < 0)
 			return err->code;
-	return f->n_done ? node_store_sync(f->store, err) : 0;
+	return 0;
 }
 
 /* Fetches what nobody else does, and publishes it. */

@@ -22,7 +22,6 @@ enum {
 	BLOB_MAX = 16 << 20,
 	INDEXES_BYTES_MAX = 16 << 10,
 	REF_BYTES_MAX = 64 << 10,
-	HOLD_NAME_MAX = 200,
 	LINK_TEXT_MAX = 4096,
 };
 
@@ -335,23 +334,60 @@ int node_store_layer_record(const struct node_store *s, const struct hash *diff_
 	return 0;
 }
 
-int node_store_put_layer_record(struct node_store *s, const struct hash *diff_id,
-				const struct layer_record *record, struct err *err)
+static int format_record(const struct layer_record *record, struct buf *ret, struct err *err)
 {
-	cleanup_buf struct buf text = BUF_INIT(RECORD_MAX);
-	char name[NAME_SIZE];
-	int r = buf_addf(&text, "%s\n", record->store_dir);
+	int r = buf_addf(ret, "%s\n", record->store_dir);
 
 	for (size_t i = 0; r >= 0 && i < record->len; i++) {
 		char hash[HASH_TEXT_MAX];
 
 		hash_format_bare(hash, &record->paths[i].nar_hash, HASH_NIX32);
-		r = buf_addf(&text, "%s %s\n", record->paths[i].base, hash);
+		r = buf_addf(ret, "%s %s\n", record->paths[i].base, hash);
 	}
-	if (r < 0)
-		return err_set(err, r, "the layer has too many paths");
+	return r < 0 ? err_set(err, r, "the layer has too many paths") : 0;
+}
+
+int node_store_put_layer_record(struct node_store *s, const struct hash *diff_id,
+				const struct layer_record *record, struct err *err)
+{
+	cleanup_buf struct buf text = BUF_INIT(RECORD_MAX);
+	char name[NAME_SIZE];
+
+	if (format_record(record, &text, err) < 0)
+		return err->code;
 	record_name(name, diff_id);
 	return write_file_at(s->layers, name, text.data, text.len, true, err);
+}
+
+int node_store_stage_record(struct node_store *s, const struct layer_record *record,
+			    struct staged_record *ret, struct err *err)
+{
+	cleanup_buf struct buf text = BUF_INIT(RECORD_MAX);
+
+	staged_record_release(ret);
+	if (format_record(record, &text, err) < 0 || temp_file_open(&ret->file, s->tmp, err) < 0)
+		return err->code;
+	if (write_full(ret->file.fd, text.data, text.len) < 0)
+		return err_errno(err, "write a layer's record");
+	ret->sync = group_sync_next(&s->sync);
+	return 0;
+}
+
+int node_store_name_record(struct node_store *s, const struct hash *diff_id,
+			   struct staged_record *staged, struct err *err)
+{
+	char name[NAME_SIZE];
+
+	record_name(name, diff_id);
+	if (!group_sync_is_past(&s->sync, staged->sync) && fsync(staged->file.fd) < 0)
+		return err_errno(err, "fsync layers/%s", name);
+	return temp_file_commit(&staged->file, s->layers, name, true, false, err);
+}
+
+void staged_record_release(struct staged_record *staged)
+{
+	temp_file_release(&staged->file);
+	staged->sync = 0;
 }
 
 int node_store_put_signed(struct node_store *s, const struct hash *diff_id,
@@ -694,62 +730,6 @@ int node_store_lock_content(struct node_store *s, const struct hash *hash, struc
 	if (lock_byte(fd, F_OFD_SETLKW, hash) < 0)
 		return err_errno(err, "lock %s/locks", s->root);
 	return take_fd(&fd);
-}
-
-static bool hold_name_is_valid(const char *name)
-{
-	size_t len = strlen(name);
-
-	return len > 0 && len <= HOLD_NAME_MAX && name[0] != '.' &&
-	       strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") ==
-		       len;
-}
-
-int node_store_put_hold(struct node_store *s, const char *name, struct slice text, struct err *err)
-{
-	cleanup_fd int dir = open_dir(s->root, "holds", err);
-	struct hold_line line;
-	struct slice rest = text;
-
-	if (dir < 0)
-		return dir;
-	if (!hold_name_is_valid(name))
-		return err_set(err, E_INVALID, "'%s' cannot name a hold", name);
-	while (rest.len)
-		if (hold_next_line(&rest, &line) < 0)
-			return err_set(err, E_INVALID, "a hold has a line that names nothing");
-	return write_file_at(dir, name, text.data, text.len, true, err);
-}
-
-int node_store_remove_hold(struct node_store *s, const char *name, struct err *err)
-{
-	cleanup_fd int dir = open_dir(s->root, "holds", err);
-
-	if (dir < 0)
-		return dir;
-	if (!hold_name_is_valid(name))
-		return err_set(err, E_INVALID, "'%s' cannot name a hold", name);
-	return unlinkat(dir, name, 0) < 0 && errno != ENOENT
-		       ? err_errno(err, "remove hold %s", name)
-		       : 0;
-}
-
-static const char *const hold_words[] = {"image ", "layer ", "path "};
-
-int hold_next_line(struct slice *text, struct hold_line *ret)
-{
-	const uint8_t *end = memchr(text->data, '\n', text->len);
-	struct slice line = slice_make(text->data, end ? (size_t)(end - text->data) : text->len);
-
-	slice_advance(text, line.len + (end ? 1 : 0));
-	for (size_t i = 0; i < ARRAY_LEN(hold_words); i++) {
-		if (!slice_has_prefix(line, hold_words[i]))
-			continue;
-		ret->kind = (enum hold_kind)i;
-		slice_advance(&line, strlen(hold_words[i]));
-		return hash_parse(&ret->hash, HASH_SHA256, line);
-	}
-	return E_INVALID;
 }
 
 int node_store_temp_fd(struct node_store *s, struct err *err)

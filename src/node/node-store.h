@@ -34,6 +34,8 @@
 #include <nacre/hash.h>
 #include <nacre/storepath.h>
 
+#include "base/fs.h"
+
 struct node_store;
 
 /* Creates what is missing. `root` is trusted. */
@@ -55,7 +57,7 @@ int node_store_dump(const struct node_store *s, const struct hash *nar_hash, str
 
 /* Takes one path in: send its events to the sink, then finish, which computes the NarHash; it
  * becomes visible under it by publishing. Between the two comes one node_store_sync() for all
- * imports of a layer, so that a crash leaves no half path visible. */
+ * imports of a layer, so that a crash leaves no half path visible; one more brings the names to the disk. */
 struct path_import;
 struct path_import *path_import_new(struct node_store *s);
 struct node_sink *path_import_sink(struct path_import *p);
@@ -64,7 +66,7 @@ void path_import_finish(struct path_import *p, struct hash *ret_nar_hash, uint64
 int path_import_publish(struct path_import *p, struct err *err);
 /* Drops what was not published. */
 void path_import_free(struct path_import *p);
-/* Brings everything written so far to the disk. */
+/* Brings everything written and named so far to the disk. Nothing is acknowledged before. */
 int node_store_sync(struct node_store *s, struct err *err);
 
 /* One store path of a store layer. */
@@ -85,6 +87,20 @@ int node_store_layer_record(const struct node_store *s, const struct hash *diff_
 			    struct layer_record *ret, struct err *err);
 int node_store_put_layer_record(struct node_store *s, const struct hash *diff_id,
 				const struct layer_record *record, struct err *err);
+
+/* A record that is written before the paths are proven to be the layer, and named once they are. Between the two comes a
+ * node_store_sync(), as it does for the paths; where none has, naming syncs the file. */
+struct staged_record {
+	struct temp_file file;
+	uint64_t sync; /* the number of that sync */
+};
+#define STAGED_RECORD_INIT ((struct staged_record){.file = TEMP_FILE_INIT})
+int node_store_stage_record(struct node_store *s, const struct layer_record *record,
+			    struct staged_record *ret, struct err *err);
+/* The name is on the disk after the next node_store_sync(). */
+int node_store_name_record(struct node_store *s, const struct hash *diff_id,
+			   struct staged_record *staged, struct err *err);
+void staged_record_release(struct staged_record *staged);
 
 /* The layer's paths, which were proven to be it, were found to be signed under a policy (the hash of its
  * keys, see node-signatures.c); the last policy counts. */
@@ -150,6 +166,9 @@ int node_store_try_lock(int locks, const struct hash *hash, struct err *err);
  * "layer sha256:<diffID in hex>" (a directory, or a record with its paths), "path <NarHash in nix32>".
  * E_INVALID for any other. */
 int node_store_put_hold(struct node_store *s, const char *name, struct slice text, struct err *err);
+/* The same for one layer: 1, and it is on the disk, whole, after the next node_store_sync(); 0: it was there. */
+int node_store_hold_layer(struct node_store *s, const char *name, const struct hash *diff_id,
+			  struct err *err);
 /* Missing is no error. */
 int node_store_remove_hold(struct node_store *s, const char *name, struct err *err);
 /* Takes one line off a hold's text. E_INVALID. */
@@ -159,6 +178,8 @@ struct hold_line {
 	struct hash hash;
 };
 int hold_next_line(struct slice *text, struct hold_line *ret);
+/* A hold's text, out of the open directory of holds. */
+int hold_read(int holds, const char *name, struct buf *ret, struct err *err);
 
 /* A fresh file in tmp/ without a name; the caller closes it. */
 int node_store_temp_fd(struct node_store *s, struct err *err);

@@ -32,6 +32,7 @@ struct snapshotter {
 	bool has_views;     /* one overlay can hold store paths here */
 	char *why_no_views; /* owned, or NULL */
 	bool has_index;     /* overlay has the option "index" */
+	bool is_one_disk;   /* syncing the node's store syncs `state` */
 	struct snapshot_metrics metrics;
 };
 

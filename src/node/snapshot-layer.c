@@ -26,6 +26,7 @@ struct question {
 	const struct annotations *labels; /* borrowed */
 	struct snapshot_chain chain;
 	struct layer_record record;
+	struct staged_record staged;
 	struct hash diff_id;
 	char *why; /* borrowed; ERR_TEXT_MAX */
 };
@@ -123,8 +124,11 @@ int snapshot_prove_record(struct snapshotter *s, const struct layer_record *reco
 	}
 	if (layer_record_diff_id(s->o.store, record, ret, err) < 0)
 		return err->code;
+	/* One that is lost is computed again. */
 	pthread_mutex_lock(&s->lock);
-	r = snapshot_put_proof(s->state, list, ret, err);
+	r = snapshot_state_begin_unsynced(s->state, err);
+	if (r >= 0)
+		r = snapshot_state_end(s->state, snapshot_put_proof(s->state, list, ret, err), err);
 	pthread_mutex_unlock(&s->lock);
 	return r;
 }
@@ -157,6 +161,9 @@ static int provide(struct question *q, struct err *err)
 
 	if (has_all_paths(q))
 		return 1;
+	/* The sync of the paths is that of their record, too. */
+	if (node_store_stage_record(q->s->o.store, &q->record, &q->staged, err) < 0)
+		return err->code;
 	if (q->s->o.sources) {
 		pthread_mutex_lock(&q->s->fetching);
 		r = node_sources_provide(q->s->o.sources, q->s->o.store, &q->record, &stats, why,
@@ -263,7 +270,25 @@ int snapshot_check_below(struct snapshotter *s, const struct snapshot_chain *cha
 	return 1;
 }
 
-static int put_row(struct question *q, struct err *err)
+static int put_record(struct question *q, struct err *err)
+{
+	struct node_store *store = q->s->o.store;
+	struct layer_record other = {0};
+	struct err ignored = ERR_INIT;
+
+	/* Under this diffID it can be no other. */
+	if (node_store_layer_record(store, &q->diff_id, &other, &ignored) >= 0) {
+		layer_record_release(&other);
+		return 0;
+	}
+	if (q->staged.file.fd < 0 &&
+	    node_store_stage_record(store, &q->record, &q->staged, err) < 0)
+		return err->code;
+	return node_store_name_record(store, &q->diff_id, &q->staged, err);
+}
+
+/* 1: a row was made; 0: it was there, of a crash or of somebody who was faster. */
+static int put_row(struct question *q, int64_t *ret_id, struct err *err)
 {
 	struct snapshotter *s = q->s;
 	cleanup_snapshot struct snapshot row = {
@@ -274,41 +299,82 @@ static int put_row(struct question *q, struct err *err)
 		.is_store = true,
 		.diff_id = q->diff_id,
 	};
-	char diff_id[HASH_TEXT_MAX], name[64];
-	cleanup_free char *hold = NULL;
-
-	hash_format(diff_id, &q->diff_id, HASH_HEX);
-	hold = xasprintf("layer %s\n", diff_id);
-	row.name = xasprintf("nacre/%lld/%s", (long long)row.parent_id, q->ref);
-	/* The labels of the image that came first are not those of the next. */
-	annotations_set(&row.labels, SNAPSHOT_REF, q->ref);
-	if (snapshot_insert(s->state, &row, err) < 0)
-		return err->code == E_EXISTS ? 1 : err->code;
-	snapshot_hold_name(name, row.id);
-	return node_store_put_hold(s->o.store, name, slice_str(hold), err) < 0 ? err->code : 1;
-}
-
-/* Under the parent's id: it must still be there. */
-static int commit(struct question *q, struct err *err)
-{
-	struct snapshotter *s = q->s;
+	cleanup_snapshot struct snapshot there = {0};
 	struct err local = ERR_INIT;
 	int r;
 
-	if (node_store_put_layer_record(s->o.store, &q->diff_id, &q->record, err) < 0)
+	row.name = xasprintf("nacre/%lld/%s", (long long)row.parent_id, q->ref);
+	/* The labels of the image that came first are not those of the next. */
+	annotations_set(&row.labels, SNAPSHOT_REF, q->ref);
+	r = snapshot_insert(s->state, &row, &local);
+	if (r == E_EXISTS && snapshot_get(s->state, row.name, &there, err) < 0)
+		return err->code;
+	if (r < 0 && r != E_EXISTS) {
+		*err = local;
+		return r;
+	}
+	*ret_id = r < 0 ? there.id : row.id;
+	return r >= 0;
+}
+
+static int put_hold(struct snapshotter *s, int64_t id, const struct hash *diff_id, struct err *err)
+{
+	char name[64];
+
+	snapshot_hold_name(name, id);
+	return node_store_hold_layer(s->o.store, name, diff_id, err);
+}
+
+/* The row and its hold, not yet on the disk. Returns 1 when the row is new. */
+static int put_unsynced(struct question *q, int64_t *ret_id, struct err *err)
+{
+	struct snapshotter *s = q->s;
+	int r = s->is_one_disk ? snapshot_state_begin_unsynced(s->state, err)
+			       : snapshot_state_begin(s->state, err);
+	int is_new;
+
+	if (r < 0)
+		return r;
+	is_new = put_row(q, ret_id, err);
+	r = is_new < 0 ? is_new : put_hold(s, *ret_id, &q->diff_id, err);
+	r = snapshot_state_end(s->state, r, err);
+	return r < 0 ? r : is_new;
+}
+
+/*
+ * Under the parent's id: it must still be there.
+ *
+ * containerd takes the answer for durable, so all of it is on the disk before: the paths under their names, the layer's record,
+ * the row, the hold. A sync takes as long as the disk is busy, and an image may have a layer a path; two are made:
+ *
+ * 	paths and record under temporary names; SYNC; paths named; proof; record named; row and hold; SYNC; answer
+ *
+ * The first comes before any name: a crash of the machine leaves nothing torn under one, whatever the file system writes first. Of
+ * what comes behind it each is there as a whole or not at all: a name, a symlink, a transaction of SQLite (whose log has checksums).
+ * Which of these a crash between the syncs leaves is open, and does not matter, as nothing was answered: containerd asks
+ * again, and a row without paths, record or hold is completed then (look_up(), put_row()), or removed by its collection.
+ * The lock is held over the second sync, or somebody else would find the row and answer before it is on the disk. A row that a
+ * killed snapshotter has left unsynced is synced when the next one starts (snapshotter_new()).
+ */
+static int commit(struct question *q, struct err *err)
+{
+	struct snapshotter *s = q->s;
+	cleanup_snapshot struct snapshot row = {0};
+	struct err ignored = ERR_INIT;
+	int64_t id = 0;
+	int r;
+
+	if (put_record(q, err) < 0)
 		return err->code;
 	pthread_mutex_lock(&s->lock);
-	r = snapshot_state_begin(s->state, err);
-	if (r >= 0) {
-		r = put_row(q, &local);
-		if (r == 1 && local.code == E_EXISTS)
-			local = ERR_INIT;
-		if (r < 0)
-			*err = local;
-		r = snapshot_state_end(s->state, r, err);
+	r = put_unsynced(q, &id, err);
+	if (r >= 0 && node_store_sync(s->o.store, err) < 0) {
+		if (r > 0 && snapshot_get_id(s->state, id, &row, &ignored) >= 0)
+			snapshot_delete(s->state, &row, &ignored);
+		r = err->code;
 	}
 	pthread_mutex_unlock(&s->lock);
-	return r;
+	return r < 0 ? r : 1;
 }
 
 /* The chain below, and 1 when the layer stands on it already, whole. */
@@ -337,8 +403,12 @@ static int look_up(struct question *q, const char *parent, struct err *err)
 	if (node_store_layer_record(q->s->o.store, &there.diff_id, &q->record, &local) < 0)
 		return 0;
 	q->diff_id = there.diff_id;
-	if (has_all_paths(q))
-		return 1;
+	if (has_all_paths(q)) {
+		r = put_hold(q->s, there.id, &q->diff_id, err);
+		if (r > 0)
+			r = node_store_sync(q->s->o.store, err);
+		return r < 0 ? r : 1;
+	}
 	layer_record_release(&q->record);
 	return 0;
 }
@@ -400,6 +470,7 @@ int snapshot_answer_layer(struct snapshotter *s, const char *parent,
 		.s = s,
 		.ref = annotations_get(labels, SNAPSHOT_REF),
 		.labels = labels,
+		.staged = STAGED_RECORD_INIT,
 		.why = why,
 	};
 	cleanup_fd int in_use = node_store_use(s->o.store, err);
@@ -411,6 +482,7 @@ int snapshot_answer_layer(struct snapshotter *s, const char *parent,
 	r = answer(&q, parent, labels, &local);
 	snapshot_chain_release(&q.chain);
 	layer_record_release(&q.record);
+	staged_record_release(&q.staged);
 	/* What the node cannot do, containerd can; but not without signatures, nor a parent. */
 	if (r == E_DENIED || r == E_NOTFOUND || r == E_INVALID) {
 		*err = local;

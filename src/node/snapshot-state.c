@@ -10,7 +10,8 @@
 enum { BUSY_MS = 10000, VERSION = 2 };
 
 struct snapshot_state {
-	sqlite3 *db; /* owned */
+	sqlite3 *db;      /* owned */
+	bool is_unsynced; /* the transaction */
 };
 
 static const char schema[] =
@@ -142,7 +143,30 @@ int snapshot_state_begin(struct snapshot_state *s, struct err *err)
 	return execute(s, "BEGIN IMMEDIATE", err);
 }
 
-int snapshot_state_end(struct snapshot_state *s, int result, struct err *err)
+/* It cannot be set within a transaction. */
+static int set_synced(struct snapshot_state *s, struct err *err)
+{
+	if (s->is_unsynced && execute(s, "PRAGMA synchronous = FULL", err) < 0)
+		return err->code;
+	s->is_unsynced = false;
+	return 0;
+}
+
+int snapshot_state_begin_unsynced(struct snapshot_state *s, struct err *err)
+{
+	struct err ignored = ERR_INIT;
+
+	if (execute(s, "PRAGMA synchronous = NORMAL", err) < 0)
+		return err->code;
+	s->is_unsynced = true;
+	if (snapshot_state_begin(s, err) < 0) {
+		set_synced(s, &ignored);
+		return err->code;
+	}
+	return 0;
+}
+
+static int end(struct snapshot_state *s, int result, struct err *err)
 {
 	struct err ignored = ERR_INIT;
 
@@ -150,6 +174,14 @@ int snapshot_state_end(struct snapshot_state *s, int result, struct err *err)
 		return result;
 	execute(s, "ROLLBACK", &ignored);
 	return err->code;
+}
+
+int snapshot_state_end(struct snapshot_state *s, int result, struct err *err)
+{
+	result = end(s, result, err);
+	return set_synced(s, result < 0 ? &(struct err)ERR_INIT : err) < 0 && result >= 0
+		       ? err->code
+		       : result;
 }
 
 static int64_t now_ns(void)

@@ -37,6 +37,9 @@ int snapshot_state_open(struct snapshot_state **ret, const char *file, struct er
 void snapshot_state_free(struct snapshot_state *s);
 
 int snapshot_state_begin(struct snapshot_state *s, struct err *err);
+/* For what a sync of the whole file system will bring to the disk, or what may be forgotten: committed, it is whole or not at
+ * all there after a crash of the machine, but not at once. */
+int snapshot_state_begin_unsynced(struct snapshot_state *s, struct err *err);
 /* Commits when `result` is not negative, else rolls back. Returns `result`, or the failure. */
 int snapshot_state_end(struct snapshot_state *s, int result, struct err *err);
 

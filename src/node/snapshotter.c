@@ -55,6 +55,14 @@ static void probe(struct snapshotter *s)
 	s->o.kind = s->has_views ? kind : VIEW_AUTO;
 }
 
+static bool is_one_disk(const struct snapshotter *s)
+{
+	cleanup_free char *store = xasprintf("%s/tmp", node_store_root(s->o.store));
+	struct stat a, b;
+
+	return stat(s->dir, &a) == 0 && stat(store, &b) == 0 && a.st_dev == b.st_dev;
+}
+
 static int open_all(struct snapshotter *s, struct err *err)
 {
 	static const char *const dirs[] = {"s", "m", "trash"};
@@ -73,6 +81,10 @@ static int open_all(struct snapshotter *s, struct err *err)
 			return err_errno(err, "create %s", dir);
 	}
 	if (snapshot_state_open(&s->state, file, err) < 0)
+		return err->code;
+	s->is_one_disk = is_one_disk(s);
+	/* What is in the state counts as acknowledged from here on: one that was killed may not have come to its sync. */
+	if (node_store_sync(s->o.store, err) < 0)
 		return err->code;
 	probe(s);
 	return 0;

@@ -3,6 +3,7 @@
 #include "../unit.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <time.h>
 
@@ -78,10 +79,51 @@ static void test_failure(void **state)
 	group_sync_release(&g);
 }
 
+static void *sync_once(void *arg)
+{
+	group_sync(arg, NOT_SYNCED);
+	return NULL;
+}
+
+/* What wants no sync of its own. */
+static void test_number(void **state)
+{
+	struct group_sync g;
+	pthread_t thread;
+	uint64_t first, during, next;
+
+	group_sync_init(&g);
+	result = 0;
+	first = group_sync_next(&g);
+	assert_false(group_sync_is_past(&g, first));
+	begun = 0;
+	assert_int_equal(pthread_create(&thread, NULL, sync_once, &g), 0);
+	while (!begun)
+		sched_yield();
+	/* One that has begun does not count, whether or not it has ended by now. */
+	during = group_sync_next(&g);
+	pthread_join(thread, NULL);
+	assert_true(group_sync_is_past(&g, first));
+	assert_false(group_sync_is_past(&g, during));
+	assert_int_equal(group_sync(&g, NOT_SYNCED), 0);
+	assert_true(group_sync_is_past(&g, during));
+	/* Nor does one that failed. */
+	next = group_sync_next(&g);
+	result = EIO;
+	assert_int_equal(group_sync(&g, NOT_SYNCED), -1);
+	assert_false(group_sync_is_past(&g, next));
+	result = 0;
+	assert_int_equal(group_sync(&g, NOT_SYNCED), 0);
+	assert_false(group_sync_is_past(&g, next));
+	assert_true(group_sync_is_past(&g, group_sync_next(&g) - 1));
+	group_sync_release(&g);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_shared),
+		cmocka_unit_test(test_number),
 		cmocka_unit_test(test_failure),
 	};
 

@@ -121,6 +121,72 @@ static void test_collect(void **state)
 	unit_tempdir_end(dirfd, dir);
 }
 
+static struct hash hash_of(const char *text)
+{
+	struct hash h;
+
+	hash_bytes(&h, HASH_SHA256, text, strlen(text));
+	return h;
+}
+
+/* A layer that is held by its diffID alone, and whose record was written before it was proven. */
+static void test_staged(void **state)
+{
+	char dir[64];
+	int dirfd = unit_tempdir(dir);
+	struct gc_options options = {.older_than_s = -1};
+	struct staged_record staged = STAGED_RECORD_INIT;
+	struct hash layer = hash_of("layer"), other = hash_of("other");
+	struct layer_path paths[1] = {{.base = "00000000000000000000000000000000-x"}};
+	struct layer_record record = {.store_dir = "/nix/store", .paths = paths, .len = 1}, got;
+	struct err err = ERR_INIT;
+	struct gc_stats stats;
+	struct node_store *s;
+
+	(void)state;
+	assert_ok(node_store_open(&s, dir, &err), err);
+	paths[0].nar_hash = add_path(s, "of a layer");
+	for (int synced = 0; synced < 2; synced++) {
+		assert_ok(node_store_stage_record(s, &record, &staged, &err), err);
+		assert_int_equal(node_store_layer_record(s, &layer, &got, &err),
+				 synced ? 0 : E_NOTFOUND);
+		if (synced)
+			layer_record_release(&got);
+		err = ERR_INIT;
+		if (synced)
+			assert_ok(node_store_sync(s, &err), err);
+		assert_ok(node_store_name_record(s, &layer, &staged, &err), err);
+		staged_record_release(&staged);
+		assert_ok(node_store_layer_record(s, &layer, &got, &err), err);
+		assert_int_equal(got.len, 1);
+		assert_string_equal(got.paths[0].base, paths[0].base);
+		assert_true(hash_equal(&got.paths[0].nar_hash, &paths[0].nar_hash));
+		layer_record_release(&got);
+	}
+	/* One that is not named leaves nothing. */
+	assert_ok(node_store_stage_record(s, &record, &staged, &err), err);
+	staged_record_release(&staged);
+	assert_int_equal(node_store_layer_record(s, &other, &got, &err), E_NOTFOUND);
+	err = ERR_INIT;
+	assert_int_equal(node_store_hold_layer(s, "snapshot-1", &other, &err), 1);
+	assert_int_equal(node_store_hold_layer(s, "snapshot-1", &layer, &err), 1);
+	assert_int_equal(node_store_hold_layer(s, "snapshot-1", &layer, &err), 0);
+	assert_int_equal(node_store_hold_layer(s, "../x", &layer, &err), E_INVALID);
+	err = ERR_INIT;
+	assert_ok(node_gc(s, &options, &stats, &err), err);
+	assert_int_equal(stats.paths, 0);
+	assert_int_equal(stats.layers, 0);
+	assert_ok(node_store_remove_hold(s, "snapshot-1", &err), err);
+	assert_ok(node_gc(s, &options, &stats, &err), err);
+	assert_int_equal(stats.paths, 1);
+	assert_int_equal(stats.layers, 1);
+	/* What is no hold of ours is refused, not passed over. */
+	assert_int_equal(symlinkat("nonsense", dirfd, "holds/bad"), 0);
+	assert_int_equal(node_gc(s, &options, &stats, &err), E_INVALID);
+	node_store_free(s);
+	unit_tempdir_end(dirfd, dir);
+}
+
 static void test_refs(void **state)
 {
 	char dir[64];
@@ -146,14 +212,6 @@ static void test_refs(void **state)
 	assert_int_equal(node_store_get_ref(s, "a:1", &got, &err), E_NOTFOUND);
 	node_store_free(s);
 	unit_tempdir_end(dirfd, dir);
-}
-
-static struct hash hash_of(const char *text)
-{
-	struct hash h;
-
-	hash_bytes(&h, HASH_SHA256, text, strlen(text));
-	return h;
 }
 
 static struct platform platform_of(const char *text)
@@ -365,10 +423,10 @@ static void test_listing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_hold_lines), cmocka_unit_test(test_collect),
-		cmocka_unit_test(test_refs),       cmocka_unit_test(test_index_notes),
-		cmocka_unit_test(test_locks),      cmocka_unit_test(test_unpublished),
-		cmocka_unit_test(test_listing),
+		cmocka_unit_test(test_hold_lines),  cmocka_unit_test(test_collect),
+		cmocka_unit_test(test_staged),      cmocka_unit_test(test_refs),
+		cmocka_unit_test(test_index_notes), cmocka_unit_test(test_locks),
+		cmocka_unit_test(test_unpublished), cmocka_unit_test(test_listing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

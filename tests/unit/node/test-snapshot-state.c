@@ -76,6 +76,38 @@ static void test_rows(void **state)
 	place_release(&p);
 }
 
+/* An unsynced transaction is one, and leaves the next as durable as before. */
+static void test_unsynced(void **state)
+{
+	cleanup_snapshot struct snapshot row = {0};
+	struct place p;
+	int64_t id;
+
+	(void)state;
+	place_init(&p);
+	for (int fails = 0; fails < 2; fails++) {
+		assert_ok(snapshot_state_begin_unsynced(p.state, &p.err), p.err);
+		assert_int_equal(add(&p, fails ? "b" : "a", SNAPSHOT_COMMITTED, 0, &id), 0);
+		p.err = ERR_INIT;
+		if (fails)
+			err_set(&p.err, E_IO, "made up");
+		assert_int_equal(snapshot_state_end(p.state, fails ? E_IO : 7, &p.err),
+				 fails ? E_IO : 7);
+	}
+	p.err = ERR_INIT;
+	assert_ok(snapshot_get(p.state, "a", &row, &p.err), p.err);
+	snapshot_release(&row);
+	assert_int_equal(snapshot_get(p.state, "b", &row, &p.err), E_NOTFOUND);
+	p.err = ERR_INIT;
+	assert_ok(snapshot_state_begin(p.state, &p.err), p.err);
+	/* In a transaction there is none to begin, and that is all that is wrong then. */
+	assert_int_equal(snapshot_state_begin_unsynced(p.state, &p.err), E_IO);
+	p.err = ERR_INIT;
+	assert_int_equal(add(&p, "c", SNAPSHOT_COMMITTED, 0, &id), 0);
+	assert_int_equal(snapshot_state_end(p.state, 0, &p.err), 0);
+	place_release(&p);
+}
+
 static void test_proofs(void **state)
 {
 	struct hash hash, got;
@@ -200,9 +232,10 @@ static void test_upgrade(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_rows),    cmocka_unit_test(test_proofs),
-		cmocka_unit_test(test_uses),    cmocka_unit_test(test_crash),
-		cmocka_unit_test(test_damaged), cmocka_unit_test(test_upgrade),
+		cmocka_unit_test(test_rows),    cmocka_unit_test(test_unsynced),
+		cmocka_unit_test(test_proofs),  cmocka_unit_test(test_uses),
+		cmocka_unit_test(test_crash),   cmocka_unit_test(test_damaged),
+		cmocka_unit_test(test_upgrade),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
