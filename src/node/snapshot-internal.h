@@ -19,6 +19,18 @@ struct said_of_image {
 };
 void said_of_image_release(struct said_of_image *said);
 
+/* What the layers of a chain hold: snapshot-below.c. All-zero: nothing is known. */
+struct snapshot_seen {
+	int64_t top;                       /* the id of the uppermost */
+	char store_dir[STORE_DIR_MAX + 1]; /* where there are paths */
+	struct seen_path *slots;           /* owned; a hash table of n_slots, a power of two */
+	size_t n_paths, n_slots;
+	int64_t *ordinary; /* owned; the ids of ordinary layers */
+	size_t n_ordinary, cap_ordinary;
+};
+enum { SEEN_NAME_SIZE = 16, SEEN_CONTENT_SIZE = 32 };
+void snapshot_seen_release(struct snapshot_seen *seen);
+
 struct snapshotter {
 	struct snapshotter_options o;
 	char *dir;                    /* owned; ROOT/snapshots */
@@ -29,10 +41,11 @@ struct snapshotter {
 	pthread_mutex_t views;    /* what is mounted in m/ */
 	pthread_mutex_t lock;
 	struct said_of_image said;
-	bool has_views;     /* one overlay can hold store paths here */
-	char *why_no_views; /* owned, or NULL */
-	bool has_index;     /* overlay has the option "index" */
-	bool is_one_disk;   /* syncing the node's store syncs `state` */
+	struct snapshot_seen seen; /* of the chain that was asked for last; under `lock` */
+	bool has_views;            /* one overlay can hold store paths here */
+	char *why_no_views;        /* owned, or NULL */
+	bool has_index;            /* overlay has the option "index" */
+	bool is_one_disk;          /* syncing the node's store syncs `state` */
 	struct snapshot_metrics metrics;
 };
 
@@ -87,7 +100,7 @@ int snapshot_answer_layer(struct snapshotter *s, const char *parent,
 
 /* A view has all store paths at the bottom. That is the image only where nothing below the layer is at
  * one of its places. 1: so it is; 0: not, `why` says so. */
-int snapshot_check_below(struct snapshotter *s, const struct snapshot_chain *chain,
+int snapshot_check_below(struct snapshotter *s, int64_t parent_id,
 			 const struct layer_record *record, char *why, struct err *err);
 /* The diffID of the record's paths, all of which are here: once computed, remembered. */
 int snapshot_prove_record(struct snapshotter *s, const struct layer_record *record,

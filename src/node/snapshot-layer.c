@@ -7,12 +7,9 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <sys/xattr.h>
 
 #include <nacre/image.h>
 
-#include "base/fs.h"
 #include "base/mem.h"
 #include "node/layer-import.h"
 #include "node/snapshot-internal.h"
@@ -24,7 +21,7 @@ struct question {
 	struct snapshotter *s;
 	const char *ref;                  /* borrowed; the chainID that is asked for */
 	const struct annotations *labels; /* borrowed */
-	struct snapshot_chain chain;
+	struct snapshot parent;           /* id 0: none */
 	struct layer_record record;
 	struct staged_record staged;
 	struct hash diff_id;
@@ -183,90 +180,16 @@ static int provide(struct question *q, struct err *err)
 /* 1: the paths are the layer. */
 static int prove(struct question *q, struct err *err)
 {
-	const char *parent = q->chain.len ? q->chain.items[0].chain : "";
+	const char *parent = q->parent.id ? q->parent.chain : "";
 	char chain[CHAIN_TEXT];
 
-	if (q->chain.len && !*parent)
+	if (q->parent.id && !*parent)
 		return decline(q, "its parent has no chainID");
 	if (snapshot_prove_record(q->s, &q->record, &q->diff_id, err) < 0)
 		return err->code;
 	make_chain(q, parent, chain);
 	if (strcmp(chain, q->ref) != 0)
 		return decline(q, "its annotations name store paths that are not this layer");
-	return 1;
-}
-
-/* Does the directory `at` of an ordinary layer hold anything where this record's paths are, or hide
- * it? */
-static bool touches(const char *fs, const struct layer_record *record)
-{
-	cleanup_free char *dirs = xstrdup(record->store_dir);
-	char *rest = dirs + 1, *name;
-	cleanup_fd int fd = open(fs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct stat st;
-	char opaque;
-
-	if (fd < 0)
-		return true;
-	while ((name = strsep(&rest, "/"))) {
-		int next = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
-		if (next < 0)
-			return errno != ENOENT; /* a whiteout, a symlink, a file */
-		close_fd(&fd);
-		fd = next;
-		if (fgetxattr(fd, "trusted.overlay.opaque", &opaque, 1) == 1 && opaque == 'y')
-			return true;
-	}
-	for (size_t i = 0; i < record->len; i++)
-		if (fstatat(fd, record->paths[i].base, &st, AT_SYMLINK_NOFOLLOW) == 0)
-			return true;
-	return false;
-}
-
-static bool holds_other(const struct layer_record *a, const struct layer_record *b)
-{
-	size_t i = 0, j = 0;
-
-	if (strcmp(a->store_dir, b->store_dir) != 0)
-		return true;
-	while (i < a->len && j < b->len) {
-		int c = strcmp(a->paths[i].base, b->paths[j].base);
-
-		if (c == 0 && !hash_equal(&a->paths[i].nar_hash, &b->paths[j].nar_hash))
-			return true;
-		i += c <= 0;
-		j += c >= 0;
-	}
-	return false;
-}
-
-int snapshot_check_below(struct snapshotter *s, const struct snapshot_chain *chain,
-			 const struct layer_record *record, char *why, struct err *err)
-{
-	for (size_t i = 0; i < chain->len; i++) {
-		const struct snapshot *below = &chain->items[i];
-		struct layer_record other = {0};
-		cleanup_free char *fs = snapshot_fs(s, below->id);
-		bool is_other;
-
-		if (!below->is_store && touches(fs, record)) {
-			snprintf(why, ERR_TEXT_MAX, "a layer below it holds its store paths too");
-			return 0;
-		}
-		if (!below->is_store && !below->has_paths)
-			continue;
-		if (node_store_layer_record(s->o.store, snapshot_record_of(below), &other, err) < 0)
-			return err->code;
-		is_other = holds_other(&other, record);
-		layer_record_release(&other);
-		if (is_other) {
-			snprintf(why, ERR_TEXT_MAX,
-				 "a layer below it holds one of its paths with other content, or "
-				 "has another store dir");
-			return 0;
-		}
-	}
 	return 1;
 }
 
@@ -293,7 +216,7 @@ static int put_row(struct question *q, int64_t *ret_id, struct err *err)
 	struct snapshotter *s = q->s;
 	cleanup_snapshot struct snapshot row = {
 		.kind = SNAPSHOT_COMMITTED,
-		.parent_id = q->chain.len ? q->chain.items[0].id : 0,
+		.parent_id = q->parent.id,
 		.chain = xstrdup(q->ref),
 		.uses = xstrdup(""),
 		.is_store = true,
@@ -377,25 +300,20 @@ static int commit(struct question *q, struct err *err)
 	return r < 0 ? r : 1;
 }
 
-/* The chain below, and 1 when the layer stands on it already, whole. */
+/* The parent, and 1 when the layer stands on it already, whole. */
 static int look_up(struct question *q, const char *parent, struct err *err)
 {
-	cleanup_snapshot struct snapshot row = {0};
 	cleanup_snapshot struct snapshot there = {0};
 	struct err local = ERR_INIT;
-	int r = 0;
+	int r;
 
 	if (*parent) {
-		r = snapshot_get(q->s->state, parent, &row, err);
-		if (r < 0)
+		if (snapshot_get(q->s->state, parent, &q->parent, err) < 0)
 			return err_wrap(err, "parent");
-		if (row.kind != SNAPSHOT_COMMITTED)
+		if (q->parent.kind != SNAPSHOT_COMMITTED)
 			return err_set(err, E_INVALID, "parent %s is not committed", parent);
-		r = snapshot_chain_load(q->s, row.id, &q->chain, err);
 	}
-	if (r < 0)
-		return r;
-	r = snapshot_find_store(q->s->state, q->ref, row.id, &there, &local);
+	r = snapshot_find_store(q->s->state, q->ref, q->parent.id, &there, &local);
 	if (r < 0 && r != E_NOTFOUND)
 		*err = local;
 	if (r < 0)
@@ -455,7 +373,7 @@ static int answer(struct question *q, const char *parent, const struct annotatio
 	if (r > 0)
 		r = prove(q, err);
 	if (r > 0)
-		r = snapshot_check_below(q->s, &q->chain, &q->record, q->why, err);
+		r = snapshot_check_below(q->s, q->parent.id, &q->record, q->why, err);
 	if (r > 0)
 		r = check_signatures(q, err);
 	if (r == 0)
@@ -480,7 +398,7 @@ int snapshot_answer_layer(struct snapshotter *s, const char *parent,
 	if (in_use < 0)
 		return in_use;
 	r = answer(&q, parent, labels, &local);
-	snapshot_chain_release(&q.chain);
+	snapshot_release(&q.parent);
 	layer_record_release(&q.record);
 	staged_record_release(&q.staged);
 	/* What the node cannot do, containerd can; but not without signatures, nor a parent. */

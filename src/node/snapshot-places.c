@@ -182,16 +182,10 @@ static int provide_places(struct snapshotter *s, const struct places *p,
 static int settle(struct snapshotter *s, struct snapshot *row, const struct layer_record *record,
 		  struct err *err)
 {
-	cleanup_snapshot_chain struct snapshot_chain chain = {0};
 	char why[ERR_TEXT_MAX] = "", text[HASH_TEXT_MAX], name[64];
 	cleanup_free char *hold = NULL;
-	int r;
+	int r = snapshot_check_below(s, row->parent_id, record, why, err);
 
-	pthread_mutex_lock(&s->lock);
-	r = snapshot_chain_load(s, row->parent_id, &chain, err);
-	pthread_mutex_unlock(&s->lock);
-	if (r >= 0)
-		r = snapshot_check_below(s, &chain, record, why, err);
 	if (r == 0)
 		return err_set(err, E_CONFLICT, "%s", why);
 	if (r < 0 || snapshot_prove_record(s, record, &row->paths, err) < 0 ||

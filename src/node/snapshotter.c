@@ -123,6 +123,7 @@ void snapshotter_free(struct snapshotter *s)
 	snapshot_state_free(s->state);
 	close_fd(&s->lock_fd);
 	said_of_image_release(&s->said);
+	snapshot_seen_release(&s->seen);
 	pthread_mutex_destroy(&s->fetching);
 	pthread_mutex_destroy(&s->views);
 	pthread_mutex_destroy(&s->lock);
@@ -676,6 +677,9 @@ int snapshotter_cleanup(struct snapshotter *s, struct err *err)
 	pthread_mutex_lock(&s->fetching);
 	said_of_image_release(&s->said);
 	pthread_mutex_unlock(&s->fetching);
+	pthread_mutex_lock(&s->lock);
+	snapshot_seen_release(&s->seen);
+	pthread_mutex_unlock(&s->lock);
 	if (node_each(store, "snapshots/s", sweep_snapshot, s, err) < 0 ||
 	    node_each(store, "snapshots/m", sweep_mount, s, err) < 0 ||
 	    node_each(store, "holds", sweep_hold, s, err) < 0 ||

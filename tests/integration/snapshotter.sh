@@ -98,6 +98,29 @@ check_fails "an address for metrics that is none" "HOST:PORT" "$NACRE" snapshott
 METRICS=127.0.0.1:$(free_port)
 start_snapshotter --source "$NACRE_URL" --metrics "$METRICS"
 suite hostile "$T/layout"
+if command -v strace >/dev/null; then
+    stop_server "$SNAPSHOTTER"
+    NODE=$T/node-traced start_snapshotter --source "$NACRE_URL"
+    strace -f -e trace=syncfs,fsync,fdatasync,renameat2,symlinkat -o "$T/trace" -p "$SNAPSHOTTER" 2>"$T/strace.log" &
+    STRACE=$!
+    wait_for 20 grep -q attached "$T/strace.log"
+    suite layers "$T/layout"
+    kill "$STRACE" && wait "$STRACE"
+    stop_server "$SNAPSHOTTER"
+    start_snapshotter --source "$NACRE_URL" --metrics "$METRICS"
+    layers=$(grep -c 'symlinkat("sha256:' "$T/trace")
+    check "each of the $layers layers has a hold" [ "$layers" -gt 20 ]
+    syncs=$(grep -c 'sync(\|syncfs(' "$T/trace")
+    check "a store layer costs two syncs: $syncs for $layers" [ "$syncs" -le $((2 * layers + 4)) ]
+    # What has 52 characters is a path; it is written, synced, named, and its name synced before anything is answered.
+    check_eq "one before a path gets its name, one behind its hold" "good" "$(awk '
+        /syncfs.* = 0/ { synced++ }
+        /renameat2\(/ && match($0, /"[0-9a-z]+", RENAME_NOREPLACE/) && RLENGTH == 72 { if (synced < 1) bad = 1 }
+        /symlinkat\("sha256:/ { if (held && synced < 2) bad = 1; held = 1; synced = 0 }
+        END { print bad || !held || synced < 1 ? "bad" : "good" }' "$T/trace")"
+else
+    skip "syncs of a store layer" "needs strace"
+fi
 redialled
 
 REF=$NACRE_ADDR/nix:$H

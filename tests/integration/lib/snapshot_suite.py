@@ -7,6 +7,7 @@
     snapshot_suite.py SOCKET DIR image-ref LAYOUT HOST yes|no
                                                   store layers of HOST/git:1, which may (not) be asked for them
     snapshot_suite.py SOCKET DIR hostile LAYOUT   store layers whose annotations lie; LAYOUT is an OCI layout
+    snapshot_suite.py SOCKET DIR layers LAYOUT    its store layers, one on the other
 """
 
 import contextlib
@@ -17,6 +18,7 @@ import os
 import shutil
 import socket
 import stat
+import subprocess
 import sys
 import time
 
@@ -381,9 +383,35 @@ def run_hostile(client, directory, layout):
     chain = "sha256:" + hashlib.sha256(f"{a} {b}".encode()).hexdigest()
     refused("a chainID without its parent", chain, b_labels)
     check_eq("the next layer on its parent", "ALREADY_EXISTS", prepare(chain, b_labels, found[0]["name"]))
-    other = "/nix/store/" + os.path.basename(path)
-    refused("a path that a layer below holds with other content", "sha256:" + "1" * 64, {PATH + "0": f"{other} {b_hash} {size}"}, found[0]["name"])
+    refused("a path that is not the layer, on a parent", "sha256:" + "1" * 64, {PATH + "0": f"{path} {b_hash} {size}"}, found[0]["name"])
+
+    # The path of one layer with the content of the other is a layer by itself, which cannot stand above or below the first.
+    odd, odd_labels = diff_id_of(path, b_hash, directory), {PATH + "0": f"{path} {b_hash} {size}"}
+
+    def on(parent, diff_id):
+        return "sha256:" + hashlib.sha256(f"{parent} {diff_id}".encode()).hexdigest()
+
+    def name_of(ref):
+        return next(i["name"] for i in client.list() if i["labels"].get(REF) == ref)
+
+    check_eq("a path with other content, alone", "ALREADY_EXISTS", prepare(odd, odd_labels))
+    check_eq("another path on it", "ALREADY_EXISTS", prepare(on(odd, b), b_labels, name_of(odd)))
+    for round_ in ("", ", once more"):
+        # In turn: what was seen of one chain is not taken for the other's.
+        refused("it stands on no layer with the path" + round_, on(a, odd), odd_labels, name_of(a))
+        refused("nor that on it" + round_, on(odd, a), a_labels, name_of(odd))
+        refused("nor two layers above" + round_, on(on(odd, b), a), a_labels, name_of(on(odd, b)))
+        refused("nor the other way round" + round_, on(on(a, b), odd), odd_labels, name_of(on(a, b)))
+        check_eq("the same path with the same content may" + round_, "ALREADY_EXISTS", prepare(on(on(a, b), a), a_labels, name_of(on(a, b))))
     client.cleanup()
+
+
+def diff_id_of(path, nar_hash, directory):
+    """Of a layer with this path, out of content that the node has."""
+    nacre, file = os.environ["NACRE"], directory + "/odd.nar"
+    with open(file, "wb") as out:
+        subprocess.run([nacre, "nar", "dump", os.path.dirname(os.environ["SNAPSHOTS"]) + "/paths/" + nar_hash.partition(":")[2]], stdout=out, check=True)
+    return subprocess.run([nacre, "nar", "to-tar", "--digest", path, file], stdout=subprocess.PIPE, check=True).stdout.decode().strip()
 
 
 def store_layers(layout):
@@ -393,6 +421,22 @@ def store_layers(layout):
     diff_ids = blob(layout, manifest["config"]["digest"])["rootfs"]["diff_ids"]
     claims = [{k: v for k, v in l.get("annotations", {}).items() if k.startswith(PATH)} for l in manifest["layers"]]
     return [(d, l["digest"], c) for d, l, c in zip(diff_ids, manifest["layers"], claims) if c]
+
+
+def run_layers(client, layout):
+    global case_name
+    case_name = "layers"
+    chain = parent = ""
+    answers = []
+    for diff_id, _, claims in store_layers(layout):
+        chain = "sha256:" + hashlib.sha256(f"{chain} {diff_id}".encode()).hexdigest() if chain else diff_id
+        try:
+            client.prepare("layers/key", parent, {REF: chain, **claims})
+            answers.append("mounts")
+        except Error as error:
+            answers.append(error.code)
+        parent = next((i["name"] for i in client.list(f'labels."{REF}"=={chain}') if i["labels"].get(REF) == chain), "")
+    check_eq("all are answered", ["ALREADY_EXISTS"] * len(answers), answers)
 
 
 def run_image_ref(client, layout, host, is_allowed):
@@ -513,6 +557,8 @@ if __name__ == "__main__":
         run_suite(snapshots, sys.argv[2])
     elif sys.argv[3] == "image-ref":
         run_image_ref(snapshots, sys.argv[4], sys.argv[5], sys.argv[6] == "yes")
+    elif sys.argv[3] == "layers":
+        run_layers(snapshots, sys.argv[4])
     elif sys.argv[3] == "places":
         run_places(snapshots, sys.argv[2], sys.argv[4:])
     else:

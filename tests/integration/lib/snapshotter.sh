@@ -19,7 +19,7 @@
 
 SOCKET=$T/snapshotter.sock
 NODE=$T/node
-export SNAPSHOTS=$NODE/snapshots
+export NACRE SNAPSHOTS=$NODE/snapshots
 
 client() {
     /usr/bin/python3 "$SRC/tests/integration/lib/grpc_client.py" "$@"
