@@ -19,6 +19,7 @@ struct layer_import {
 	struct path_import **paths; /* owned; the last one may be unfinished */
 	size_t n_paths, cap_paths;
 	struct layer_record record;
+	struct staged_record staged;
 	bool ordinary; /* not canonical: read on for nothing but the end */
 };
 
@@ -81,6 +82,7 @@ static void import_release(struct layer_import *i)
 	tar_reader_free(i->reader);
 	hasher_release(&i->hasher);
 	layer_record_release(&i->record);
+	staged_record_release(&i->staged);
 }
 
 /* Reads the blob through the decoder that its first bytes ask for. */
@@ -105,15 +107,19 @@ static int read_blob(struct layer_import *i, int blob_fd, struct err *err)
 	return r;
 }
 
-static int publish(struct layer_import *i, size_t *paths_added, struct err *err)
+/* One sync for the paths and the record, before either has its name. */
+static int publish(struct layer_import *i, const struct hash *diff_id, size_t *paths_added,
+		   struct err *err)
 {
+	if (diff_id && node_store_stage_record(i->store, &i->record, &i->staged, err) < 0)
+		return err->code;
 	if (node_store_sync(i->store, err) < 0)
 		return err->code;
 	for (size_t j = 0; j < i->n_paths; j++)
 		if (path_import_publish(i->paths[j], err) < 0)
 			return err->code;
 	*paths_added += i->n_paths;
-	return 0;
+	return diff_id ? node_store_name_record(i->store, diff_id, &i->staged, err) : 0;
 }
 
 /* 1, 0 or an error, as layer_import(). */
@@ -131,13 +137,14 @@ static int settle(struct layer_import *i, int result, const struct hash *diff_id
 	hasher_final(&i->hasher, &got);
 	if (diff_id && !hash_equal(&got, diff_id))
 		return err_set(err, E_MISMATCH, "a layer's content does not have its diffID");
-	return publish(i, paths_added, err) < 0 ? err->code : 1;
+	return publish(i, diff_id, paths_added, err) < 0 ? err->code : 1;
 }
 
 int layer_import(struct node_store *store, int blob_fd, const struct hash *diff_id,
 		 struct layer_record *ret, size_t *paths_added, struct err *err)
 {
-	struct layer_import i = {.sink = {.write = import_write}, .store = store};
+	struct layer_import i = {
+		.sink = {.write = import_write}, .store = store, .staged = STAGED_RECORD_INIT};
 	struct err local = ERR_INIT;
 	int r;
 

@@ -11,8 +11,10 @@
 #include "node/node-store.h"
 
 /* Reads a layer (in any compression) from `blob_fd`. 1: it is canonical throughout and has the
- * diffID; its paths are published and `ret` names them. 0: it is an ordinary layer; nothing was
- * kept. E_MISMATCH: it does not have the diffID (NULL: any will do, the paths are proven by themselves); other errors: reading or writing failed. */
+ * diffID; its paths are published, its record is kept and `ret` is that; names are on the disk after
+ * the next node_store_sync(). 0: it is an ordinary layer; nothing was kept. E_MISMATCH: it does not
+ * have the diffID (NULL: any will do, the paths are proven by themselves, and there is no record); other
+ * errors: reading or writing failed. */
 int layer_import(struct node_store *store, int blob_fd, const struct hash *diff_id,
 		 struct layer_record *ret, size_t *paths_added, struct err *err);
 

@@ -102,15 +102,19 @@ static bool layer_is_present(struct node_store *store, struct node_layer *layer)
 static int prove_from_annotations(struct pull *p, const struct descriptor *blob,
 				  struct node_layer *layer, struct err *err)
 {
+	cleanup_staged_record struct staged_record staged = STAGED_RECORD_INIT;
 	struct layer_record claimed = {0};
 	struct hash diff_id;
 	int r = layer_record_from_annotations(&claimed, &blob->annotations);
 
 	if (r >= 0 && p->options->sources && !has_all_paths(p->store, &claimed)) {
-		char why[ERR_TEXT_MAX];
+		char why[ERR_TEXT_MAX] = "";
 
-		r = node_sources_provide(p->options->sources, p->store, &claimed,
-					 &p->stats->sources, why, err);
+		/* The sync of the paths is that of their record, too. */
+		r = node_store_stage_record(p->store, &claimed, &staged, err);
+		if (r >= 0)
+			r = node_sources_provide(p->options->sources, p->store, &claimed,
+						 &p->stats->sources, why, err);
 		if (*why)
 			memcpy(p->stats->why, why, sizeof(why));
 		if (r < 0) {
@@ -121,7 +125,10 @@ static int prove_from_annotations(struct pull *p, const struct descriptor *blob,
 	if (r >= 0 && has_all_paths(p->store, &claimed)) {
 		r = layer_record_diff_id(p->store, &claimed, &diff_id, err);
 		if (r >= 0 && hash_equal(&diff_id, &layer->diff_id)) {
-			r = node_store_put_layer_record(p->store, &layer->diff_id, &claimed, err);
+			if (staged.file.fd < 0)
+				r = node_store_stage_record(p->store, &claimed, &staged, err);
+			if (r >= 0)
+				r = node_store_name_record(p->store, &layer->diff_id, &staged, err);
 			layer->record = claimed;
 			layer->is_store = true;
 			return r < 0 ? r : 1;
@@ -147,7 +154,7 @@ static int fetch_layer(struct pull *p, const struct descriptor *blob, struct nod
 		return r;
 	layer->is_store = r > 0;
 	if (layer->is_store)
-		return node_store_put_layer_record(p->store, &layer->diff_id, &layer->record, err);
+		return 0;
 	if (lseek(fd, 0, SEEK_SET) < 0)
 		return err_errno(err, "seek");
 	return node_store_unpack_layer(p->store, fd, &layer->diff_id, err);

@@ -101,6 +101,7 @@ int node_store_stage_record(struct node_store *s, const struct layer_record *rec
 int node_store_name_record(struct node_store *s, const struct hash *diff_id,
 			   struct staged_record *staged, struct err *err);
 void staged_record_release(struct staged_record *staged);
+#define cleanup_staged_record __attribute__((cleanup(staged_record_release)))
 
 /* The layer's paths, which were proven to be it, were found to be signed under a policy (the hash of its
  * keys, see node-signatures.c); the last policy counts. */
