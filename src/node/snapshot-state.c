@@ -178,10 +178,13 @@ static int end(struct snapshot_state *s, int result, struct err *err)
 
 int snapshot_state_end(struct snapshot_state *s, int result, struct err *err)
 {
+	struct err local = ERR_INIT;
+
 	result = end(s, result, err);
-	return set_synced(s, result < 0 ? &(struct err)ERR_INIT : err) < 0 && result >= 0
-		       ? err->code
-		       : result;
+	if (set_synced(s, &local) >= 0 || result < 0)
+		return result;
+	*err = local;
+	return local.code;
 }
 
 static int64_t now_ns(void)
