@@ -95,11 +95,7 @@ nix copy --from "$FIXTURES" --no-check-sigs --to "$NACRE_URL?compression=none" "
 "$NACRE" build --from "$FIXTURES" "$P" -o "oci:$T/layout:py" >/dev/null 2>&1 || die "nacre build fails"
 stop_server "$SNAPSHOTTER"
 check_fails "an address for metrics that is none" "HOST:PORT" "$NACRE" snapshotter --address "$SOCKET" --root "$NODE" --metrics nonsense
-METRICS=127.0.0.1:$(free_port)
-start_snapshotter --source "$NACRE_URL" --metrics "$METRICS"
-suite hostile "$T/layout"
 if command -v strace >/dev/null; then
-    stop_server "$SNAPSHOTTER"
     NODE=$T/node-traced start_snapshotter --source "$NACRE_URL"
     strace -f -e trace=syncfs,fsync,fdatasync,renameat2,symlinkat -o "$T/trace" -p "$SNAPSHOTTER" 2>"$T/strace.log" &
     STRACE=$!
@@ -107,7 +103,6 @@ if command -v strace >/dev/null; then
     suite layers "$T/layout"
     kill "$STRACE" && wait "$STRACE"
     stop_server "$SNAPSHOTTER"
-    start_snapshotter --source "$NACRE_URL" --metrics "$METRICS"
     layers=$(grep -c 'symlinkat("sha256:' "$T/trace")
     check "each of the $layers layers has a hold" [ "$layers" -gt 20 ]
     syncs=$(grep -c 'sync(\|syncfs(' "$T/trace")
@@ -121,6 +116,9 @@ if command -v strace >/dev/null; then
 else
     skip "syncs of a store layer" "needs strace"
 fi
+METRICS=127.0.0.1:$(free_port)
+start_snapshotter --source "$NACRE_URL" --metrics "$METRICS"
+suite hostile "$T/layout"
 redialled
 
 REF=$NACRE_ADDR/nix:$H
