@@ -190,7 +190,7 @@ static int put_job(struct conn *c, void *arg, struct err *err)
 {
 	struct put *p = arg;
 	const struct strv *tags = p->what->tags;
-	int64_t id;
+	int64_t id = 0;
 	/* Perhaps again: they may have been deleted meanwhile. */
 	int r = blobs_resolve(c, p, err);
 
