@@ -319,6 +319,15 @@ static int collect(struct collection *k, struct err *err)
 	return r < 0 ? r : references_scan(k, err);
 }
 
+bool claims_possible(struct store_view *v, const struct manifest *m)
+{
+	char store_dir[STORE_DIR_MAX + 1];
+
+	return m->kind == MANIFEST_IMAGE && view_store_dir(v, store_dir) &&
+	       (m->layers.len || m->has_subject ||
+		strcmp(manifest_artifact_type(m), MT_NIX_PACKAGE) == 0);
+}
+
 int claims_collect(struct store_view *v, const struct manifest_parts *parts, struct claims *ret,
 		   struct err *err)
 {

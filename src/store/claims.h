@@ -32,6 +32,8 @@ struct manifest_parts {
 	int64_t config_blob;        /* 0: none */
 	const int64_t *layer_blobs; /* by position in m->layers; 0: may be missing, and is */
 };
+/* Can a manifest like this say anything of store paths in this view? If not, claims_collect() does nothing. */
+bool claims_possible(struct store_view *v, const struct manifest *m);
 /* Looks at the layers of an image or package artifact, or at path infos that refer to one. Takes
  * layers in that were never looked at. */
 int claims_collect(struct store_view *v, const struct manifest_parts *parts, struct claims *ret,

@@ -140,6 +140,9 @@ static int blobs_resolve(struct conn *c, struct put *p, struct err *err)
 {
 	int r = 0;
 
+	if (!p->layer_blobs)
+		p->layer_blobs = xcalloc(p->m.layers.len + 1, sizeof(*p->layer_blobs));
+	p->record.parts.layer_blobs = p->layer_blobs;
 	if (p->m.has_config)
 		r = blob_resolve(c, p, &p->m.config, &p->record.parts.config_blob, err);
 	for (size_t i = 0; i < p->m.layers.len && r >= 0; i++)
@@ -157,8 +160,6 @@ static int put_resolve(struct put *p, struct err *err)
 
 	if (!c)
 		return err->code;
-	p->layer_blobs = xcalloc(p->m.layers.len + 1, sizeof(*p->layer_blobs));
-	p->record.parts.layer_blobs = p->layer_blobs;
 	r = blobs_resolve(c, p, err);
 	reader_done(p->view, c);
 	return r;
@@ -173,12 +174,24 @@ static int put_tag(struct conn *c, const struct put *p, const char *name, int64_
 	return r < 0 ? r : tag_set(c, p->view, &tag, err);
 }
 
+/* What it says of store paths is read before the transaction. Where it says nothing, the transaction is
+ * early enough to look for its blobs. */
+static int put_claims(struct put *p, struct err *err)
+{
+	int r;
+
+	if (!claims_possible(p->view, &p->m))
+		return 0;
+	r = put_resolve(p, err);
+	return r < 0 ? r : claims_collect(p->view, &p->record.parts, &p->claims, err);
+}
+
 static int put_job(struct conn *c, void *arg, struct err *err)
 {
 	struct put *p = arg;
 	const struct strv *tags = p->what->tags;
-	int64_t id;
-	/* Again: they may have been deleted meanwhile. */
+	int64_t id = 0;
+	/* Perhaps again: they may have been deleted meanwhile. */
 	int r = blobs_resolve(c, p, err);
 
 	if (r >= 0)
@@ -283,9 +296,7 @@ int store_manifest_put(struct store_view *v, const char *repository, const struc
 	int r = put_parse(&p, repository, err);
 
 	if (r >= 0)
-		r = put_resolve(&p, err);
-	if (r >= 0)
-		r = claims_collect(v, &p.record.parts, &p.claims, err);
+		r = put_claims(&p, err);
 	if (r >= 0)
 		r = db_write(v->store->db, put_job, &p, err);
 	/* Last, so that the manifest does not wait for it. */

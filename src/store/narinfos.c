@@ -166,20 +166,15 @@ int store_narinfo(struct store_view *v, const char *hash_part, struct buf *ret, 
 	return r < 0 ? r : 0;
 }
 
-static int nar_lookup(struct store_view *v, const struct path_info *info, struct nar *ret,
-		      struct err *err)
+static int nar_look(struct conn *c, struct store_view *v, const struct path_info *info,
+		    struct nar *ret, struct err *err)
 {
-	struct conn *c = reader(v, err);
 	char hash[HASH_TEXT_MAX];
-	int r;
-
-	if (!c)
-		return err->code;
 	/* Existence is per view: a NAR that another view has is none. */
-	r = nar_in_view(c, v->id, &info->nar_hash, err);
+	int r = nar_in_view(c, v->id, &info->nar_hash, err);
+
 	if (r > 0)
 		r = nar_find_hash(c, &info->nar_hash, ret, err);
-	reader_done(v, c);
 	hash_format(hash, &info->nar_hash, HASH_NIX32);
 	if (r == 0)
 		return err_set(err, E_NOTFOUND,
@@ -193,16 +188,35 @@ static int nar_lookup(struct store_view *v, const struct path_info *info, struct
 	return r < 0 ? r : 0;
 }
 
-/* Reads the NAR against a content address. *ret: it verified (it does not where it cannot be
- * checked). */
-static int ca_verify(struct store_view *v, const struct path_info *info, const struct nar *n,
-		     bool *ret, struct err *err)
+static int nar_lookup(struct store_view *v, const struct path_info *info, struct nar *ret,
+		      struct err *err)
 {
+	struct conn *c = reader(v, err);
+	int r;
+
+	if (!c)
+		return err->code;
+	r = nar_look(c, v, info, ret, err);
+	reader_done(v, c);
+	return r;
+}
+
+/* Reads the NAR against the content address, if there is one. *ret: it verified (it does not where it
+ * cannot be checked). */
+static int ca_verify(struct store_view *v, const struct path_info *info, bool *ret, struct err *err)
+{
+	cleanup_nar struct nar n = {0};
 	struct content_address ca;
 	struct ca_verifier *verifier;
-	int r = path_info_ca_matches(info);
+	int r;
 
 	*ret = false;
+	if (!info->ca)
+		return 0;
+	r = nar_lookup(v, info, &n, err);
+	if (r < 0)
+		return r;
+	r = path_info_ca_matches(info);
 	if (r < 0 || content_address_parse(&ca, slice_str(info->ca)) < 0)
 		return err_set(err, E_INVALID, "%s: CA is malformed", info->path.text);
 	if (r == 0)
@@ -213,7 +227,7 @@ static int ca_verify(struct store_view *v, const struct path_info *info, const s
 	verifier = ca_verifier_new(info, &ca);
 	if (!verifier)
 		return 0;
-	r = nar_decode(v->store, n, ca_verifier_sink(verifier), err);
+	r = nar_decode(v->store, &n, ca_verifier_sink(verifier), err);
 	if (r >= 0)
 		r = ca_verifier_result(verifier, err);
 	ca_verifier_free(verifier);
@@ -237,32 +251,26 @@ static int narinfo_job(struct conn *c, void *arg, struct err *err)
 	const struct narinfo_job *job = arg;
 	cleanup_nar struct nar n = {0};
 	struct offer offer;
-	/* By its hash again: ids may have changed hands since it was looked at. */
-	int r = nar_in_view(c, job->view->id, &job->info->nar_hash, err);
+	/* By its hash, although it was looked at before: ids may have changed hands since. */
+	int r = nar_look(c, job->view, job->info, &n, err);
 
-	if (r > 0)
-		r = nar_find_hash(c, &job->info->nar_hash, &n, err);
-	if (r == 0)
-		return err_set(err, E_NOTFOUND, "%s: its NAR is gone", job->info->path.text);
+	if (r < 0)
+		return r;
 	offer = (struct offer){job->info, &n, job->attested};
-	return r < 0 ? r : binding_put(c, job->view, &offer, err);
+	return binding_put(c, job->view, &offer, err);
 }
 
 static int narinfo_put(struct store_view *v, const struct path_info *info, struct err *err)
 {
 	CLEANUP(content_free) struct content *guard = content_new(v->store);
-	cleanup_nar struct nar n = {0};
 	struct narinfo_job job = {v, info, ATTEST_WRITER};
 	bool verified;
-	int r = nar_lookup(v, info, &n, err);
+	int r = ca_verify(v, info, &verified, err);
 
-	if (r >= 0 && info->ca) {
-		r = ca_verify(v, info, &n, &verified, err);
-		if (r >= 0 && verified)
-			job.attested = ATTEST_CONTENT;
-	}
 	if (r < 0)
 		return r;
+	if (verified)
+		job.attested = ATTEST_CONTENT;
 	job.attested = attestation_of(v, info, job.attested);
 	return db_write(v->store->db, narinfo_job, &job, err);
 }

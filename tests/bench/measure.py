@@ -266,6 +266,18 @@ class Load:
         self.cpu = server_cpu / max(self.requests, 1)
 
 
+@contextlib.contextmanager
+def client_processor():
+    """Threads that begin meanwhile stay off the server's processor, as wrk does."""
+    before = os.sched_getaffinity(0)
+    if PINNED and 1 in before:
+        os.sched_setaffinity(0, {1})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 class Loading:
     """A load that nobody measures."""
 

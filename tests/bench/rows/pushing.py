@@ -28,7 +28,8 @@ def push_rows(server, registry, short):
                 # Other bytes each time: what is there already is not pushed.
                 jobs = blobs(size, count)
                 before = s.cpu()
-                took = parallel(s.port, clients, jobs, lambda c, job: c.push_blob("push", *job))
+                with m.client_processor():
+                    took = parallel(s.port, clients, jobs, lambda c, job: c.push_blob("push", *job))
                 rates[name].append(size * count / took)
                 cpus[name].append((s.cpu() - before) / (size * count) * 2**30)
         yield Row("blob push %d MiB" % (size >> 20), "bytes a second, durable", "random bytes, %d clients" % clients, "rate",
@@ -43,8 +44,9 @@ def manifest_rows(server, registry, short):
         for name, s in (("ours", server), ("peer", registry)):
             client = Client(s.port)
             base = image(client, "tags")
-            took = parallel(s.port, 4, range(count[name]), lambda c, n: c.push_manifest(
-                "tags", "%d-%d" % (i, n), dict(base, annotations={"n": "%d-%d" % (i, n)})))
+            with m.client_processor():
+                took = parallel(s.port, 4, range(count[name]), lambda c, n: c.push_manifest(
+                    "tags", "%d-%d" % (i, n), dict(base, annotations={"n": "%d-%d" % (i, n)})))
             rates[name].append(count[name] / took)
     yield Row("manifest PUT", "new tags a second, durable", "4 clients", "rate", statistics.median(rates["ours"]),
               statistics.median(rates["peer"]), "1/s", ">= 10", "docker-registry")
