@@ -18,10 +18,13 @@
 
 /* One listening address. */
 struct listener {
+	struct server *server;     /* which it is of */
 	struct MHD_Daemon *daemon; /* owned */
-	char *name;                /* owned; see server_address() */
-	int fd;                    /* owned; the acceptor's while that runs */
-	char *unix_path;           /* owned; removed at the end; or NULL */
+	_Atomic unsigned connections;
+	unsigned connections_max;
+	char *name;      /* owned; see server_address() */
+	int fd;          /* owned; the acceptor's while that runs */
+	char *unix_path; /* owned; removed at the end; or NULL */
 };
 
 struct server {

@@ -105,7 +105,8 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **state,
 static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
 			  enum MHD_ConnectionNotificationCode code)
 {
-	struct server *server = cls;
+	struct listener *l = cls;
+	struct server *server = l->server;
 
 	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
 		const union MHD_ConnectionInfo *fd =
@@ -119,6 +120,7 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
 	} else if (*context) {
 		connection_free(*context);
 		*context = NULL;
+		atomic_fetch_sub(&l->connections, 1);
 	}
 }
 
@@ -151,9 +153,11 @@ static unsigned count_loops(void)
 	return n < 2 ? 0 : n > LOOPS_MAX ? LOOPS_MAX : n;
 }
 
-static struct MHD_Daemon *start_daemon(struct server *server, bool tls)
+static struct MHD_Daemon *start_daemon(struct listener *l, bool tls)
 {
+	struct server *server = l->server;
 	const struct limit_settings *o = &server->settings->limits;
+	unsigned loops = count_loops();
 	struct MHD_OptionItem secure[] = {
 		{MHD_OPTION_HTTPS_CERT_CALLBACK, 0, tls_callback()},
 		{MHD_OPTION_HTTPS_PRIORITIES, 0,
@@ -178,12 +182,13 @@ static struct MHD_Daemon *start_daemon(struct server *server, bool tls)
 			(tls ? MHD_USE_TLS : 0),
 		0, NULL, NULL, on_request, server, MHD_OPTION_EXTERNAL_LOGGER, on_log, server,
 		MHD_OPTION_URI_LOG_CALLBACK, on_target, server, MHD_OPTION_NOTIFY_COMPLETED,
-		on_completed, server, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
-		MHD_OPTION_CONNECTION_LIMIT, o->connections_max, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-		o->client_connections_max, MHD_OPTION_CONNECTION_TIMEOUT, o->stall_timeout_s,
+		on_completed, server, MHD_OPTION_NOTIFY_CONNECTION, on_connection, l,
+		MHD_OPTION_CONNECTION_LIMIT, o->connections_max * (loops ? loops : 1),
+		MHD_OPTION_PER_IP_CONNECTION_LIMIT, o->client_connections_max,
+		MHD_OPTION_CONNECTION_TIMEOUT, o->stall_timeout_s,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
 		MHD_OPTION_THREAD_STACK_SIZE, (size_t)THREAD_STACK, MHD_OPTION_THREAD_POOL_SIZE,
-		count_loops(), MHD_OPTION_ARRAY, strict, MHD_OPTION_ARRAY, tls ? secure : plain,
+		loops, MHD_OPTION_ARRAY, strict, MHD_OPTION_ARRAY, tls ? secure : plain,
 		MHD_OPTION_END);
 }
 
@@ -206,7 +211,7 @@ static int start_listener(struct server *server, struct listener *l, const char 
 	}
 	if (address.path[0])
 		l->unix_path = xstrdup(address.path);
-	l->daemon = start_daemon(server, tls);
+	l->daemon = start_daemon(l, tls);
 	if (!l->daemon) {
 		close_fd(&l->fd);
 		return err_set(err, E_IO, "start the HTTP server on %s failed", text);
@@ -286,14 +291,21 @@ static int start_inherited(struct server *server, struct listener *l, unsigned i
 		return err_set(err, E_USAGE,
 			       "a socket called https needs tls.certificate and tls.key");
 	l->fd = r;
-	l->daemon = start_daemon(server, tls);
+	l->daemon = start_daemon(l, tls);
 	return l->daemon ? 0 : err_set(err, E_IO, "start the HTTP server on %s failed", l->name);
 }
 
-/* An acceptor_fn. What libmicrohttpd does not take (past a limit, for want of memory), it closes. */
+/* An acceptor_fn. The limit is ours: of libmicrohttpd's each loop has its part, and which loop gets a connection is
+ * up to its descriptor's number. What the library does not take (a client has too many), it closes. */
 static void take_connection(void *ctx, int fd, const struct sockaddr *peer, socklen_t peer_len)
 {
-	MHD_add_connection(ctx, fd, peer, peer_len);
+	struct listener *l = ctx;
+	bool is_over = atomic_fetch_add(&l->connections, 1) >= l->connections_max;
+
+	if (is_over)
+		close_fd(&fd);
+	if (is_over || MHD_add_connection(l->daemon, fd, peer, peer_len) != MHD_YES)
+		atomic_fetch_sub(&l->connections, 1);
 }
 
 static int start_accepting(struct server *server, struct err *err)
@@ -302,9 +314,16 @@ static int start_accepting(struct server *server, struct err *err)
 	cleanup_free struct acceptor_socket *sockets = xcalloc(n + 1, sizeof(*sockets));
 
 	for (size_t i = 0; i < n; i++)
-		sockets[i] = (struct acceptor_socket){server->listeners[i].fd,
-						      server->listeners[i].daemon};
+		sockets[i] =
+			(struct acceptor_socket){server->listeners[i].fd, &server->listeners[i]};
 	return acceptor_start(&server->acceptor, sockets, n, take_connection, err);
+}
+
+static void listener_init(struct server *server, struct listener *l)
+{
+	l->server = server;
+	l->connections_max = server->settings->limits.connections_max;
+	l->fd = -1;
 }
 
 static int start(struct server *server, const struct settings *settings, struct err *err)
@@ -325,12 +344,12 @@ static int start(struct server *server, const struct settings *settings, struct 
 		r = webhooks_start(&server->webhooks, err);
 	server->listeners = xcalloc(settings->n_listen + inherited + 1, sizeof(*server->listeners));
 	for (unsigned i = 0; i < inherited && r >= 0; i++, server->n_listeners++) {
-		server->listeners[i].fd = -1;
+		listener_init(server, &server->listeners[i]);
 		r = start_inherited(server, &server->listeners[i], i, err);
 	}
 	for (size_t i = 0; i < settings->n_listen && !inherited && r >= 0;
 	     i++, server->n_listeners++) {
-		server->listeners[i].fd = -1;
+		listener_init(server, &server->listeners[i]);
 		r = start_listener(server, &server->listeners[i], settings->listen[i], err);
 	}
 	return r < 0 ? r : start_accepting(server, err);

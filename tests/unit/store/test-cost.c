@@ -38,7 +38,7 @@ static bool scan_is_small(const char *plan)
 	}
 	/* Rows that another part of the statement found: by its own plan, which is looked at. */
 	return strncmp(plan, "CONSTANT ROW", 12) == 0 || strncmp(plan, "closure", 7) == 0 ||
-	       strncmp(plan, "(subquery-", 10) == 0;
+	       strncmp(plan, "holder", 6) == 0 || strncmp(plan, "(subquery-", 10) == 0;
 }
 
 static size_t scan_allowed(const char *sql)
