@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <sys/eventfd.h>
+#include <time.h>
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -24,15 +25,18 @@ struct acceptor {
 	int stop_fd; /* owned; eventfd */
 	pthread_t thread;
 	bool is_running;
-	bool is_short; /* the last accept failed for want of descriptors or memory */
+	bool is_short; /* the last call failed, as for want of descriptors or memory */
 };
 
-static void log_errno(const char *what)
+/* Once, not at each try: clients wait meanwhile in the queue of the socket. */
+static void note_shortage(struct acceptor *a, const char *what)
 {
 	struct err why = ERR_INIT;
 
 	err_errno(&why, "%s", what);
-	log_error("%s", why.text);
+	if (!a->is_short)
+		log_error("%s", why.text);
+	a->is_short = true;
 }
 
 /* The client went away before it was its turn, or (accept(2)) the network has an error to tell. */
@@ -61,10 +65,7 @@ static bool accept_some(struct acceptor *a, const struct acceptor_socket *s)
 			return true;
 		if (errno == EINTR || is_of_the_client(errno))
 			continue;
-		/* Once, not at each try: clients wait meanwhile in the queue of the socket. */
-		if (!a->is_short)
-			log_errno("accept a connection");
-		a->is_short = true;
+		note_shortage(a, "accept a connection");
 		return false;
 	}
 	return true;
@@ -74,11 +75,15 @@ static void *accept_all(void *cls)
 {
 	struct acceptor *a = cls;
 	struct pollfd *stop = &a->waited[a->n];
+	const struct timespec pause = {0, SHORTAGE_MS * 1000000};
 
 	for (;;) {
-		if (poll(a->waited, a->n + 1, -1) < 0 && errno != EINTR) {
-			log_errno("wait for connections");
-			return NULL;
+		if (poll(a->waited, a->n + 1, -1) < 0) {
+			if (errno == EINTR)
+				continue;
+			note_shortage(a, "wait for connections");
+			nanosleep(&pause, NULL);
+			continue;
 		}
 		if (stop->revents)
 			return NULL;
@@ -124,7 +129,7 @@ void acceptor_stop(struct acceptor *a)
 		return;
 	if (a->is_running) {
 		if (write(a->stop_fd, &one, sizeof(one)) < 0)
-			log_errno("stop accepting connections");
+			note_shortage(a, "stop accepting connections");
 		pthread_join(a->thread, NULL);
 	}
 	close_fd(&a->stop_fd);
