@@ -167,6 +167,16 @@ int make_dirs_at(int dirfd, const char *path, struct err *err)
 	return 0;
 }
 
+int open_made_dir(const char *path, struct err *err)
+{
+	int fd;
+
+	if (make_dirs_at(AT_FDCWD, path, err) < 0)
+		return err->code;
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? err_errno(err, "open %s", path) : fd;
+}
+
 static int fd_sink_write(struct sink *self, const void *data, size_t len, struct err *err)
 {
 	struct fd_sink *s = container_of(self, struct fd_sink, sink);

@@ -33,6 +33,8 @@ int read_fd(int fd, size_t max, struct buf *ret, struct err *err);
 
 /* Creates the directories of `path` that are missing (mode 0777 by umask). */
 int make_dirs_at(int dirfd, const char *path, struct err *err);
+/* The same, and opens it; the caller closes it. */
+int open_made_dir(const char *path, struct err *err);
 
 /* A file under construction in `dirfd`: nothing is visible under its final name before
  * temp_file_commit(). Uses O_TMPFILE where it works, else a name ".tmp-…". All-zero is not

@@ -12,12 +12,8 @@ enum { HOLD_NAME_MAX = 200, HOLD_BYTES_MAX = 64 << 20 };
 static int open_holds(const struct node_store *s, struct err *err)
 {
 	cleanup_free char *path = xasprintf("%s/holds", node_store_root(s));
-	int fd;
 
-	if (make_dirs_at(AT_FDCWD, path, err) < 0)
-		return err->code;
-	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return fd < 0 ? err_errno(err, "open %s", path) : fd;
+	return open_made_dir(path, err);
 }
 
 static bool hold_name_is_valid(const char *name)

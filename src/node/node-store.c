@@ -46,12 +46,8 @@ struct path_import {
 static int open_dir(const char *root, const char *name, struct err *err)
 {
 	cleanup_free char *path = xasprintf("%s/%s", root, name);
-	int fd;
 
-	if (make_dirs_at(AT_FDCWD, path, err) < 0)
-		return err->code;
-	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return fd < 0 ? err_errno(err, "open %s", path) : fd;
+	return open_made_dir(path, err);
 }
 
 /* Removes what crashes have left in tmp/, unless another process works there: each holds a shared

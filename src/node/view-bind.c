@@ -117,12 +117,11 @@ int view_bind_points(char **ret, const struct view_spec *spec, struct err *err)
 	size_t n;
 	int r;
 
-	if (view_sort_paths(spec, &paths, &n, err) < 0 || points_key(paths, n, key, err) < 0 ||
-	    make_dirs_at(AT_FDCWD, spec->cache, err) < 0)
+	if (view_sort_paths(spec, &paths, &n, err) < 0 || points_key(paths, n, key, err) < 0)
 		return err->code;
-	cache = open(spec->cache, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cache = open_made_dir(spec->cache, err);
 	if (cache < 0)
-		return err_errno(err, "open %s", spec->cache);
+		return cache;
 	name = xasprintf("%s.points", key);
 	if (faccessat(cache, name, F_OK, 0) < 0) {
 		temp = xasprintf(".points-%d-%ld", getpid(), syscall(SYS_gettid));

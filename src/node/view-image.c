@@ -197,13 +197,10 @@ static int make_image(struct view_image *ret, const struct view_spec *spec,
 	cleanup_temp_file struct temp_file t = TEMP_FILE_INIT;
 	char key[HASH_TEXT_MAX + sizeof(".erofs")];
 	bool keep = cache_key(paths, n, key);
-	cleanup_fd int cache = -1;
+	cleanup_fd int cache = open_made_dir(spec->cache, err);
 
-	if (make_dirs_at(AT_FDCWD, spec->cache, err) < 0)
-		return err->code;
-	cache = open(spec->cache, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (cache < 0)
-		return err_errno(err, "open %s", spec->cache);
+		return cache;
 	if (keep) {
 		memcpy(key + strlen(key), ".erofs", sizeof(".erofs"));
 		ret->path = xasprintf("%s/%s", spec->cache, key);
