@@ -223,7 +223,7 @@ static void tag_find(struct conn *c, const struct store_view *v, const char *rep
 	"WITH RECURSIVE holder(id) AS (" of                                                     \
 	" UNION SELECT mm.manifest FROM holder JOIN manifest AS m ON m.id = holder.id"          \
 	" JOIN manifest_member AS mm ON mm.digest = m.digest AND mm.repository = m.repository)" \
-	" SELECT tag.name, tag.manifest FROM holder CROSS JOIN tag ON tag.manifest = holder.id"
+	" SELECT tag.name FROM holder CROSS JOIN tag ON tag.manifest = holder.id"
 
 int tag_check_move(struct conn *c, const struct store_view *v, const char *repository,
 		   const char *tag, int64_t manifest, struct err *err)

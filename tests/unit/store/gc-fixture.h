@@ -240,4 +240,22 @@ UNUSED_OK static bool use_path(struct fixture *f, const char *name)
 	return store_narinfo_exists(f->root, base, &f->err) == 1;
 }
 
+/* An index of one member. */
+UNUSED_OK static struct hash put_index(struct fixture *f, const char *repository, const char *tag,
+				       const struct hash *member, uint64_t size)
+{
+	cleanup_buf struct buf text = BUF_INIT(1 << 20);
+	struct manifest_put_result result;
+	char digest[DIGEST_TEXT_MAX];
+
+	digest_format(digest, member);
+	buf_addf(&text,
+		 "{\"schemaVersion\":2,\"mediaType\":\"" MT_OCI_INDEX
+		 "\",\"manifests\":[{\"mediaType\":\"" MT_OCI_MANIFEST
+		 "\",\"digest\":\"%s\",\"size\":%llu}]}",
+		 digest, (unsigned long long)size);
+	assert_ok(put_manifest(f, repository, tag, &text, &result), f->err);
+	return result.digest;
+}
+
 #endif

@@ -129,22 +129,6 @@ static void test_untagged_manifests(void **state)
 	fixture_close(&f);
 }
 
-static void put_index(struct fixture *f, const char *repository, const char *tag,
-		      const struct hash *member)
-{
-	cleanup_buf struct buf text = BUF_INIT(1 << 16);
-	struct manifest_put_result result;
-	char digest[DIGEST_TEXT_MAX];
-
-	digest_format(digest, member);
-	buf_addf(&text,
-		 "{\"schemaVersion\":2,\"mediaType\":\"" MT_OCI_INDEX
-		 "\",\"manifests\":[{\"mediaType\":\"" MT_OCI_MANIFEST
-		 "\",\"digest\":\"%s\",\"size\":300}]}",
-		 digest);
-	assert_ok(put_manifest(f, repository, tag, &text, &result), f->err);
-}
-
 static void test_members_of_an_index(void **state)
 {
 	struct fixture f = {0};
@@ -153,7 +137,7 @@ static void test_members_of_an_index(void **state)
 	(void)state;
 	fixture_open(&f);
 	member = put_image(&f, "r", NULL, "one");
-	put_index(&f, "r", "latest", &member);
+	put_index(&f, "r", "latest", &member, 300);
 	later(100 * DAY);
 	assert_int_equal(gc(&f).manifests, 0);
 	assert_true(has_digest(&f, "r", &member));
@@ -206,7 +190,7 @@ static void test_referrers(void **state)
 	digest_format(digest, &image);
 	snprintf(fallback, sizeof(fallback), "sha256-%s", digest + 7);
 	snprintf(cosign, sizeof(cosign), "sha256-%s.sig", digest + 7);
-	put_index(&f, "r", fallback, &referrer);
+	put_index(&f, "r", fallback, &referrer, 300);
 	put_image(&f, "r", cosign, "cosign's");
 	later(100 * DAY);
 	gc(&f);

@@ -244,24 +244,6 @@ static void test_immutable_tags(void **state)
 	fixture_close(&f);
 }
 
-/* An index of one member. */
-static struct hash put_index(struct fixture *f, const char *repository, const char *tag,
-			     const struct hash *member, uint64_t size)
-{
-	cleanup_buf struct buf text = BUF_INIT(1 << 20);
-	struct manifest_put_result result;
-	char digest[DIGEST_TEXT_MAX];
-
-	digest_format(digest, member);
-	buf_addf(&text,
-		 "{\"schemaVersion\":2,\"mediaType\":\"" MT_OCI_INDEX
-		 "\",\"manifests\":[{\"mediaType\":\"" MT_OCI_MANIFEST
-		 "\",\"digest\":\"%s\",\"size\":%llu}]}",
-		 digest, (unsigned long long)size);
-	assert_ok(put_manifest(f, repository, tag, &text, &result), f->err);
-	return result.digest;
-}
-
 /* What an immutable tag needs is as immutable as its manifest. */
 static void test_immutable_parts(void **state)
 {
