@@ -61,14 +61,15 @@ bool body_queue_end(struct body_queue *q, void (*suspend)(void *cls), void *cls)
 	pthread_mutex_lock(&q->lock);
 	over = !q->busy;
 	if (!over) {
-		q->awaited = true;
+		q->ended = true;
 		suspend(cls);
 	}
 	pthread_mutex_unlock(&q->lock);
 	return over;
 }
 
-struct slice body_queue_take(struct body_queue *q, void (*resume)(void *cls), void *cls)
+struct slice body_queue_take(struct body_queue *q, bool *ret_ended, void (*resume)(void *cls),
+			     void *cls)
 {
 	struct slice next = {0};
 	bool awaited;
@@ -88,6 +89,7 @@ struct slice body_queue_take(struct body_queue *q, void (*resume)(void *cls), vo
 		q->busy = false;
 		pthread_cond_broadcast(&q->rest);
 	}
+	*ret_ended = q->ended && !next.len;
 	pthread_mutex_unlock(&q->lock);
 	/* Without the lock, which the loop would run into as soon as it is woken up. Until then nobody
 	 * else touches the queue. */

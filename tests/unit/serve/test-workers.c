@@ -83,6 +83,7 @@ struct loop {
 	bool suspended;
 	uint8_t got[1 << 20];
 	size_t n_got;
+	bool ended; /* the worker was told */
 };
 
 static void suspend(void *cls)
@@ -114,14 +115,30 @@ static void wait_resumed(struct loop *l)
 	pthread_mutex_unlock(&l->lock);
 }
 
+static void take_rest(struct loop *l)
+{
+	struct slice rest = body_queue_rest(&l->queue);
+
+	assert_true(rest.len < l->queue.size);
+	if (rest.len)
+		memcpy(l->got + l->n_got, rest.data, rest.len);
+	l->n_got += rest.len;
+}
+
 static void *take_all(void *arg)
 {
 	struct loop *l = arg;
 	struct slice block;
+	bool ended;
 
-	while ((block = body_queue_take(&l->queue, resume, l)).len) {
+	while ((block = body_queue_take(&l->queue, &ended, resume, l)).len) {
 		memcpy(l->got + l->n_got, block.data, block.len);
 		l->n_got += block.len;
+	}
+	if (ended) {
+		take_rest(l);
+		l->ended = true;
+		resume(l);
 	}
 	return NULL;
 }
@@ -143,10 +160,10 @@ static void call(struct worker *w, struct loop *l)
 static void pass(struct loop *l, const uint8_t *body, size_t len, size_t piece, size_t block)
 {
 	struct worker worker = {0};
-	struct slice rest;
 	size_t at = 0;
 
 	l->n_got = 0;
+	l->ended = false;
 	body_queue_init(&l->queue, block);
 	while (at < len) {
 		size_t n = len - at < piece ? len - at : piece, put;
@@ -164,13 +181,14 @@ static void pass(struct loop *l, const uint8_t *body, size_t len, size_t piece, 
 		}
 		at += put;
 	}
-	while (!body_queue_end(&l->queue, suspend, l))
+	/* One of the two takes the rest, and never both. */
+	if (body_queue_end(&l->queue, suspend, l)) {
+		assert_false(l->ended);
+		take_rest(l);
+	} else {
 		wait_resumed(l);
-	rest = body_queue_rest(&l->queue);
-	assert_true(rest.len < block || !worker.running);
-	if (rest.len)
-		memcpy(l->got + l->n_got, rest.data, rest.len);
-	l->n_got += rest.len;
+		assert_true(l->ended);
+	}
 	if (worker.running)
 		pthread_join(worker.thread, NULL);
 	body_queue_release(&l->queue);
