@@ -21,6 +21,7 @@ enum {
 	 * pages cost nothing. */
 	THREAD_STACK = 2 << 20,
 	LOOPS_MAX = 16,
+	WORKER_IDLE_MS = 10000,
 	DRAIN_STEP_MS = 20,
 };
 
@@ -332,8 +333,10 @@ static int start(struct server *server, const struct settings *settings, struct 
 	int r = 0;
 
 	/* Each connection has at most one thing done at a time. */
-	server->workers = workers_new(settings->limits.connections_max *
-				      (unsigned)(inherited ? inherited : settings->n_listen));
+	server->workers =
+		workers_new(settings->limits.connections_max *
+				    (unsigned)(inherited ? inherited : settings->n_listen),
+			    WORKER_IDLE_MS);
 	if (connection_set_start(&server->connections) < 0)
 		return err_set(err, E_NOMEM, "start a thread");
 	if (settings->auth.configured)

@@ -12,7 +12,6 @@ enum {
 	/* The deepest are SQLite and the codecs; sanitizers need more. Untouched pages cost
 	 * nothing. */
 	THREAD_STACK = 2 << 20,
-	IDLE_S = 10,
 };
 
 /* A thread that waits; on its stack. */
@@ -29,11 +28,12 @@ struct workers {
 	pthread_cond_t ended;      /* a thread did */
 	struct work *head, **tail; /* what no thread was there for */
 	unsigned max, threads;
+	unsigned idle_ms;
 	struct idle *idle; /* threads that wait and that nobody called yet */
 	bool stopping;
 };
 
-struct workers *workers_new(unsigned max_threads)
+struct workers *workers_new(unsigned max_threads, unsigned idle_ms)
 {
 	struct workers *w = xcalloc(1, sizeof(*w));
 
@@ -41,6 +41,7 @@ struct workers *workers_new(unsigned max_threads)
 	pthread_cond_init(&w->ended, NULL);
 	w->tail = &w->head;
 	w->max = max_threads;
+	w->idle_ms = idle_ms;
 	return w;
 }
 
@@ -68,11 +69,25 @@ static bool stop_waiting(struct workers *w, const struct idle *me)
 	return false;
 }
 
+static struct timespec time_from_now(unsigned ms)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	t.tv_sec += ms / 1000;
+	t.tv_nsec += ms % 1000 * 1000000L;
+	if (t.tv_nsec >= 1000000000L) {
+		t.tv_sec++;
+		t.tv_nsec -= 1000000000L;
+	}
+	return t;
+}
+
 /* Under the lock. Waits to be called; NULL: nobody did for a while, or all is over. */
 static struct work *wait_for_call(struct workers *w, struct idle *me)
 {
 	struct timespec until;
-	bool late = false, alone;
+	bool late = false;
 
 	if (w->stopping)
 		return NULL;
@@ -80,19 +95,19 @@ static struct work *wait_for_call(struct workers *w, struct idle *me)
 	me->next = w->idle;
 	w->idle = me;
 	pthread_mutex_unlock(&w->lock);
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += IDLE_S;
+	until = time_from_now(w->idle_ms);
 	while (!late && sem_clockwait(&me->called, CLOCK_MONOTONIC, &until) < 0)
 		late = errno != EINTR;
 	pthread_mutex_lock(&w->lock);
-	if (!late)
-		return me->item;
-	alone = stop_waiting(w, me);
-	pthread_mutex_unlock(&w->lock);
-	/* Whoever was quicker than the clock has yet to say so. */
-	while (!alone && sem_wait(&me->called) < 0)
-		;
-	pthread_mutex_lock(&w->lock);
+	if (late && !stop_waiting(w, me)) {
+		pthread_mutex_unlock(&w->lock);
+		/* Whoever was quicker than the clock has yet to say so. */
+		while (sem_wait(&me->called) < 0)
+			;
+		pthread_mutex_lock(&w->lock);
+	}
+	/* Who was not called has held the lock since it left the idle ones: what comes now sees one
+	 * thread less, and nothing is put where nobody looks. */
 	return me->item;
 }
 

@@ -2,9 +2,13 @@
 /* The threads that wait, and the bodies that come while they do. */
 #include "../unit.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "serve/body-queue.h"
@@ -22,7 +26,7 @@ static void count(struct work *w)
 
 static void everything_is_done_before_the_end(void **state)
 {
-	struct workers *w = workers_new(4);
+	struct workers *w = workers_new(4, 10000);
 	struct work items[1000] = {0};
 	struct work late = {.run = count};
 
@@ -55,7 +59,7 @@ static void meet(struct work *w)
 static void work_does_not_wait_for_work(void **state)
 {
 	enum { N = 16, ROUNDS = 20 };
-	struct workers *w = workers_new(N);
+	struct workers *w = workers_new(N, 10000);
 	struct meeting meetings[ROUNDS][N];
 	pthread_barrier_t all[ROUNDS];
 
@@ -71,6 +75,58 @@ static void work_does_not_wait_for_work(void **state)
 	workers_free(w);
 	for (unsigned round = 0; round < ROUNDS; round++)
 		pthread_barrier_destroy(&all[round]);
+}
+
+/* Who hands over one piece of work after the other, and waits for each. */
+struct asker {
+	struct work work;
+	struct workers *workers;
+	sem_t answered;
+	unsigned pause_us; /* about as long as threads stay, so that they often are about to go */
+	bool lost;
+};
+
+static void answer(struct work *w)
+{
+	sem_post(&container_of(w, struct asker, work)->answered);
+}
+
+static void *ask(void *arg)
+{
+	struct asker *a = arg;
+
+	for (unsigned i = 0; i < 4000 && !a->lost; i++) {
+		struct timespec until;
+
+		assert_true(workers_run(a->workers, &a->work));
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec += 60;
+		while (!a->lost && sem_timedwait(&a->answered, &until) < 0)
+			a->lost = errno != EINTR;
+		usleep(a->pause_us + i % 64);
+	}
+	return NULL;
+}
+
+/* Alone with one thread, each would wait forever if it could go while something is handed to it. */
+static void nothing_is_handed_to_who_just_left(void **state)
+{
+	struct asker askers[4] = {0};
+	pthread_t threads[4];
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_LEN(askers); i++) {
+		askers[i] = (struct asker){
+			{.run = answer}, workers_new(1, 1), .pause_us = 960 + 40 * i};
+		sem_init(&askers[i].answered, 0, 0);
+		assert_int_equal(pthread_create(&threads[i], NULL, ask, &askers[i]), 0);
+	}
+	for (unsigned i = 0; i < ARRAY_LEN(askers); i++) {
+		pthread_join(threads[i], NULL);
+		assert_false(askers[i].lost);
+		workers_free(askers[i].workers);
+		sem_destroy(&askers[i].answered);
+	}
 }
 
 /* ---- Bodies ---- */
@@ -252,6 +308,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(everything_is_done_before_the_end),
 		cmocka_unit_test(work_does_not_wait_for_work),
+		cmocka_unit_test(nothing_is_handed_to_who_just_left),
 		cmocka_unit_test(bodies_arrive_whole),
 		cmocka_unit_test(giving_up_waits_for_the_worker),
 	};
