@@ -9,7 +9,6 @@ void body_queue_init(struct body_queue *q, size_t block_bytes)
 {
 	*q = (struct body_queue){.size = block_bytes};
 	pthread_mutex_init(&q->lock, NULL);
-	pthread_cond_init(&q->rest, NULL);
 }
 
 void body_queue_release(struct body_queue *q)
@@ -19,7 +18,6 @@ void body_queue_release(struct body_queue *q)
 	free(q->filling);
 	free(q->taken);
 	pthread_mutex_destroy(&q->lock);
-	pthread_cond_destroy(&q->rest);
 	q->size = 0;
 }
 
@@ -87,7 +85,7 @@ struct slice body_queue_take(struct body_queue *q, bool *ret_ended, void (*resum
 		next = slice_make(full, q->size);
 	} else {
 		q->busy = false;
-		pthread_cond_broadcast(&q->rest);
+		cond_wake_all(&q->rest);
 	}
 	*ret_ended = q->ended && !next.len;
 	pthread_mutex_unlock(&q->lock);
@@ -111,6 +109,6 @@ void body_queue_give_up(struct body_queue *q)
 	pthread_mutex_lock(&q->lock);
 	q->given_up = true;
 	while (q->busy)
-		pthread_cond_wait(&q->rest, &q->lock);
+		cond_wait(&q->rest, &q->lock);
 	pthread_mutex_unlock(&q->lock);
 }

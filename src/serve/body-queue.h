@@ -18,13 +18,15 @@
 
 #include <nacre/slice.h>
 
+#include "base/cond.h"
+
 enum { BODY_BLOCK = 128 << 10 };
 
 struct body_queue {
 	pthread_mutex_t lock;
-	pthread_cond_t rest; /* `busy` became false */
-	uint8_t *filling;    /* owned; of `size` bytes, or NULL */
-	uint8_t *taken;      /* owned; the same */
+	struct cond rest; /* `busy` became false */
+	uint8_t *filling; /* owned; of `size` bytes, or NULL */
+	uint8_t *taken;   /* owned; the same */
 	size_t size, filled;
 	bool busy;     /* a worker is at it */
 	bool awaited;  /* the loop waits for what the worker does next */

@@ -183,7 +183,6 @@ static void *watch(void *arg)
 
 	pthread_mutex_lock(&set->lock);
 	while (!set->stopping) {
-		struct timespec until;
 		int64_t now_us = clock_us();
 
 		for (struct connection *c = set->head; c; c = c->next) {
@@ -192,9 +191,7 @@ static void *watch(void *arg)
 			if (why)
 				end_connection(c, why);
 		}
-		now_us += (int64_t)WATCH_PERIOD_MS * 1000;
-		until = (struct timespec){now_us / 1000000, now_us % 1000000 * 1000};
-		pthread_cond_timedwait(&set->wake, &set->lock, &until);
+		cond_wait_until(&set->wake, &set->lock, now_us + (int64_t)WATCH_PERIOD_MS * 1000);
 	}
 	pthread_mutex_unlock(&set->lock);
 	return NULL;
@@ -209,13 +206,7 @@ void connection_set_limits(struct connection_set *set, const struct limit_settin
 
 int connection_set_start(struct connection_set *set)
 {
-	pthread_condattr_t attr;
-
 	pthread_mutex_init(&set->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&set->wake, &attr);
-	pthread_condattr_destroy(&attr);
 	set->watching = pthread_create(&set->watcher, NULL, watch, set) == 0;
 	return set->watching ? 0 : E_NOMEM;
 }
@@ -224,11 +215,10 @@ void connection_set_stop(struct connection_set *set)
 {
 	pthread_mutex_lock(&set->lock);
 	set->stopping = true;
-	pthread_cond_signal(&set->wake);
+	cond_wake_one(&set->wake);
 	pthread_mutex_unlock(&set->lock);
 	if (set->watching)
 		pthread_join(set->watcher, NULL);
-	pthread_cond_destroy(&set->wake);
 	pthread_mutex_destroy(&set->lock);
 }
 

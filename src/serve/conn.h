@@ -19,6 +19,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/cond.h"
+
 struct sockaddr;
 
 enum phase {
@@ -50,7 +52,7 @@ struct connection {
 
 struct connection_set {
 	pthread_mutex_t lock;
-	pthread_cond_t wake;
+	struct cond wake;
 	pthread_t watcher;
 	bool watching, stopping; /* under the lock */
 	struct connection *head; /* under the lock */

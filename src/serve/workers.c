@@ -6,6 +6,7 @@
 #include <semaphore.h>
 #include <time.h>
 
+#include "base/cond.h"
 #include "base/mem.h"
 
 enum {
@@ -25,7 +26,7 @@ struct idle {
  * threads that are not needed get to their end. */
 struct workers {
 	pthread_mutex_t lock;
-	pthread_cond_t ended;      /* a thread did */
+	struct cond ended;         /* a thread did */
 	struct work *head, **tail; /* what no thread was there for */
 	unsigned max, threads;
 	unsigned idle_ms;
@@ -38,7 +39,6 @@ struct workers *workers_new(unsigned max_threads, unsigned idle_ms)
 	struct workers *w = xcalloc(1, sizeof(*w));
 
 	pthread_mutex_init(&w->lock, NULL);
-	pthread_cond_init(&w->ended, NULL);
 	w->tail = &w->head;
 	w->max = max_threads;
 	w->idle_ms = idle_ms;
@@ -125,7 +125,7 @@ static void *work(void *arg)
 		pthread_mutex_lock(&w->lock);
 	}
 	w->threads--;
-	pthread_cond_broadcast(&w->ended);
+	cond_wake_all(&w->ended);
 	pthread_mutex_unlock(&w->lock);
 	sem_destroy(&me.called);
 	return NULL;
@@ -197,7 +197,7 @@ void workers_stop(struct workers *w)
 	while ((called = call(w, NULL)))
 		sem_post(&called->called);
 	while (w->threads)
-		pthread_cond_wait(&w->ended, &w->lock);
+		cond_wait(&w->ended, &w->lock);
 	pthread_mutex_unlock(&w->lock);
 }
 
@@ -206,7 +206,6 @@ void workers_free(struct workers *w)
 	if (!w)
 		return;
 	workers_stop(w);
-	pthread_cond_destroy(&w->ended);
 	pthread_mutex_destroy(&w->lock);
 	free(w);
 }

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/cond.h"
 #include "base/mem.h"
 #include "serve/body-queue.h"
 #include "serve/workers.h"
@@ -135,7 +136,7 @@ static void nothing_is_handed_to_who_just_left(void **state)
 struct loop {
 	struct body_queue queue;
 	pthread_mutex_t lock;
-	pthread_cond_t resumed;
+	struct cond resumed;
 	bool suspended;
 	uint8_t got[1 << 20];
 	size_t n_got;
@@ -159,7 +160,7 @@ static void resume(void *cls)
 	pthread_mutex_lock(&l->lock);
 	assert_true(l->suspended);
 	l->suspended = false;
-	pthread_cond_signal(&l->resumed);
+	cond_wake_one(&l->resumed);
 	pthread_mutex_unlock(&l->lock);
 }
 
@@ -167,7 +168,7 @@ static void wait_resumed(struct loop *l)
 {
 	pthread_mutex_lock(&l->lock);
 	while (l->suspended)
-		pthread_cond_wait(&l->resumed, &l->lock);
+		cond_wait(&l->resumed, &l->lock);
 	pthread_mutex_unlock(&l->lock);
 }
 
@@ -272,7 +273,6 @@ static void bodies_arrive_whole(void **state)
 
 	(void)state;
 	pthread_mutex_init(&l->lock, NULL);
-	pthread_cond_init(&l->resumed, NULL);
 	for (size_t i = 0; i < 1 << 20; i++)
 		body[i] = (uint8_t)(i * 2654435761u >> 13);
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
@@ -291,7 +291,6 @@ static void giving_up_waits_for_the_worker(void **state)
 
 	(void)state;
 	pthread_mutex_init(&l->lock, NULL);
-	pthread_cond_init(&l->resumed, NULL);
 	body_queue_init(&l->queue, 64);
 	assert_int_equal(body_queue_put(&l->queue, body, 64, &put, suspend, l), BODY_CALL);
 	call(&worker, l);
