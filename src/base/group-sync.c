@@ -8,12 +8,10 @@ void group_sync_init(struct group_sync *g)
 {
 	*g = (struct group_sync){0};
 	pthread_mutex_init(&g->lock, NULL);
-	pthread_cond_init(&g->changed, NULL);
 }
 
 void group_sync_release(struct group_sync *g)
 {
-	pthread_cond_destroy(&g->changed);
 	pthread_mutex_destroy(&g->lock);
 }
 
@@ -31,7 +29,7 @@ static void sync_once(struct group_sync *g, int fd)
 		g->error = r;
 		g->failed = which;
 	}
-	pthread_cond_broadcast(&g->changed);
+	cond_wake_all(&g->changed);
 }
 
 int group_sync(struct group_sync *g, int fd)
@@ -46,7 +44,7 @@ int group_sync(struct group_sync *g, int fd)
 		if (g->begun == g->ended)
 			sync_once(g, fd);
 		else
-			pthread_cond_wait(&g->changed, &g->lock);
+			cond_wait(&g->changed, &g->lock);
 	error = g->failed >= wanted ? g->error : 0;
 	pthread_mutex_unlock(&g->lock);
 	errno = error;

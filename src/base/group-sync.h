@@ -10,9 +10,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/cond.h"
+
 struct group_sync {
 	pthread_mutex_t lock;
-	pthread_cond_t changed;
+	struct cond changed;
 	uint64_t begun, ended; /* syncs so far; at most one is under way */
 	int error;             /* errno of the last that failed */
 	uint64_t failed;       /* which that was; 0: none */

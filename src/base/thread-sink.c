@@ -15,7 +15,7 @@ static void *run(void *data)
 		struct err err = ERR_INIT;
 
 		while (s->taken == s->filled && !s->is_ended)
-			pthread_cond_wait(&s->changed, &s->lock);
+			cond_wait(&s->changed, &s->lock);
 		if (s->taken == s->filled)
 			break;
 		if (!s->err.code) {
@@ -27,7 +27,7 @@ static void *run(void *data)
 		}
 		s->taken++;
 		if (s->filled - s->taken <= THREAD_SINK_BLOCKS / 2)
-			pthread_cond_signal(&s->changed);
+			cond_wake_one(&s->changed);
 	}
 	pthread_mutex_unlock(&s->lock);
 	return NULL;
@@ -45,11 +45,11 @@ static int submit(struct thread_sink *s, struct err *err)
 		return sink_write(s->next, s->blocks[0], THREAD_SINK_BLOCK, err);
 	pthread_mutex_lock(&s->lock);
 	s->filled++;
-	pthread_cond_signal(&s->changed);
+	cond_wake_one(&s->changed);
 	/* Once all wait, half of them have to be taken: fewer turns. */
 	if (s->filled - s->taken == THREAD_SINK_BLOCKS)
 		while (s->filled - s->taken > THREAD_SINK_BLOCKS / 2)
-			pthread_cond_wait(&s->changed, &s->lock);
+			cond_wait(&s->changed, &s->lock);
 	if (s->err.code)
 		*err = s->err;
 	pthread_mutex_unlock(&s->lock);
@@ -107,7 +107,7 @@ static void join(struct thread_sink *s)
 		return;
 	pthread_mutex_lock(&s->lock);
 	s->is_ended = true;
-	pthread_cond_signal(&s->changed);
+	cond_wake_one(&s->changed);
 	pthread_mutex_unlock(&s->lock);
 	pthread_join(s->thread, NULL);
 	s->is_running = false;
@@ -135,7 +135,6 @@ void thread_sink_init(struct thread_sink *s, struct sink *next)
 				  .room = {thread_room, thread_filled},
 				  .next = next};
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_cond_init(&s->changed, NULL);
 }
 
 void thread_sink_release(struct thread_sink *s)
@@ -143,6 +142,5 @@ void thread_sink_release(struct thread_sink *s)
 	join(s);
 	for (size_t i = 0; i < THREAD_SINK_BLOCKS; i++)
 		free(s->blocks[i]);
-	pthread_cond_destroy(&s->changed);
 	pthread_mutex_destroy(&s->lock);
 }

@@ -23,6 +23,7 @@
 
 #include <nacre/sink.h>
 
+#include "base/cond.h"
 #include "base/room.h"
 
 enum { THREAD_SINK_BLOCK = 256 << 10, THREAD_SINK_BLOCKS = 4 };
@@ -36,7 +37,7 @@ struct thread_sink {
 	pthread_t thread;
 	bool is_running, is_direct; /* direct: there is no thread to be had */
 	pthread_mutex_t lock;       /* guards what follows */
-	pthread_cond_t changed;
+	struct cond changed;
 	uint64_t filled, taken; /* blocks so far; those between wait */
 	bool is_ended;
 	struct err err; /* of `next` */

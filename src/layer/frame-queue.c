@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <zstd.h>
 
+#include "base/cond.h"
 #include "base/mem.h"
 #include "base/processors.h"
 #include "layer/framer.h"
@@ -36,7 +37,7 @@ struct job {
 struct frame_pool {
 	unsigned threads_max; /* 0: there are none */
 	pthread_mutex_t lock; /* guards what follows */
-	pthread_cond_t work, done;
+	struct cond work, done;
 	pthread_t threads[THREADS_MAX];
 	unsigned n_threads, idle;
 	struct job *first, **last;
@@ -128,8 +129,6 @@ struct frame_pool *frame_pool_new(unsigned threads)
 	/* One processor is busy with who brings the frames. */
 	p->threads_max = threads < 2 ? 0 : threads > THREADS_MAX ? THREADS_MAX : threads;
 	pthread_mutex_init(&p->lock, NULL);
-	pthread_cond_init(&p->work, NULL);
-	pthread_cond_init(&p->done, NULL);
 	p->last = &p->first;
 	return p;
 }
@@ -140,7 +139,7 @@ void frame_pool_free(struct frame_pool *p)
 		return;
 	pthread_mutex_lock(&p->lock);
 	p->ending = true;
-	pthread_cond_broadcast(&p->work);
+	cond_wake_all(&p->work);
 	pthread_mutex_unlock(&p->lock);
 	while (p->n_threads)
 		pthread_join(p->threads[--p->n_threads], NULL);
@@ -148,8 +147,6 @@ void frame_pool_free(struct frame_pool *p)
 		free(p->buffers[--p->n_buffers]);
 	while (p->n_contexts)
 		ZSTD_freeCCtx(p->contexts[--p->n_contexts]);
-	pthread_cond_destroy(&p->done);
-	pthread_cond_destroy(&p->work);
 	pthread_mutex_destroy(&p->lock);
 	free(p);
 }
@@ -165,7 +162,7 @@ static void *pool_thread(void *arg)
 
 		p->idle++;
 		while (!p->first && !p->ending)
-			pthread_cond_wait(&p->work, &p->lock);
+			cond_wait(&p->work, &p->lock);
 		p->idle--;
 		job = p->first;
 		if (!job)
@@ -178,7 +175,7 @@ static void *pool_thread(void *arg)
 			ZSTD_compress2(ctx, job->stored, FRAME_STORED_MAX, job->raw, job->raw_size);
 		pthread_mutex_lock(&p->lock);
 		job->done = true;
-		pthread_cond_broadcast(&p->done);
+		cond_wake_all(&p->done);
 	}
 	pthread_mutex_unlock(&p->lock);
 	ZSTD_freeCCtx(ctx);
@@ -208,7 +205,7 @@ static void pool_submit(struct frame_pool *p, struct job *job)
 	pthread_mutex_lock(&p->lock);
 	*p->last = job;
 	p->last = &job->next_work;
-	pthread_cond_signal(&p->work);
+	cond_wake_one(&p->work);
 	pthread_mutex_unlock(&p->lock);
 }
 
@@ -231,7 +228,7 @@ static bool job_done(struct frame_queue *q, struct job *job, bool wait)
 		return true;
 	pthread_mutex_lock(&q->pool->lock);
 	while (wait && !job->done)
-		pthread_cond_wait(&q->pool->done, &q->pool->lock);
+		cond_wait(&q->pool->done, &q->pool->lock);
 	done = job->done;
 	pthread_mutex_unlock(&q->pool->lock);
 	return done;

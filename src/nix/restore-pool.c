@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/cond.h"
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/processors.h"
@@ -41,7 +42,7 @@ struct restore_pool {
 	pthread_t threads[THREADS_MAX];
 	atomic_bool is_broken; /* nothing more is made: stopped, or there is an error */
 	pthread_mutex_t lock;  /* guards what follows */
-	pthread_cond_t work, idle;
+	struct cond work, idle;
 	struct batch *first, **last; /* wait for a thread; owned */
 	unsigned n_waiting, n_busy;
 	struct batch *spare; /* owned */
@@ -170,7 +171,7 @@ static void *work(void *arg)
 		if (!b) {
 			if (p->is_ended)
 				break;
-			pthread_cond_wait(&p->work, &p->lock);
+			cond_wait(&p->work, &p->lock);
 			continue;
 		}
 		p->n_busy++;
@@ -180,7 +181,7 @@ static void *work(void *arg)
 		b->next = p->spare;
 		p->spare = b;
 		if (--p->n_busy == 0 && !p->first)
-			pthread_cond_signal(&p->idle);
+			cond_wake_one(&p->idle);
 	}
 	pthread_mutex_unlock(&p->lock);
 	return NULL;
@@ -224,7 +225,7 @@ static bool hand_over(struct restore_pool *p)
 	}
 	pthread_mutex_unlock(&p->lock);
 	if (taken)
-		pthread_cond_signal(&p->work);
+		cond_wake_one(&p->work);
 	return taken;
 }
 
@@ -285,8 +286,6 @@ struct restore_pool *restore_pool_new(bool canonical)
 	p->canonical = canonical;
 	p->last = &p->first;
 	pthread_mutex_init(&p->lock, NULL);
-	pthread_cond_init(&p->work, NULL);
-	pthread_cond_init(&p->idle, NULL);
 	return p;
 }
 
@@ -296,7 +295,7 @@ int restore_pool_finish(struct restore_pool *p, struct err *err)
 		make_batch(p, p->open);
 	pthread_mutex_lock(&p->lock);
 	while (p->n_busy || p->first)
-		pthread_cond_wait(&p->idle, &p->lock);
+		cond_wait(&p->idle, &p->lock);
 	pthread_mutex_unlock(&p->lock);
 	return failure(p, err);
 }
@@ -306,7 +305,7 @@ void restore_pool_stop(struct restore_pool *p)
 	p->is_broken = true;
 	pthread_mutex_lock(&p->lock);
 	p->is_ended = true;
-	pthread_cond_broadcast(&p->work);
+	cond_wake_all(&p->work);
 	pthread_mutex_unlock(&p->lock);
 	while (p->n_threads)
 		pthread_join(p->threads[--p->n_threads], NULL);
@@ -326,8 +325,6 @@ void restore_pool_free(struct restore_pool *p)
 		p->spare = b->next;
 		free_batch(b);
 	}
-	pthread_cond_destroy(&p->idle);
-	pthread_cond_destroy(&p->work);
 	pthread_mutex_destroy(&p->lock);
 	free(p);
 }

@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <time.h>
 
+#include "base/cond.h"
 #include "base/mem.h"
 #include "node/grpc-session.h"
 #include "node/libnghttp2.h"
@@ -45,7 +46,7 @@ struct grpc_server {
 	pthread_t workers[WORKERS_MAX];
 	unsigned n_workers;
 	pthread_mutex_t lock; /* of what follows */
-	pthread_cond_t work;
+	struct cond work;
 	struct queue todo, done;
 	bool is_stopping;
 };
@@ -176,7 +177,7 @@ static void *work(void *data)
 	pthread_mutex_lock(&server->lock);
 	for (;;) {
 		while (!(t = queue_take(&server->todo)) && !server->is_stopping)
-			pthread_cond_wait(&server->work, &server->lock);
+			cond_wait(&server->work, &server->lock);
 		if (!t)
 			break;
 		pthread_mutex_unlock(&server->lock);
@@ -199,7 +200,7 @@ static bool start_call(void *data, struct grpc_stream *t)
 	has_room = server->todo.len < QUEUE_MAX;
 	if (has_room) {
 		queue_put(&server->todo, t);
-		pthread_cond_signal(&server->work);
+		cond_wake_one(&server->work);
 	}
 	pthread_mutex_unlock(&server->lock);
 	return has_room;
@@ -426,7 +427,6 @@ int grpc_server_new(struct grpc_server **ret, int listen_fd,
 	for (size_t i = 0; i < CONNECTIONS_MAX; i++)
 		server->connections[i].fd = -1;
 	pthread_mutex_init(&server->lock, NULL);
-	pthread_cond_init(&server->work, NULL);
 	server->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (server->wake_fd < 0)
 		err_errno(err, "eventfd");
@@ -449,7 +449,7 @@ void grpc_server_free(struct grpc_server *server)
 		connection_hang_up(&server->connections[i]);
 	pthread_mutex_lock(&server->lock);
 	server->is_stopping = true;
-	pthread_cond_broadcast(&server->work);
+	cond_wake_all(&server->work);
 	pthread_mutex_unlock(&server->lock);
 	for (unsigned i = 0; i < server->n_workers; i++)
 		pthread_join(server->workers[i], NULL);
@@ -458,7 +458,6 @@ void grpc_server_free(struct grpc_server *server)
 	for (size_t i = 0; i < CONNECTIONS_MAX; i++)
 		connection_reap(&server->connections[i]);
 	close_fd(&server->wake_fd);
-	pthread_cond_destroy(&server->work);
 	pthread_mutex_destroy(&server->lock);
 	free(server);
 }

@@ -15,6 +15,7 @@
 
 #include <nacre/json.h>
 
+#include "base/cond.h"
 #include "base/fs.h"
 #include "serve/server-internal.h"
 
@@ -33,7 +34,7 @@ struct admin_server {
 	pthread_t thread;
 	bool started;
 	pthread_mutex_t lock;
-	pthread_cond_t idle;
+	struct cond idle;
 	struct session *sessions; /* under lock */
 	size_t n_sessions;        /* under lock */
 };
@@ -167,7 +168,7 @@ static void *session_main(void *arg)
 	a->n_sessions--;
 	close_fd(&s->fd);
 	free(s);
-	pthread_cond_signal(&a->idle);
+	cond_wake_one(&a->idle);
 	pthread_mutex_unlock(&a->lock);
 	return NULL;
 }
@@ -253,7 +254,6 @@ int admin_server_start(struct admin_server **ret, struct store *s, const char *d
 
 	*a = (struct admin_server){.store = s, .fd = -1};
 	pthread_mutex_init(&a->lock, NULL);
-	pthread_cond_init(&a->idle, NULL);
 	a->dirfd = open(data, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	a->stop_fd = eventfd(0, EFD_CLOEXEC);
 	if (a->dirfd < 0 || a->stop_fd < 0)
@@ -287,14 +287,13 @@ void admin_server_stop(struct admin_server *a)
 		shutdown(s->fd, SHUT_RDWR);
 	}
 	while (a->n_sessions)
-		pthread_cond_wait(&a->idle, &a->lock);
+		cond_wait(&a->idle, &a->lock);
 	pthread_mutex_unlock(&a->lock);
 	if (a->started)
 		unlinkat(a->dirfd, ADMIN_SOCKET, 0);
 	close_fd(&a->fd);
 	close_fd(&a->stop_fd);
 	close_fd(&a->dirfd);
-	pthread_cond_destroy(&a->idle);
 	pthread_mutex_destroy(&a->lock);
 	free(a);
 }

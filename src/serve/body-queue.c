@@ -9,7 +9,6 @@ void body_queue_init(struct body_queue *q, size_t block_bytes)
 {
 	*q = (struct body_queue){.size = block_bytes};
 	pthread_mutex_init(&q->lock, NULL);
-	pthread_cond_init(&q->rest, NULL);
 }
 
 void body_queue_release(struct body_queue *q)
@@ -19,7 +18,6 @@ void body_queue_release(struct body_queue *q)
 	free(q->filling);
 	free(q->taken);
 	pthread_mutex_destroy(&q->lock);
-	pthread_cond_destroy(&q->rest);
 	q->size = 0;
 }
 
@@ -61,14 +59,15 @@ bool body_queue_end(struct body_queue *q, void (*suspend)(void *cls), void *cls)
 	pthread_mutex_lock(&q->lock);
 	over = !q->busy;
 	if (!over) {
-		q->awaited = true;
+		q->ended = true;
 		suspend(cls);
 	}
 	pthread_mutex_unlock(&q->lock);
 	return over;
 }
 
-struct slice body_queue_take(struct body_queue *q, void (*resume)(void *cls), void *cls)
+struct slice body_queue_take(struct body_queue *q, bool *ret_ended, void (*resume)(void *cls),
+			     void *cls)
 {
 	struct slice next = {0};
 	bool awaited;
@@ -86,8 +85,9 @@ struct slice body_queue_take(struct body_queue *q, void (*resume)(void *cls), vo
 		next = slice_make(full, q->size);
 	} else {
 		q->busy = false;
-		pthread_cond_broadcast(&q->rest);
+		cond_wake_all(&q->rest);
 	}
+	*ret_ended = q->ended && !next.len;
 	pthread_mutex_unlock(&q->lock);
 	/* Without the lock, which the loop would run into as soon as it is woken up. Until then nobody
 	 * else touches the queue. */
@@ -109,6 +109,6 @@ void body_queue_give_up(struct body_queue *q)
 	pthread_mutex_lock(&q->lock);
 	q->given_up = true;
 	while (q->busy)
-		pthread_cond_wait(&q->rest, &q->lock);
+		cond_wait(&q->rest, &q->lock);
 	pthread_mutex_unlock(&q->lock);
 }

@@ -18,16 +18,19 @@
 
 #include <nacre/slice.h>
 
+#include "base/cond.h"
+
 enum { BODY_BLOCK = 128 << 10 };
 
 struct body_queue {
 	pthread_mutex_t lock;
-	pthread_cond_t rest; /* `busy` became false */
-	uint8_t *filling;    /* owned; of `size` bytes, or NULL */
-	uint8_t *taken;      /* owned; the same */
+	struct cond rest; /* `busy` became false */
+	uint8_t *filling; /* owned; of `size` bytes, or NULL */
+	uint8_t *taken;   /* owned; the same */
 	size_t size, filled;
 	bool busy;     /* a worker is at it */
 	bool awaited;  /* the loop waits for what the worker does next */
+	bool ended;    /* nothing more comes, and the worker that is at it has the rest */
 	bool given_up; /* nothing more is to be taken */
 };
 
@@ -44,11 +47,14 @@ enum body_put {
 enum body_put body_queue_put(struct body_queue *q, const void *data, size_t len, size_t *ret_put,
 			     void (*suspend)(void *cls), void *cls);
 /* At the end of the body. True: no worker is at it, and what is left is body_queue_rest(). False:
- * `suspend` was called. */
+ * the worker that is at it hears of the end by body_queue_take(); `suspend` was called, and `resume`
+ * is up to that worker. */
 bool body_queue_end(struct body_queue *q, void (*suspend)(void *cls), void *cls);
 /* For a worker: what there is to do next, an empty slice when that is nothing; then the queue is
- * no longer busy. `resume` is called where the loop waits. */
-struct slice body_queue_take(struct body_queue *q, void (*resume)(void *cls), void *cls);
+ * no longer busy, and *ret_ended tells whether the end of the body is this worker's business.
+ * `resume` is called where the loop waits for room. */
+struct slice body_queue_take(struct body_queue *q, bool *ret_ended, void (*resume)(void *cls),
+			     void *cls);
 /* What is left, when the queue is not busy. */
 struct slice body_queue_rest(struct body_queue *q);
 /* Nothing more is taken; waits until no worker is at it. */

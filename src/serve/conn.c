@@ -130,38 +130,49 @@ static bool moved_bytes(int fd, uint64_t *ret)
 	return true;
 }
 
-/* Has a transfer been too slow for a whole period? Marks where the next period begins. */
-static bool is_stalled(const struct connection_set *set, struct connection *c, int64_t now_us)
+/* Why a transfer is to end, or NULL. */
+static const char *why_stalled(const struct connection_set *set, struct connection *c,
+			       int64_t now_us)
 {
 	int64_t since_us = atomic_load(&c->since_us);
-	bool first = c->mark_since_us != since_us;
-	bool slow;
+	const char *why = NULL;
 	uint64_t bytes;
 
-	if (!first && now_us - c->mark_us < (int64_t)set->progress_ms * 1000)
-		return false;
 	if (!moved_bytes(c->fd, &bytes))
-		return false;
-	slow = !first && bytes - c->mark_bytes < set->progress_bytes;
-	c->mark_since_us = since_us;
-	c->mark_us = now_us;
-	c->mark_bytes = bytes;
-	return slow;
+		return NULL;
+	if (c->mark_since_us != since_us) {
+		c->mark_since_us = since_us;
+		c->moved_us = c->mark_us = now_us;
+		c->moved_bytes = c->mark_bytes = bytes;
+	}
+	if (bytes != c->moved_bytes) {
+		c->moved_us = now_us;
+		c->moved_bytes = bytes;
+	} else if (now_us - c->moved_us >= (int64_t)set->stall_ms * 1000) {
+		why = "nothing moves";
+	}
+	if (now_us - c->mark_us >= (int64_t)set->progress_ms * 1000) {
+		if (bytes - c->mark_bytes < set->progress_bytes)
+			why = "too slow";
+		c->mark_us = now_us;
+		c->mark_bytes = bytes;
+	}
+	return why;
 }
 
 static const char *why_end(const struct connection_set *set, struct connection *c, int64_t now_us)
 {
-	int phase = atomic_load(&c->phase);
-
-	if (phase == PHASE_IDLE)
+	switch (atomic_load(&c->phase)) {
+	case PHASE_IDLE:
 		return now_us - atomic_load(&c->since_us) > (int64_t)set->idle_ms * 1000
 			       ? "no request came"
 			       : NULL;
-	if (phase == PHASE_BODY && is_stalled(set, c, now_us))
-		return "the client sends too slowly";
-	if (phase == PHASE_SENDING && is_stalled(set, c, now_us))
-		return "the client receives too slowly";
-	return NULL;
+	case PHASE_BODY:
+	case PHASE_SENDING:
+		return why_stalled(set, c, now_us);
+	default:
+		return NULL;
+	}
 }
 
 /* The connection's thread sees the end of its socket and cleans up. */
@@ -183,7 +194,6 @@ static void *watch(void *arg)
 
 	pthread_mutex_lock(&set->lock);
 	while (!set->stopping) {
-		struct timespec until;
 		int64_t now_us = clock_us();
 
 		for (struct connection *c = set->head; c; c = c->next) {
@@ -192,9 +202,7 @@ static void *watch(void *arg)
 			if (why)
 				end_connection(c, why);
 		}
-		now_us += (int64_t)WATCH_PERIOD_MS * 1000;
-		until = (struct timespec){now_us / 1000000, now_us % 1000000 * 1000};
-		pthread_cond_timedwait(&set->wake, &set->lock, &until);
+		cond_wait_until(&set->wake, &set->lock, now_us + (int64_t)WATCH_PERIOD_MS * 1000);
 	}
 	pthread_mutex_unlock(&set->lock);
 	return NULL;
@@ -203,19 +211,14 @@ static void *watch(void *arg)
 void connection_set_limits(struct connection_set *set, const struct limit_settings *limits)
 {
 	atomic_store(&set->idle_ms, limits->idle_timeout_s * 1000);
+	atomic_store(&set->stall_ms, limits->stall_timeout_s * 1000);
 	atomic_store(&set->progress_ms, limits->slow_timeout_s * 1000);
 	atomic_store(&set->progress_bytes, (uint64_t)limits->slow_timeout_s * PROGRESS_BYTES_PER_S);
 }
 
 int connection_set_start(struct connection_set *set)
 {
-	pthread_condattr_t attr;
-
 	pthread_mutex_init(&set->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&set->wake, &attr);
-	pthread_condattr_destroy(&attr);
 	set->watching = pthread_create(&set->watcher, NULL, watch, set) == 0;
 	return set->watching ? 0 : E_NOMEM;
 }
@@ -224,11 +227,10 @@ void connection_set_stop(struct connection_set *set)
 {
 	pthread_mutex_lock(&set->lock);
 	set->stopping = true;
-	pthread_cond_signal(&set->wake);
+	cond_wake_one(&set->wake);
 	pthread_mutex_unlock(&set->lock);
 	if (set->watching)
 		pthread_join(set->watcher, NULL);
-	pthread_cond_destroy(&set->wake);
 	pthread_mutex_destroy(&set->lock);
 }
 

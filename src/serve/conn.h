@@ -2,10 +2,11 @@
 /*
  * The connections that are open, and the watch over them; private to src/serve.
  *
- * libmicrohttpd ends a connection on which nothing moves. It does not mind one on which a byte
- * moves now and then, so the watch does: a connection between requests (or in the head of one)
- * has `idle_ms`; a body or a response has to move by `progress_bytes` in each `progress_ms`. A
- * request that the server itself is busy with has all the time it needs.
+ * libmicrohttpd ends a connection on which nothing moves, but has one time for all that may mean, and
+ * does not mind one on which a byte moves now and then. So the watch does: a connection between
+ * requests (or in the head of one) has `idle_ms`; a body or a response has to move at all in each
+ * `stall_ms`, and by `progress_bytes` in each `progress_ms`. A request that the server itself is busy
+ * with has all the time it needs.
  *
  * Threads: a `struct connection` is written by its own thread; the watch reads its atomics and
  * shuts sockets down under the lock of the set, which an entry leaves before its socket is
@@ -18,6 +19,8 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "base/cond.h"
 
 struct sockaddr;
 
@@ -43,6 +46,8 @@ struct connection {
 	_Atomic int phase;
 	_Atomic int64_t since_us; /* when this phase began */
 	/* The watch's own: */
+	int64_t moved_us;      /* when `moved_bytes` was first seen */
+	uint64_t moved_bytes;  /* as mark_bytes */
 	int64_t mark_us;       /* when `mark_bytes` was taken */
 	uint64_t mark_bytes;   /* bytes moved by then, both ways */
 	int64_t mark_since_us; /* of the phase that the mark belongs to */
@@ -50,12 +55,12 @@ struct connection {
 
 struct connection_set {
 	pthread_mutex_t lock;
-	pthread_cond_t wake;
+	struct cond wake;
 	pthread_t watcher;
 	bool watching, stopping; /* under the lock */
 	struct connection *head; /* under the lock */
 	_Atomic unsigned busy;   /* connections in another phase than PHASE_IDLE */
-	_Atomic unsigned idle_ms, progress_ms;
+	_Atomic unsigned idle_ms, stall_ms, progress_ms;
 	_Atomic uint64_t progress_bytes;
 };
 

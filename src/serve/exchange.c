@@ -28,15 +28,6 @@ static void admit_work(struct work *w)
 	resume(req->mhd);
 }
 
-static void body_work(struct work *w)
-{
-	struct request *req = of_work(w);
-	struct slice block;
-
-	while ((block = body_queue_take(&req->incoming, resume, req->mhd)).len)
-		request_body(req, block.data, block.len);
-}
-
 static void answer_work(struct work *w)
 {
 	struct request *req = of_work(w);
@@ -46,6 +37,19 @@ static void answer_work(struct work *w)
 		request_body(req, rest.data, rest.len);
 	request_end(req);
 	resume(req->mhd);
+}
+
+/* Once there is nothing to take and the end is not ours, the request is the loop's. */
+static void body_work(struct work *w)
+{
+	struct request *req = of_work(w);
+	struct slice block;
+	bool ended;
+
+	while ((block = body_queue_take(&req->incoming, &ended, resume, req->mhd)).len)
+		request_body(req, block.data, block.len);
+	if (ended)
+		answer_work(w);
 }
 
 /* ---- What the loop does ---- */
@@ -75,8 +79,15 @@ static enum MHD_Result hand_over(struct request *req, void (*run)(struct work *w
  * and would be taken for gone. A turn without an answer makes it wait for us. */
 static enum MHD_Result hand_over_whole(struct request *req)
 {
+	struct body_queue *q = &req->incoming;
+
 	if (!req->turned) {
 		req->turned = true;
+		return MHD_YES;
+	}
+	connection_phase(req->connection, PHASE_WORKING);
+	if (q->size && !body_queue_end(q, suspend, req->mhd)) {
+		req->stage = STAGE_ANSWERING;
 		return MHD_YES;
 	}
 	return hand_over(req, answer_work, STAGE_ANSWERING);
@@ -95,6 +106,17 @@ static enum MHD_Result send_response(struct request *req)
 	return r;
 }
 
+static enum MHD_Result admitted(struct request *req)
+{
+	if (request_answers_early(req)) {
+		request_ready(req);
+		return send_response(req);
+	}
+	req->stage = STAGE_BODY;
+	connection_phase(req->connection, PHASE_BODY);
+	return MHD_YES;
+}
+
 static enum MHD_Result begin(struct request *req, const struct exchange_call *call)
 {
 	snprintf(req->method_name, sizeof(req->method_name), "%s", call->method);
@@ -109,22 +131,11 @@ static enum MHD_Result begin(struct request *req, const struct exchange_call *ca
 		req->stage = STAGE_WHOLE;
 		return MHD_YES;
 	}
-	if (!req->response)
+	if (!req->response && !request_is_prompt(req))
 		return hand_over(req, admit_work, STAGE_ADMITTING);
-	req->stage = STAGE_BODY;
-	connection_phase(req->connection, PHASE_BODY);
-	return MHD_YES;
-}
-
-static enum MHD_Result admitted(struct request *req)
-{
-	if (request_answers_early(req)) {
-		request_ready(req);
-		return send_response(req);
-	}
-	req->stage = STAGE_BODY;
-	connection_phase(req->connection, PHASE_BODY);
-	return MHD_YES;
+	if (!req->response)
+		request_admit(req);
+	return admitted(req);
 }
 
 static enum MHD_Result whole(struct request *req)
@@ -156,7 +167,9 @@ static enum MHD_Result receive(struct request *req, const char *data, size_t *le
 			*len = 0;
 			return MHD_YES;
 		}
-		body_queue_init(q, expected < BODY_BLOCK ? (size_t)expected : BODY_BLOCK);
+		/* One byte more than is coming: a body that fits in never fills the block, and
+		 * waits for the worker that answers. */
+		body_queue_init(q, expected < BODY_BLOCK ? (size_t)expected + 1 : BODY_BLOCK);
 	}
 	connection_phase(req->connection, PHASE_BODY);
 	while (*len && put != BODY_SUSPENDED) {
@@ -176,15 +189,6 @@ static enum MHD_Result receive(struct request *req, const char *data, size_t *le
 	return MHD_YES;
 }
 
-static enum MHD_Result received(struct request *req)
-{
-	if (req->incoming.size && !body_queue_end(&req->incoming, suspend, req->mhd)) {
-		connection_phase(req->connection, PHASE_WORKING);
-		return MHD_YES;
-	}
-	return hand_over_whole(req);
-}
-
 enum MHD_Result exchange_step(struct request *req, const struct exchange_call *call)
 {
 	switch (req->stage) {
@@ -195,7 +199,8 @@ enum MHD_Result exchange_step(struct request *req, const struct exchange_call *c
 	case STAGE_WHOLE:
 		return whole(req);
 	case STAGE_BODY:
-		return *call->data_len ? receive(req, call->data, call->data_len) : received(req);
+		return *call->data_len ? receive(req, call->data, call->data_len)
+				       : hand_over_whole(req);
 	case STAGE_ANSWERING:
 		return send_response(req);
 	case STAGE_DROPPED:

@@ -201,10 +201,16 @@ const struct handler cache_info_put = {.begin = cache_info_begin,
 				       .body = text_body,
 				       .end = cache_info_end,
 				       .access = ACCESS_WRITE};
-const struct handler narinfo_put = {
-	.begin = narinfo_begin, .body = text_body, .end = narinfo_end, .access = ACCESS_WRITE};
+const struct handler narinfo_put = {.begin = narinfo_begin,
+				    .body = text_body,
+				    .end = narinfo_end,
+				    .access = ACCESS_WRITE,
+				    .prompt = true};
 const struct handler narinfo_delete = {.end = narinfo_delete_end, .access = ACCESS_DELETE};
-const struct handler nar_put = {
-	.begin = nar_begin, .body = put_body, .end = put_end, .access = ACCESS_WRITE};
+const struct handler nar_put = {.begin = nar_begin,
+				.body = put_body,
+				.end = put_end,
+				.access = ACCESS_WRITE,
+				.prompt = true};
 const struct handler document_put = {
 	.begin = document_begin, .body = put_body, .end = put_end, .access = ACCESS_WRITE};

@@ -298,5 +298,6 @@ const struct handler manifest_get = {.end = manifest_get_end, .recall = manifest
 const struct handler manifest_put = {.begin = manifest_put_begin,
 				     .body = manifest_put_body,
 				     .end = manifest_put_end,
-				     .access = ACCESS_WRITE};
+				     .access = ACCESS_WRITE,
+				     .prompt = true};
 const struct handler manifest_delete = {.end = manifest_delete_end, .access = ACCESS_DELETE};

@@ -267,6 +267,16 @@ static void uploads_end(struct request *req)
 	}
 }
 
+/* A session is opened in memory; what is mounted has to be looked up. */
+static void uploads_recall(struct request *req)
+{
+	const struct upload_state *s = req->state;
+	char probe[2];
+
+	if (!s->upload && query_get(probe, sizeof(probe), req->query, "mount", 0) == 0)
+		uploads_end(req);
+}
+
 /* SPEC dist-1.1 end-5 */
 static void patch_begin(struct request *req)
 {
@@ -331,17 +341,23 @@ static void cancel_end(struct request *req)
 		respond_empty(req, 204);
 }
 
-const struct handler uploads_post = {
-	.begin = uploads_begin, .body = uploads_body, .end = uploads_end, .access = ACCESS_WRITE};
+const struct handler uploads_post = {.begin = uploads_begin,
+				     .body = uploads_body,
+				     .end = uploads_end,
+				     .recall = uploads_recall,
+				     .access = ACCESS_WRITE,
+				     .prompt = true};
 const struct handler upload_patch = {.begin = patch_begin,
 				     .body = upload_body,
 				     .end = patch_end,
 				     .access = ACCESS_WRITE,
-				     .resumable = true};
+				     .resumable = true,
+				     .prompt = true};
 const struct handler upload_put = {.begin = put_begin,
 				   .body = upload_body,
 				   .end = put_end,
 				   .access = ACCESS_WRITE,
-				   .resumable = true};
+				   .resumable = true,
+				   .prompt = true};
 const struct handler upload_get = {.end = status_end, .access = ACCESS_WRITE};
 const struct handler upload_delete = {.end = cancel_end, .access = ACCESS_WRITE};

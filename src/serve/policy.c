@@ -6,7 +6,7 @@
 #include "serve/oci-error.h"
 #include "serve/server-internal.h"
 
-enum { NAME_MAX_FULL = 2 * REPOSITORY_MAX + 2, HOST_MAX = 260 };
+enum { NAME_MAX_FULL = 2 * REPOSITORY_MAX + 2, HOST_MAX = 260, SCOPE_MAX = NAME_MAX_FULL + 64 };
 
 /* ---- Without users: by where a request comes from ---- */
 
@@ -80,23 +80,44 @@ static bool find_host(struct request *req, char ret[HOST_MAX])
 	       '\0';
 }
 
-static void challenge_bearer(struct request *req)
+/* A blob that is mounted from another repository is pulled from there; as docker-registry says it. */
+static void mount_scope(struct request *req, char ret[SCOPE_MAX])
 {
-	const struct auth_settings *auth = &req->settings->auth;
-	char name[NAME_MAX_FULL], host[HOST_MAX], scope[NAME_MAX_FULL + 64] = "",
-									url[HOST_MAX + 32];
-	enum resource resource;
-	char rights[RIGHTS_TEXT_MAX];
+	char probe[2], from[REPOSITORY_MAX + 1];
 
+	ret[0] = '\0';
+	if (req->route.endpoint == ENDPOINT_UPLOADS &&
+	    query_get(probe, sizeof(probe), req->query, "mount", 0) != 0 &&
+	    query_get(from, sizeof(from), req->query, "from", 0) == 1 &&
+	    repository_check(slice_str(from)) == 0)
+		snprintf(ret, SCOPE_MAX, " repository:%s:pull", from);
+}
+
+/* The scope that a token needs for this, or nothing. */
+static void wanted_scope(struct request *req, char *ret, size_t size)
+{
+	char name[NAME_MAX_FULL], rights[RIGHTS_TEXT_MAX], more[SCOPE_MAX];
+	enum resource resource;
+
+	ret[0] = '\0';
 	if (req->handler && find_resource(req, &resource, name) &&
 	    repository_check(slice_str(name)) == 0) {
 		unsigned right = wanted_right(req);
 
 		rights_format(rights, right == RIGHT_PUSH ? RIGHT_PULL | RIGHT_PUSH : right);
-		snprintf(scope, sizeof(scope), ",scope=\"repository:%s:%s\"", name, rights);
+		mount_scope(req, more);
+		snprintf(ret, size, ",scope=\"repository:%s:%s%s\"", name, rights, more);
 	} else if (req->route.endpoint == ENDPOINT_CATALOG) {
-		snprintf(scope, sizeof(scope), ",scope=\"registry:catalog:*\"");
+		snprintf(ret, size, ",scope=\"registry:catalog:*\"");
 	}
+}
+
+static void challenge_bearer(struct request *req)
+{
+	const struct auth_settings *auth = &req->settings->auth;
+	char host[HOST_MAX], scope[2 * SCOPE_MAX], url[HOST_MAX + 32];
+
+	wanted_scope(req, scope, sizeof(scope));
 	if (auth->token_url)
 		snprintf(url, sizeof(url), "%s", auth->token_url);
 	else if (find_host(req, host))

@@ -335,6 +335,15 @@ void request_head(struct request *req, const char *method, const char *version)
 		req->method == HTTP_OTHER ? NULL : handler_find(req->route.endpoint, req->method);
 }
 
+/* A password or a token takes a while to check; an audit log may have to be written, a rate to be
+ * waited for, a quota to be looked up. */
+bool request_is_prompt(struct request *req)
+{
+	return req->handler && req->handler->prompt && !request_header(req, "Authorization").data &&
+	       !req->settings->audit.file && !req->settings->limits.client_rate &&
+	       !store_has_quotas(req->server->store);
+}
+
 void request_admit(struct request *req)
 {
 	req->admitted = true;
@@ -413,8 +422,10 @@ static bool shows_password(struct request *req)
 bool request_recall(struct request *req)
 {
 	bool has_recall = req->handler && req->handler->recall;
+	bool reads = has_recall && req->handler->access == ACCESS_READ;
 
-	if (!req->response && has_recall && !shows_password(req)) {
+	if (!req->response && has_recall &&
+	    (reads ? !shows_password(req) : request_is_prompt(req))) {
 		request_admit(req);
 		if (!req->response)
 			req->handler->recall(req);

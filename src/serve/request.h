@@ -10,7 +10,8 @@
  * sent the body.
  *
  * Handlers run in a worker and may block; see exchange.h for how a request gets there. What is in
- * memory the event loop may answer itself: handler->recall().
+ * memory the event loop may answer itself (handler->recall()), and begin what waits for nothing
+ * (handler->prompt): each way to a worker and back is two changes of threads.
  */
 #ifndef NACRE_SERVE_REQUEST_H
 #define NACRE_SERVE_REQUEST_H
@@ -55,6 +56,8 @@ struct handler {
 	void (*recall)(struct request *req);
 	enum access access;
 	bool resumable; /* what arrives of a body is of use although it breaks off */
+	/* begin() waits for nothing where nobody has a quota, and so may the event loop call it. */
+	bool prompt;
 };
 
 /* How far a request is, for its event loop. */
@@ -130,6 +133,8 @@ void request_free(struct request *req);
 void request_head(struct request *req, const char *method, const char *version);
 /* Must the response, if there is one, go out now, before the body? */
 bool request_answers_early(struct request *req);
+/* Can the event loop itself do what comes next? */
+bool request_is_prompt(struct request *req);
 /* Asks whether it may do that, and begins. */
 void request_admit(struct request *req);
 /* A request without a body: answers it if the answer is at hand. False: request_end() has to. */

@@ -21,6 +21,7 @@ enum {
 	 * pages cost nothing. */
 	THREAD_STACK = 2 << 20,
 	LOOPS_MAX = 16,
+	WORKER_IDLE_MS = 10000,
 	DRAIN_STEP_MS = 20,
 };
 
@@ -153,6 +154,13 @@ static unsigned count_loops(void)
 	return n < 2 ? 0 : n > LOOPS_MAX ? LOOPS_MAX : n;
 }
 
+/* The library's, which knows no difference between a client that sends nothing more and one that asks
+ * nothing more. The watch over the connections does; this is for unix sockets, which do not tell it. */
+static unsigned library_timeout_s(const struct limit_settings *o)
+{
+	return o->idle_timeout_s > o->stall_timeout_s ? o->idle_timeout_s : o->stall_timeout_s;
+}
+
 static struct MHD_Daemon *start_daemon(struct listener *l, bool tls)
 {
 	struct server *server = l->server;
@@ -185,7 +193,7 @@ static struct MHD_Daemon *start_daemon(struct listener *l, bool tls)
 		on_completed, server, MHD_OPTION_NOTIFY_CONNECTION, on_connection, l,
 		MHD_OPTION_CONNECTION_LIMIT, o->connections_max * (loops ? loops : 1),
 		MHD_OPTION_PER_IP_CONNECTION_LIMIT, o->client_connections_max,
-		MHD_OPTION_CONNECTION_TIMEOUT, o->stall_timeout_s,
+		MHD_OPTION_CONNECTION_TIMEOUT, library_timeout_s(o),
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
 		MHD_OPTION_THREAD_STACK_SIZE, (size_t)THREAD_STACK, MHD_OPTION_THREAD_POOL_SIZE,
 		loops, MHD_OPTION_ARRAY, strict, MHD_OPTION_ARRAY, tls ? secure : plain,
@@ -332,8 +340,10 @@ static int start(struct server *server, const struct settings *settings, struct 
 	int r = 0;
 
 	/* Each connection has at most one thing done at a time. */
-	server->workers = workers_new(settings->limits.connections_max *
-				      (unsigned)(inherited ? inherited : settings->n_listen));
+	server->workers =
+		workers_new(settings->limits.connections_max *
+				    (unsigned)(inherited ? inherited : settings->n_listen),
+			    WORKER_IDLE_MS);
 	if (connection_set_start(&server->connections) < 0)
 		return err_set(err, E_NOMEM, "start a thread");
 	if (settings->auth.configured)

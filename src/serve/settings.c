@@ -43,7 +43,10 @@ static int limits_read(struct limit_settings *l, struct config *root, struct err
 		.connections_max = 2048,
 		.client_connections_max = 512,
 		.client_burst = 1000,
-		.idle_timeout_s = 90,
+		/* Longer than clients use a connection again after (curl, and so Nix: 118 s): whoever
+		 * sends a request while the server closes has to send it again, and Nix before 2.33.2
+		 * cannot do that with a PUT. */
+		.idle_timeout_s = 130,
 		.stall_timeout_s = 60,
 		.slow_timeout_s = 60,
 		.manifest_max_bytes = 8ull << 20,

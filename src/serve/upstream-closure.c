@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "base/cond.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "serve/upstream-internal.h"
@@ -159,7 +160,7 @@ void upstream_bind(const struct upstream_ask *ask, const struct narinfo *n, bool
 struct closure_job {
 	const struct upstream_ask *ask;
 	pthread_mutex_t lock;
-	pthread_cond_t changed;
+	struct cond changed;
 	/* Under the lock: */
 	struct strv bases, referrers; /* what is wanted, and by whom ("": the caller) */
 	uint32_t *table;              /* owned; indexes of `bases` + 1 by hash part; 0: free */
@@ -248,7 +249,7 @@ static void work_on_next(struct closure_job *j)
 		j->result = r;
 		j->err = err;
 	}
-	pthread_cond_broadcast(&j->changed);
+	cond_wake_all(&j->changed);
 }
 
 static void *work(void *arg)
@@ -258,7 +259,7 @@ static void *work(void *arg)
 	pthread_mutex_lock(&j->lock);
 	for (;;) {
 		while (j->result == 0 && j->next == j->bases.len && j->busy)
-			pthread_cond_wait(&j->changed, &j->lock);
+			cond_wait(&j->changed, &j->lock);
 		if (j->result < 0 || j->next == j->bases.len)
 			break;
 		work_on_next(j);
@@ -291,13 +292,11 @@ static int fetch_closure(const struct upstream_ask *ask, const char *hash_part, 
 
 	own.in_closure = true;
 	pthread_mutex_init(&j.lock, NULL);
-	pthread_cond_init(&j.changed, NULL);
 	want(&j, hash_part, "", err);
 	run_workers(&j);
 	r = j.result;
 	if (r < 0)
 		*err = j.err;
-	pthread_cond_destroy(&j.changed);
 	pthread_mutex_destroy(&j.lock);
 	strv_release(&j.bases);
 	strv_release(&j.referrers);

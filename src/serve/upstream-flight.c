@@ -5,6 +5,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include "base/cond.h"
 #include "base/fs.h"
 #include "base/mem.h"
 
@@ -15,7 +16,7 @@ struct flight {
 	struct flights *set;
 	char *key;     /* owned */
 	unsigned refs; /* under the lock of the set; so all below */
-	pthread_cond_t moved;
+	struct cond moved;
 	bool ended, opened;
 	int result;
 	struct err err;
@@ -29,18 +30,16 @@ void flights_init(struct flights *set)
 {
 	*set = (struct flights){0};
 	pthread_mutex_init(&set->lock, NULL);
-	pthread_cond_init(&set->changed, NULL);
 }
 
 void flights_stop(struct flights *set)
 {
 	atomic_store(&set->stopping, true);
 	pthread_mutex_lock(&set->lock);
-	pthread_cond_broadcast(&set->changed);
+	cond_wake_all(&set->changed);
 	while (set->threads)
-		pthread_cond_wait(&set->changed, &set->lock);
+		cond_wait(&set->changed, &set->lock);
 	pthread_mutex_unlock(&set->lock);
-	pthread_cond_destroy(&set->changed);
 	pthread_mutex_destroy(&set->lock);
 }
 
@@ -54,7 +53,7 @@ static void thread_ended(struct flights *set)
 {
 	pthread_mutex_lock(&set->lock);
 	set->threads--;
-	pthread_cond_broadcast(&set->changed);
+	cond_wake_all(&set->changed);
 	pthread_mutex_unlock(&set->lock);
 }
 
@@ -77,7 +76,7 @@ int flights_spawn(struct flights *set, void (*work)(void *arg), void *arg, struc
 
 	pthread_mutex_lock(&set->lock);
 	while (set->threads >= FLIGHT_THREADS_MAX && !atomic_load(&set->stopping))
-		pthread_cond_wait(&set->changed, &set->lock);
+		cond_wait(&set->changed, &set->lock);
 	if (atomic_load(&set->stopping)) {
 		pthread_mutex_unlock(&set->lock);
 		return err_set(err, E_CANCELLED, "the server stops");
@@ -113,7 +112,6 @@ struct flight *flights_join(struct flights *set, const char *key, bool *ret_mine
 		f->set = set;
 		f->key = xstrdup(key);
 		f->fd = -1;
-		pthread_cond_init(&f->moved, NULL);
 		f->next = set->head;
 		set->head = f;
 	}
@@ -141,7 +139,6 @@ void flight_unref(struct flight *f)
 	pthread_mutex_unlock(&f->set->lock);
 	if (left)
 		return;
-	pthread_cond_destroy(&f->moved);
 	close_fd(&f->fd);
 	free(f->key);
 	free(f);
@@ -160,7 +157,7 @@ void flight_end(struct flight *f, int result, const struct err *err)
 	f->result = result;
 	if (result < 0)
 		f->err = *err;
-	pthread_cond_broadcast(&f->moved);
+	cond_wake_all(&f->moved);
 	pthread_mutex_unlock(&f->set->lock);
 }
 
@@ -178,7 +175,7 @@ int flight_wait(struct flight *f, struct err *err)
 
 	pthread_mutex_lock(&f->set->lock);
 	while (!f->ended)
-		pthread_cond_wait(&f->moved, &f->set->lock);
+		cond_wait(&f->moved, &f->set->lock);
 	r = outcome(f, err);
 	pthread_mutex_unlock(&f->set->lock);
 	return r;
@@ -195,7 +192,7 @@ static int spool_write(struct sink *self, const void *data, size_t len, struct e
 	pthread_mutex_lock(&f->set->lock);
 	f->written += len;
 	f->set->bytes += len;
-	pthread_cond_broadcast(&f->moved);
+	cond_wake_all(&f->moved);
 	pthread_mutex_unlock(&f->set->lock);
 	return 0;
 }
@@ -211,7 +208,7 @@ int flight_open(struct flight *f, uint64_t size, struct err *err)
 	f->size = size;
 	f->sink = (struct sink){.write = spool_write};
 	f->opened = true;
-	pthread_cond_broadcast(&f->moved);
+	cond_wake_all(&f->moved);
 	pthread_mutex_unlock(&f->set->lock);
 	return 0;
 }
@@ -227,7 +224,7 @@ int flight_size(struct flight *f, uint64_t *ret, struct err *err)
 
 	pthread_mutex_lock(&f->set->lock);
 	while (!f->ended && !f->opened)
-		pthread_cond_wait(&f->moved, &f->set->lock);
+		cond_wait(&f->moved, &f->set->lock);
 	r = outcome(f, err);
 	if (r == 0)
 		*ret = f->size;
@@ -249,7 +246,7 @@ int flight_ready(struct flight *f, uint64_t bytes, struct err *err)
 
 	pthread_mutex_lock(&f->set->lock);
 	while (!f->ended && shown(f) < bytes)
-		pthread_cond_wait(&f->moved, &f->set->lock);
+		cond_wait(&f->moved, &f->set->lock);
 	r = outcome(f, err);
 	pthread_mutex_unlock(&f->set->lock);
 	return r;
@@ -264,7 +261,7 @@ int flight_read(struct flight *f, uint64_t offset, void *buf, size_t len, size_t
 
 	pthread_mutex_lock(&f->set->lock);
 	while (!f->ended && shown(f) <= offset)
-		pthread_cond_wait(&f->moved, &f->set->lock);
+		cond_wait(&f->moved, &f->set->lock);
 	r = outcome(f, err);
 	end = shown(f);
 	pthread_mutex_unlock(&f->set->lock);

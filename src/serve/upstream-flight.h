@@ -24,13 +24,15 @@
 
 #include <nacre/sink.h>
 
+#include "base/cond.h"
+
 struct flight;
 
 struct flights {
 	pthread_mutex_t lock;
-	pthread_cond_t changed; /* of `threads` */
-	struct flight *head;    /* under way */
-	unsigned threads;       /* at work */
+	struct cond changed; /* of `threads` */
+	struct flight *head; /* under way */
+	unsigned threads;    /* at work */
 	_Atomic bool stopping;
 	_Atomic uint64_t bytes; /* that all flights brought */
 };

@@ -6,6 +6,7 @@
 
 #include <nacre/encode.h>
 
+#include "base/cond.h"
 #include "base/libcrypto.h"
 #include "base/log.h"
 #include "net/http.h"
@@ -30,7 +31,7 @@ struct event {
 
 struct webhooks {
 	pthread_mutex_t lock;
-	pthread_cond_t wake;
+	struct cond wake;
 	pthread_t thread;
 	_Atomic bool stopping;
 	struct event *queue; /* by due_us; under the lock, as is the rest */
@@ -75,7 +76,7 @@ void webhooks_submit(struct webhooks *w, struct settings *settings, const struct
 	w->full = full;
 	if (!full) {
 		insert(w, e);
-		pthread_cond_signal(&w->wake);
+		cond_wake_one(&w->wake);
 	}
 	pthread_mutex_unlock(&w->lock);
 	if (tell)
@@ -91,15 +92,10 @@ static struct event *take(struct webhooks *w)
 
 	pthread_mutex_lock(&w->lock);
 	while (!w->stopping && !(w->queue && w->queue->due_us <= clock_us())) {
-		struct timespec until;
-
-		if (!w->queue) {
-			pthread_cond_wait(&w->wake, &w->lock);
-			continue;
-		}
-		until = (struct timespec){w->queue->due_us / 1000000,
-					  w->queue->due_us % 1000000 * 1000};
-		pthread_cond_timedwait(&w->wake, &w->lock, &until);
+		if (w->queue)
+			cond_wait_until(&w->wake, &w->lock, w->queue->due_us);
+		else
+			cond_wait(&w->wake, &w->lock);
 	}
 	if (!w->stopping) {
 		e = w->queue;
@@ -196,15 +192,9 @@ static void *run(void *arg)
 int webhooks_start(struct webhooks **ret, struct err *err)
 {
 	struct webhooks *w = xcalloc(1, sizeof(*w));
-	pthread_condattr_t attr;
 
 	pthread_mutex_init(&w->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&w->wake, &attr);
-	pthread_condattr_destroy(&attr);
 	if (pthread_create(&w->thread, NULL, run, w) != 0) {
-		pthread_cond_destroy(&w->wake);
 		pthread_mutex_destroy(&w->lock);
 		free(w);
 		return err_set(err, E_NOMEM, "start a thread");
@@ -219,7 +209,7 @@ void webhooks_stop(struct webhooks *w)
 		return;
 	pthread_mutex_lock(&w->lock);
 	atomic_store(&w->stopping, true);
-	pthread_cond_signal(&w->wake);
+	cond_wake_one(&w->wake);
 	pthread_mutex_unlock(&w->lock);
 	pthread_join(w->thread, NULL);
 	for (struct event *e = w->queue, *next; e; e = next) {
@@ -227,7 +217,6 @@ void webhooks_stop(struct webhooks *w)
 		log_error("webhooks: given up: the server ends: %s", e->body);
 		event_free(e);
 	}
-	pthread_cond_destroy(&w->wake);
 	pthread_mutex_destroy(&w->lock);
 	free(w);
 }

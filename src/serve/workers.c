@@ -3,41 +3,45 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <time.h>
 
+#include "base/cond.h"
 #include "base/mem.h"
 
 enum {
 	/* The deepest are SQLite and the codecs; sanitizers need more. Untouched pages cost
 	 * nothing. */
 	THREAD_STACK = 2 << 20,
-	IDLE_S = 10,
 };
 
+/* A thread that waits; on its stack. */
+struct idle {
+	struct idle *next;
+	struct work *item; /* what it is called for; NULL: the end */
+	sem_t called;
+};
+
+/* Who fell idle last is called first: its stack, its heap and the caches of its processor are warm, and
+ * threads that are not needed get to their end. */
 struct workers {
 	pthread_mutex_t lock;
-	pthread_cond_t wanted; /* a call, or the end */
-	pthread_cond_t ended;  /* a thread did */
-	struct work *head, **tail;
+	struct cond ended;         /* a thread did */
+	struct work *head, **tail; /* what no thread was there for */
 	unsigned max, threads;
-	unsigned idle;  /* threads that wait and that nobody called yet */
-	unsigned calls; /* to waiting threads that did not hear them yet */
+	unsigned idle_ms;
+	struct idle *idle; /* threads that wait and that nobody called yet */
 	bool stopping;
 };
 
-struct workers *workers_new(unsigned max_threads)
+struct workers *workers_new(unsigned max_threads, unsigned idle_ms)
 {
 	struct workers *w = xcalloc(1, sizeof(*w));
-	pthread_condattr_t attr;
 
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_mutex_init(&w->lock, NULL);
-	pthread_cond_init(&w->wanted, &attr);
-	pthread_cond_init(&w->ended, NULL);
-	pthread_condattr_destroy(&attr);
 	w->tail = &w->head;
 	w->max = max_threads;
+	w->idle_ms = idle_ms;
 	return w;
 }
 
@@ -53,44 +57,77 @@ static struct work *take(struct workers *w)
 	return item;
 }
 
-/* Waits to be called; false: nobody did for a while, or all is over. */
-static bool wait_for_call(struct workers *w)
+/* Under the lock; false: somebody called it by now. */
+static bool stop_waiting(struct workers *w, const struct idle *me)
+{
+	for (struct idle **at = &w->idle; *at; at = &(*at)->next) {
+		if (*at == me) {
+			*at = me->next;
+			return true;
+		}
+	}
+	return false;
+}
+
+static struct timespec time_from_now(unsigned ms)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	t.tv_sec += ms / 1000;
+	t.tv_nsec += ms % 1000 * 1000000L;
+	if (t.tv_nsec >= 1000000000L) {
+		t.tv_sec++;
+		t.tv_nsec -= 1000000000L;
+	}
+	return t;
+}
+
+/* Under the lock. Waits to be called; NULL: nobody did for a while, or all is over. */
+static struct work *wait_for_call(struct workers *w, struct idle *me)
 {
 	struct timespec until;
-	int r = 0;
+	bool late = false;
 
 	if (w->stopping)
-		return false;
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += IDLE_S;
-	w->idle++;
-	while (!w->calls && !w->stopping && r != ETIMEDOUT)
-		r = pthread_cond_timedwait(&w->wanted, &w->lock, &until);
-	if (w->calls) {
-		w->calls--;
-		return true;
+		return NULL;
+	me->item = NULL;
+	me->next = w->idle;
+	w->idle = me;
+	pthread_mutex_unlock(&w->lock);
+	until = time_from_now(w->idle_ms);
+	while (!late && sem_clockwait(&me->called, CLOCK_MONOTONIC, &until) < 0)
+		late = errno != EINTR;
+	pthread_mutex_lock(&w->lock);
+	if (late && !stop_waiting(w, me)) {
+		pthread_mutex_unlock(&w->lock);
+		/* Whoever was quicker than the clock has yet to say so. */
+		while (sem_wait(&me->called) < 0)
+			;
+		pthread_mutex_lock(&w->lock);
 	}
-	w->idle--;
-	return false;
+	/* Who was not called has held the lock since it left the idle ones: what comes now sees one
+	 * thread less, and nothing is put where nobody looks. */
+	return me->item;
 }
 
 static void *work(void *arg)
 {
 	struct workers *w = arg;
+	struct work *item;
+	struct idle me;
 
+	sem_init(&me.called, 0, 0);
 	pthread_mutex_lock(&w->lock);
-	do {
-		struct work *item;
-
-		while ((item = take(w))) {
-			pthread_mutex_unlock(&w->lock);
-			item->run(item);
-			pthread_mutex_lock(&w->lock);
-		}
-	} while (wait_for_call(w));
+	while ((item = take(w)) || (item = wait_for_call(w, &me))) {
+		pthread_mutex_unlock(&w->lock);
+		item->run(item);
+		pthread_mutex_lock(&w->lock);
+	}
 	w->threads--;
-	pthread_cond_broadcast(&w->ended);
+	cond_wake_all(&w->ended);
 	pthread_mutex_unlock(&w->lock);
+	sem_destroy(&me.called);
 	return NULL;
 }
 
@@ -111,30 +148,39 @@ static bool spawn(struct workers *w)
 	return r == 0;
 }
 
+/* Under the lock: takes the one that fell idle last. */
+static struct idle *call(struct workers *w, struct work *item)
+{
+	struct idle *called = w->idle;
+
+	if (called) {
+		w->idle = called->next;
+		called->item = item;
+	}
+	return called;
+}
+
 bool workers_run(struct workers *w, struct work *item)
 {
-	bool taken = true, alone = false, call = false;
+	bool taken, alone = false;
+	struct idle *called = NULL;
 
 	pthread_mutex_lock(&w->lock);
-	if (w->stopping) {
-		taken = false;
-	} else if (w->idle) {
-		w->idle--;
-		w->calls++;
-		call = true;
-	} else if (w->threads < w->max && !spawn(w)) {
-		/* The system gives no more threads; one that works will come to it. */
+	taken = !w->stopping;
+	if (taken)
+		called = call(w, item);
+	/* If the system gives no more threads, one that works will come to it. */
+	if (taken && !called && w->threads < w->max && !spawn(w))
 		alone = !w->threads;
-	}
-	if (taken && !alone) {
+	if (taken && !called && !alone) {
 		item->next = NULL;
 		*w->tail = item;
 		w->tail = &item->next;
 	}
 	pthread_mutex_unlock(&w->lock);
 	/* Without the lock, which the thread would run into as soon as it wakes up. */
-	if (call)
-		pthread_cond_signal(&w->wanted);
+	if (called)
+		sem_post(&called->called);
 	if (alone)
 		item->run(item);
 	return taken;
@@ -142,13 +188,16 @@ bool workers_run(struct workers *w, struct work *item)
 
 void workers_stop(struct workers *w)
 {
+	struct idle *called;
+
 	if (!w)
 		return;
 	pthread_mutex_lock(&w->lock);
 	w->stopping = true;
-	pthread_cond_broadcast(&w->wanted);
+	while ((called = call(w, NULL)))
+		sem_post(&called->called);
 	while (w->threads)
-		pthread_cond_wait(&w->ended, &w->lock);
+		cond_wait(&w->ended, &w->lock);
 	pthread_mutex_unlock(&w->lock);
 }
 
@@ -157,8 +206,6 @@ void workers_free(struct workers *w)
 	if (!w)
 		return;
 	workers_stop(w);
-	pthread_cond_destroy(&w->wanted);
-	pthread_cond_destroy(&w->ended);
 	pthread_mutex_destroy(&w->lock);
 	free(w);
 }

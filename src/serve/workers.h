@@ -6,7 +6,7 @@
  *
  * There are as many threads as there is work at a time, up to a limit that the caller makes as
  * large as there can be work: then no work ever waits for other work to end, and what one piece of
- * it waits for may be another. Threads that have nothing to do end after some seconds.
+ * it waits for may be another. Threads that have nothing to do end after a while.
  *
  * 	item->run = make_answer;        // a member of something larger: container_of()
  * 	if (!workers_run(w, item))
@@ -27,7 +27,8 @@ struct work {
 	void (*run)(struct work *self);
 };
 
-struct workers *workers_new(unsigned max_threads);
+/* `idle_ms`: for how long a thread without work stays. */
+struct workers *workers_new(unsigned max_threads, unsigned idle_ms);
 /* False: workers_stop() was called, and nothing happens. */
 bool workers_run(struct workers *w, struct work *item);
 /* Takes no more, and waits until everything that was taken is done. Can be called twice; NULL is

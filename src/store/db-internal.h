@@ -7,6 +7,7 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 
+#include "base/cond.h"
 #include "store/db.h"
 #include "store/log-vfs.h"
 
@@ -50,7 +51,7 @@ struct db {
 	char *path; /* owned */
 
 	pthread_mutex_t readers_lock;
-	pthread_cond_t readers_idle;
+	struct cond readers_idle;
 	struct conn *idle[READERS_MAX]; /* owned; under readers_lock, so the two counts */
 	size_t n_idle, n_readers;
 

@@ -188,7 +188,6 @@ int db_open(struct db **ret, const char *path, struct err *err)
 	db->path = xstrdup(path);
 	db->jobs_tail = &db->jobs;
 	pthread_mutex_init(&db->readers_lock, NULL);
-	pthread_cond_init(&db->readers_idle, NULL);
 	pthread_mutex_init(&db->jobs_lock, NULL);
 	/* SQLite counts its memory under a lock; nobody asks. Fails, harmlessly, where it is in use. */
 	sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
@@ -214,7 +213,6 @@ void db_close(struct db *db)
 	conn_free(db->writer); /* last: it folds the log into the database */
 	log_vfs_free(db->log_vfs);
 	pthread_mutex_destroy(&db->readers_lock);
-	pthread_cond_destroy(&db->readers_idle);
 	pthread_mutex_destroy(&db->jobs_lock);
 	waiters_free(db);
 	free(db->path);
@@ -227,7 +225,7 @@ struct conn *db_reader(struct db *db, struct err *err)
 
 	pthread_mutex_lock(&db->readers_lock);
 	while (db->n_idle == 0 && db->n_readers == READERS_MAX)
-		pthread_cond_wait(&db->readers_idle, &db->readers_lock);
+		cond_wait(&db->readers_idle, &db->readers_lock);
 	if (db->n_idle)
 		c = db->idle[--db->n_idle];
 	else
@@ -237,7 +235,7 @@ struct conn *db_reader(struct db *db, struct err *err)
 		return c;
 	pthread_mutex_lock(&db->readers_lock);
 	db->n_readers--;
-	pthread_cond_signal(&db->readers_idle);
+	cond_wake_one(&db->readers_idle);
 	pthread_mutex_unlock(&db->readers_lock);
 	return NULL;
 }
@@ -248,7 +246,7 @@ void db_reader_done(struct db *db, struct conn *c)
 		return;
 	pthread_mutex_lock(&db->readers_lock);
 	db->idle[db->n_idle++] = c;
-	pthread_cond_signal(&db->readers_idle);
+	cond_wake_one(&db->readers_idle);
 	pthread_mutex_unlock(&db->readers_lock);
 }
 

@@ -17,6 +17,11 @@ static uint64_t smaller(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
+bool store_has_quotas(const struct store *s)
+{
+	return store_rules(s)->n_quotas > 0;
+}
+
 /* The smallest of all that fit. `repository` NULL: of the view's cache. */
 static struct limits limits_of(const struct store_view *v, const char *repository)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/settle.h"
+#include "base/cond.h"
 #include "store/bindings.h"
 #include "store/ingest.h"
 #include "store/stored-content.h"
@@ -9,7 +10,7 @@ enum { NARS_AT_ONCE = 64 }; /* that are named in one transaction */
 struct settler {
 	struct single_flight framing; /* of an object */
 	pthread_mutex_t lock;         /* guards what follows */
-	pthread_cond_t changed;
+	struct cond changed;
 	bool wanted, ending;
 	int failed; /* what could not be done last, or 0 */
 	struct err failure;
@@ -183,7 +184,7 @@ static void *settler_thread(void *arg)
 		int r;
 
 		if (!t->wanted) {
-			pthread_cond_wait(&t->changed, &t->lock);
+			cond_wait(&t->changed, &t->lock);
 			continue;
 		}
 		t->wanted = false;
@@ -204,7 +205,6 @@ int settler_start(struct store *s, struct err *err)
 
 	single_flight_init(&t->framing, framing_work, framing_same);
 	pthread_mutex_init(&t->lock, NULL);
-	pthread_cond_init(&t->changed, NULL);
 	if (s->options.framing != STORE_FRAME_LATER)
 		return 0;
 	t->wanted = true; /* what a crash, or the last end, left */
@@ -224,11 +224,10 @@ void settler_free(struct store *s)
 	pthread_mutex_lock(&t->lock);
 	t->ending = true;
 	s->closing = true;
-	pthread_cond_broadcast(&t->changed);
+	cond_wake_all(&t->changed);
 	pthread_mutex_unlock(&t->lock);
 	if (t->started)
 		pthread_join(t->thread, NULL);
-	pthread_cond_destroy(&t->changed);
 	pthread_mutex_destroy(&t->lock);
 	single_flight_release(&t->framing);
 	free(t);
@@ -242,7 +241,7 @@ void settler_wake(struct store *s)
 	pthread_mutex_lock(&t->lock);
 	t->wanted = true;
 	if (t->started)
-		pthread_cond_broadcast(&t->changed);
+		cond_wake_all(&t->changed);
 	pthread_mutex_unlock(&t->lock);
 }
 
@@ -257,7 +256,7 @@ int settler_failure(struct store *s, struct err *err)
 	if (r < 0) {
 		*err = t->failure;
 		t->wanted = true;
-		pthread_cond_broadcast(&t->changed);
+		cond_wake_all(&t->changed);
 	}
 	pthread_mutex_unlock(&t->lock);
 	return r;

@@ -16,12 +16,10 @@ void single_flight_init(struct single_flight *f, int (*work)(void *arg, struct e
 {
 	*f = (struct single_flight){.work = work, .same = same};
 	pthread_mutex_init(&f->lock, NULL);
-	pthread_cond_init(&f->changed, NULL);
 }
 
 void single_flight_release(struct single_flight *f)
 {
-	pthread_cond_destroy(&f->changed);
 	pthread_mutex_destroy(&f->lock);
 }
 
@@ -42,12 +40,12 @@ static int wait_for(struct single_flight *f, struct flight *flight, struct err *
 
 	flight->waiters++;
 	while (!flight->done)
-		pthread_cond_wait(&f->changed, &f->lock);
+		cond_wait(&f->changed, &f->lock);
 	r = flight->result;
 	if (r < 0)
 		*err = flight->err;
 	if (--flight->waiters == 0) /* its thread waits for us to be done with it */
-		pthread_cond_broadcast(&f->changed);
+		cond_wake_all(&f->changed);
 	return r;
 }
 
@@ -68,9 +66,9 @@ static void land(struct single_flight *f, struct flight *self, int result)
 	*at = self->next;
 	self->done = true;
 	self->result = result;
-	pthread_cond_broadcast(&f->changed);
+	cond_wake_all(&f->changed);
 	while (self->waiters)
-		pthread_cond_wait(&f->changed, &f->lock);
+		cond_wait(&f->changed, &f->lock);
 }
 
 int single_flight_do(struct single_flight *f, void *arg, struct err *err)

@@ -11,13 +11,15 @@
 
 #include <nacre/err.h>
 
+#include "base/cond.h"
+
 struct flight; /* one that is under way */
 
 struct single_flight {
 	int (*work)(void *arg, struct err *err);
 	bool (*same)(const void *a, const void *b); /* whether the work for two `arg` is the same */
 	pthread_mutex_t lock;                       /* guards what follows */
-	pthread_cond_t changed;
+	struct cond changed;
 	struct flight *flights; /* borrowed */
 };
 

@@ -85,6 +85,8 @@ void store_rules_release(struct store_rules *r);
 /* Puts rules in force, for the time that the store is open; copied. Until then there are those of
  * STORE_RULES_INIT. What they say differently from those before is looked at by the collector. */
 int store_rules_set(struct store *s, const struct store_rules *rules, struct err *err);
+/* Do these limit anybody? Without, to begin an upload looks nothing up. */
+bool store_has_quotas(const struct store *s);
 
 /* ---- Garbage ---- */
 

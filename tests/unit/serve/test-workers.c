@@ -2,10 +2,15 @@
 /* The threads that wait, and the bodies that come while they do. */
 #include "../unit.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
+#include "base/cond.h"
 #include "base/mem.h"
 #include "serve/body-queue.h"
 #include "serve/workers.h"
@@ -22,7 +27,7 @@ static void count(struct work *w)
 
 static void everything_is_done_before_the_end(void **state)
 {
-	struct workers *w = workers_new(4);
+	struct workers *w = workers_new(4, 10000);
 	struct work items[1000] = {0};
 	struct work late = {.run = count};
 
@@ -55,7 +60,7 @@ static void meet(struct work *w)
 static void work_does_not_wait_for_work(void **state)
 {
 	enum { N = 16, ROUNDS = 20 };
-	struct workers *w = workers_new(N);
+	struct workers *w = workers_new(N, 10000);
 	struct meeting meetings[ROUNDS][N];
 	pthread_barrier_t all[ROUNDS];
 
@@ -73,16 +78,69 @@ static void work_does_not_wait_for_work(void **state)
 		pthread_barrier_destroy(&all[round]);
 }
 
+/* Who hands over one piece of work after the other, and waits for each. */
+struct asker {
+	struct work work;
+	struct workers *workers;
+	sem_t answered;
+	unsigned pause_us; /* about as long as threads stay, so that they often are about to go */
+	bool lost;
+};
+
+static void answer(struct work *w)
+{
+	sem_post(&container_of(w, struct asker, work)->answered);
+}
+
+static void *ask(void *arg)
+{
+	struct asker *a = arg;
+
+	for (unsigned i = 0; i < 4000 && !a->lost; i++) {
+		struct timespec until;
+
+		assert_true(workers_run(a->workers, &a->work));
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec += 60;
+		while (!a->lost && sem_timedwait(&a->answered, &until) < 0)
+			a->lost = errno != EINTR;
+		usleep(a->pause_us + i % 64);
+	}
+	return NULL;
+}
+
+/* Alone with one thread, each would wait forever if it could go while something is handed to it. */
+static void nothing_is_handed_to_who_just_left(void **state)
+{
+	struct asker askers[4] = {0};
+	pthread_t threads[4];
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_LEN(askers); i++) {
+		askers[i] = (struct asker){
+			{.run = answer}, workers_new(1, 1), .pause_us = 960 + 40 * i};
+		sem_init(&askers[i].answered, 0, 0);
+		assert_int_equal(pthread_create(&threads[i], NULL, ask, &askers[i]), 0);
+	}
+	for (unsigned i = 0; i < ARRAY_LEN(askers); i++) {
+		pthread_join(threads[i], NULL);
+		assert_false(askers[i].lost);
+		workers_free(askers[i].workers);
+		sem_destroy(&askers[i].answered);
+	}
+}
+
 /* ---- Bodies ---- */
 
 /* Stands for a connection. */
 struct loop {
 	struct body_queue queue;
 	pthread_mutex_t lock;
-	pthread_cond_t resumed;
+	struct cond resumed;
 	bool suspended;
 	uint8_t got[1 << 20];
 	size_t n_got;
+	bool ended; /* the worker was told */
 };
 
 static void suspend(void *cls)
@@ -102,7 +160,7 @@ static void resume(void *cls)
 	pthread_mutex_lock(&l->lock);
 	assert_true(l->suspended);
 	l->suspended = false;
-	pthread_cond_signal(&l->resumed);
+	cond_wake_one(&l->resumed);
 	pthread_mutex_unlock(&l->lock);
 }
 
@@ -110,18 +168,34 @@ static void wait_resumed(struct loop *l)
 {
 	pthread_mutex_lock(&l->lock);
 	while (l->suspended)
-		pthread_cond_wait(&l->resumed, &l->lock);
+		cond_wait(&l->resumed, &l->lock);
 	pthread_mutex_unlock(&l->lock);
+}
+
+static void take_rest(struct loop *l)
+{
+	struct slice rest = body_queue_rest(&l->queue);
+
+	assert_true(rest.len < l->queue.size);
+	if (rest.len)
+		memcpy(l->got + l->n_got, rest.data, rest.len);
+	l->n_got += rest.len;
 }
 
 static void *take_all(void *arg)
 {
 	struct loop *l = arg;
 	struct slice block;
+	bool ended;
 
-	while ((block = body_queue_take(&l->queue, resume, l)).len) {
+	while ((block = body_queue_take(&l->queue, &ended, resume, l)).len) {
 		memcpy(l->got + l->n_got, block.data, block.len);
 		l->n_got += block.len;
+	}
+	if (ended) {
+		take_rest(l);
+		l->ended = true;
+		resume(l);
 	}
 	return NULL;
 }
@@ -143,10 +217,10 @@ static void call(struct worker *w, struct loop *l)
 static void pass(struct loop *l, const uint8_t *body, size_t len, size_t piece, size_t block)
 {
 	struct worker worker = {0};
-	struct slice rest;
 	size_t at = 0;
 
 	l->n_got = 0;
+	l->ended = false;
 	body_queue_init(&l->queue, block);
 	while (at < len) {
 		size_t n = len - at < piece ? len - at : piece, put;
@@ -164,13 +238,14 @@ static void pass(struct loop *l, const uint8_t *body, size_t len, size_t piece, 
 		}
 		at += put;
 	}
-	while (!body_queue_end(&l->queue, suspend, l))
+	/* One of the two takes the rest, and never both. */
+	if (body_queue_end(&l->queue, suspend, l)) {
+		assert_false(l->ended);
+		take_rest(l);
+	} else {
 		wait_resumed(l);
-	rest = body_queue_rest(&l->queue);
-	assert_true(rest.len < block || !worker.running);
-	if (rest.len)
-		memcpy(l->got + l->n_got, rest.data, rest.len);
-	l->n_got += rest.len;
+		assert_true(l->ended);
+	}
 	if (worker.running)
 		pthread_join(worker.thread, NULL);
 	body_queue_release(&l->queue);
@@ -198,7 +273,6 @@ static void bodies_arrive_whole(void **state)
 
 	(void)state;
 	pthread_mutex_init(&l->lock, NULL);
-	pthread_cond_init(&l->resumed, NULL);
 	for (size_t i = 0; i < 1 << 20; i++)
 		body[i] = (uint8_t)(i * 2654435761u >> 13);
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
@@ -217,7 +291,6 @@ static void giving_up_waits_for_the_worker(void **state)
 
 	(void)state;
 	pthread_mutex_init(&l->lock, NULL);
-	pthread_cond_init(&l->resumed, NULL);
 	body_queue_init(&l->queue, 64);
 	assert_int_equal(body_queue_put(&l->queue, body, 64, &put, suspend, l), BODY_CALL);
 	call(&worker, l);
@@ -234,6 +307,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(everything_is_done_before_the_end),
 		cmocka_unit_test(work_does_not_wait_for_work),
+		cmocka_unit_test(nothing_is_handed_to_who_just_left),
 		cmocka_unit_test(bodies_arrive_whole),
 		cmocka_unit_test(giving_up_waits_for_the_worker),
 	};
