@@ -52,6 +52,13 @@ enum body_put body_queue_put(struct body_queue *q, const void *data, size_t len,
 	return result;
 }
 
+void body_queue_uncall(struct body_queue *q)
+{
+	pthread_mutex_lock(&q->lock);
+	q->busy = false;
+	pthread_mutex_unlock(&q->lock);
+}
+
 bool body_queue_end(struct body_queue *q, void (*suspend)(void *cls), void *cls)
 {
 	bool over;
@@ -102,6 +109,13 @@ struct slice body_queue_rest(struct body_queue *q)
 
 	q->filled = 0;
 	return slice_make(q->filling, n);
+}
+
+void body_queue_close(struct body_queue *q)
+{
+	pthread_mutex_lock(&q->lock);
+	q->given_up = true;
+	pthread_mutex_unlock(&q->lock);
 }
 
 void body_queue_give_up(struct body_queue *q)

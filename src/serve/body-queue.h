@@ -46,6 +46,9 @@ enum body_put {
  * worker cannot be faster. */
 enum body_put body_queue_put(struct body_queue *q, const void *data, size_t len, size_t *ret_put,
 			     void (*suspend)(void *cls), void *cls);
+/* After BODY_CALL, when there is no worker to be had: nobody is at it, and what is there can be had by
+ * body_queue_rest(). */
+void body_queue_uncall(struct body_queue *q);
 /* At the end of the body. True: no worker is at it, and what is left is body_queue_rest(). False:
  * the worker that is at it hears of the end by body_queue_take(); `suspend` was called, and `resume`
  * is up to that worker. */
@@ -57,7 +60,9 @@ struct slice body_queue_take(struct body_queue *q, bool *ret_ended, void (*resum
 			     void *cls);
 /* What is left, when the queue is not busy. */
 struct slice body_queue_rest(struct body_queue *q);
-/* Nothing more is taken; waits until no worker is at it. */
+/* Nothing more is taken. For the worker that is at it, instead of taking all that comes. */
+void body_queue_close(struct body_queue *q);
+/* The same for the loop; waits until no worker is at it. */
 void body_queue_give_up(struct body_queue *q);
 
 #endif

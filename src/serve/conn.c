@@ -11,7 +11,12 @@
 #include "serve/request.h"
 #include "serve/settings.h"
 
-enum { WATCH_PERIOD_MS = 1000, PROGRESS_BYTES_PER_S = 1 << 10 };
+enum {
+	WATCH_PERIOD_MS = 1000,
+	PROGRESS_BYTES_PER_S = 1 << 10,
+	HANDSHAKE_MS = 10000,
+	LONG_WORK_S = 300, /* told to the log: as long as nothing that a client waits for takes */
+};
 
 int64_t clock_us(void)
 {
@@ -59,12 +64,14 @@ static void describe_peer(struct connection *c, const struct sockaddr *addr)
 	}
 }
 
-struct connection *connection_new(struct connection_set *set, int fd, const struct sockaddr *addr)
+struct connection *connection_new(struct connection_set *set, int fd, bool tls,
+				  const struct sockaddr *addr)
 {
 	struct connection *c = xcalloc(1, sizeof(*c));
 
 	c->set = set;
 	c->fd = fd;
+	c->tls = tls;
 	describe_peer(c, addr);
 	atomic_init(&c->phase, PHASE_IDLE);
 	atomic_init(&c->since_us, clock_us());
@@ -160,19 +167,43 @@ static const char *why_stalled(const struct connection_set *set, struct connecti
 	return why;
 }
 
+static const char *why_idle(const struct connection_set *set, const struct connection *c,
+			    int64_t now_us)
+{
+	int64_t idle_us = now_us - atomic_load(&c->since_us);
+
+	if (idle_us > (int64_t)set->idle_ms * 1000)
+		return "no request came";
+	if (c->tls && idle_us > HANDSHAKE_MS * 1000 && !atomic_load(&c->looked_at))
+		return "no TLS handshake and request came";
+	return NULL;
+}
+
+/* A request that is never answered is a fault of ours, and would be hard to find. */
+static void note_long_work(struct connection *c, int64_t now_us)
+{
+	int64_t since_us = atomic_load(&c->since_us);
+
+	if (now_us - since_us < (int64_t)LONG_WORK_S * 1000000 || c->mark_since_us == since_us)
+		return;
+	c->mark_since_us = since_us;
+	log_info("%s: a request has been worked on for %d s", c->peer, LONG_WORK_S);
+}
+
+/* Why a connection is to end, or NULL. */
 static const char *why_end(const struct connection_set *set, struct connection *c, int64_t now_us)
 {
-	switch (atomic_load(&c->phase)) {
+	switch ((enum phase)atomic_load(&c->phase)) {
 	case PHASE_IDLE:
-		return now_us - atomic_load(&c->since_us) > (int64_t)set->idle_ms * 1000
-			       ? "no request came"
-			       : NULL;
+		return why_idle(set, c, now_us);
 	case PHASE_BODY:
 	case PHASE_SENDING:
 		return why_stalled(set, c, now_us);
-	default:
-		return NULL;
+	case PHASE_WORKING:
+		note_long_work(c, now_us);
+		break;
 	}
+	return NULL;
 }
 
 /* The connection's thread sees the end of its socket and cleans up. */

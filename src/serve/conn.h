@@ -6,7 +6,8 @@
  * does not mind one on which a byte moves now and then. So the watch does: a connection between
  * requests (or in the head of one) has `idle_ms`; a body or a response has to move at all in each
  * `stall_ms`, and by `progress_bytes` in each `progress_ms`. A request that the server itself is busy
- * with has all the time it needs.
+ * with has all the time it needs; what takes very long is told to the log. A TLS handshake has ten
+ * seconds: while one is under way, the library asks its socket again and again.
  *
  * Threads: a `struct connection` is written by its own thread; the watch reads its atomics and
  * shuts sockets down under the lock of the set, which an entry leaves before its socket is
@@ -39,7 +40,8 @@ struct connection {
 	int fd;                         /* borrowed from libmicrohttpd */
 	bool local;                     /* the peer is on this machine */
 	uint64_t client;                /* its address, or the /64 that it is in, as a number */
-	bool looked_at;                 /* the next two are known */
+	bool tls;                       /* it begins with a handshake */
+	_Atomic bool looked_at;         /* its first request came, and the next two are known */
 	bool encrypted;                 /* TLS */
 	char certificate_name[CERTIFICATE_NAME_MAX]; /* of the client, proven; empty: none */
 	char peer[PEER_TEXT_MAX];                    /* its address, for the log */
@@ -76,7 +78,8 @@ void connection_set_stop(struct connection_set *set);
 /* Ends the connections that wait for a request. */
 void connection_set_close_idle(struct connection_set *set);
 
-struct connection *connection_new(struct connection_set *set, int fd, const struct sockaddr *addr);
+struct connection *connection_new(struct connection_set *set, int fd, bool tls,
+				  const struct sockaddr *addr);
 void connection_free(struct connection *c);
 void connection_phase(struct connection *c, enum phase phase);
 

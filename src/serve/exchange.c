@@ -20,11 +20,19 @@ static void resume(void *cls)
 
 /* ---- What workers do ---- */
 
+/* A refusal may be written to the audit log: made ready here, as all that waits for a disk. */
+static void admit(struct request *req)
+{
+	request_admit(req);
+	if (request_answers_early(req))
+		request_ready(req);
+}
+
 static void admit_work(struct work *w)
 {
 	struct request *req = of_work(w);
 
-	request_admit(req);
+	admit(req);
 	resume(req->mhd);
 }
 
@@ -46,8 +54,15 @@ static void body_work(struct work *w)
 	struct slice block;
 	bool ended;
 
-	while ((block = body_queue_take(&req->incoming, &ended, resume, req->mhd)).len)
+	for (;;) {
+		/* A client that sends for ever would keep the server from its end. */
+		if (atomic_load(&req->server->ending))
+			body_queue_close(&req->incoming);
+		block = body_queue_take(&req->incoming, &ended, resume, req->mhd);
+		if (!block.len)
+			break;
 		request_body(req, block.data, block.len);
+	}
 	if (ended)
 		answer_work(w);
 }
@@ -108,10 +123,8 @@ static enum MHD_Result send_response(struct request *req)
 
 static enum MHD_Result admitted(struct request *req)
 {
-	if (request_answers_early(req)) {
-		request_ready(req);
+	if (request_answers_early(req))
 		return send_response(req);
-	}
 	req->stage = STAGE_BODY;
 	connection_phase(req->connection, PHASE_BODY);
 	return MHD_YES;
@@ -134,7 +147,7 @@ static enum MHD_Result begin(struct request *req, const struct exchange_call *ca
 	if (!req->response && !request_is_prompt(req))
 		return hand_over(req, admit_work, STAGE_ADMITTING);
 	if (!req->response)
-		request_admit(req);
+		admit(req);
 	return admitted(req);
 }
 
@@ -180,8 +193,10 @@ static enum MHD_Result receive(struct request *req, const char *data, size_t *le
 		*len -= n;
 		if (put == BODY_CALL) {
 			req->work.run = body_work;
-			if (!workers_run(req->server->workers, &req->work))
+			if (!workers_run(req->server->workers, &req->work)) {
+				body_queue_uncall(q);
 				return MHD_NO;
+			}
 		} else if (put == BODY_SUSPENDED) {
 			connection_phase(req->connection, PHASE_WORKING);
 		}

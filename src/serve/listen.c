@@ -152,6 +152,15 @@ static int open_inet(const struct addrinfo *ai, struct err *err)
 	return take_fd(&fd);
 }
 
+/* A connection comes with the first bytes of its handshake, or after this long: see conn.h for what one without
+ * costs. Harmless where it cannot be had. */
+static void defer_accepting(int fd)
+{
+	const int seconds = 5;
+
+	setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof(seconds));
+}
+
 int listen_open(const struct listen_address *address, bool tls, char **ret_name, struct err *err)
 {
 	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
@@ -184,6 +193,8 @@ int listen_open(const struct listen_address *address, bool tls, char **ret_name,
 		*err = first;
 		return err_wrap(err, "listen on %s:%s", address->host, address->port);
 	}
+	if (tls)
+		defer_accepting(fd);
 	*ret_name = describe(fd, tls);
 	return fd;
 }
@@ -236,6 +247,8 @@ int listen_inherit(unsigned i, bool *ret_tls, char **ret_name, struct err *err)
 	if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
 		return err_errno(err, "set up descriptor %d", fd);
 	*ret_tls = is_called(i, "https");
+	if (*ret_tls)
+		defer_accepting(fd);
 	*ret_name = ss.ss_family == AF_UNIX ? xstrdup("unix:inherited") : describe(fd, *ret_tls);
 	return fd;
 }

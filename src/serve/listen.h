@@ -23,7 +23,8 @@ struct listen_address {
  * "unix:PATH". E_USAGE with a text. */
 int listen_parse(struct listen_address *ret, struct slice text, struct err *err);
 
-/* Binds and listens; returns a descriptor (owned by the caller). A unix socket that nobody
+/* Binds and listens; returns a descriptor (owned by the caller). Who says nothing is not accepted for a while where
+ * `tls` is. A unix socket that nobody
  * listens on any more is replaced; one that is in use is E_CONFLICT. `ret_name` is where it
  * really is, for people: "http://127.0.0.1:8080" (owned). */
 int listen_open(const struct listen_address *address, bool tls, char **ret_name, struct err *err);

@@ -6,8 +6,9 @@
 
 struct pump {
 	struct pump_source source;
-	struct MHD_Connection *mhd; /* borrowed; lives longer than its response */
-	struct workers *workers;    /* borrowed */
+	struct MHD_Connection *mhd;    /* borrowed; lives longer than its response */
+	struct connection *connection; /* borrowed; the same */
+	struct workers *workers;       /* borrowed */
 	struct work work;
 	uint64_t pos; /* of buf[at] in the body */
 	size_t at;    /* what was sent of the block */
@@ -37,10 +38,13 @@ static ssize_t pump_read(void *cls, uint64_t pos, char *buf, size_t max)
 		p->pos = pos;
 		p->at = 0;
 		p->got = 0;
+		/* What the client waits for now is us. */
+		connection_phase(p->connection, PHASE_WORKING);
 		return exchange_run_suspended(p->mhd, p->workers, &p->work)
 			       ? 0
 			       : MHD_CONTENT_READER_END_WITH_ERROR;
 	}
+	connection_phase(p->connection, PHASE_SENDING);
 	n = n < max ? n : max;
 	memcpy(buf, p->buf + p->at, n);
 	p->at += n;
@@ -65,6 +69,7 @@ struct MHD_Response *pump_response(struct request *req, uint64_t size,
 
 	p->source = *source;
 	p->mhd = req->mhd;
+	p->connection = req->connection;
 	p->workers = req->server->workers;
 	p->work.run = fill;
 	if (size < block)

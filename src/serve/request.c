@@ -292,7 +292,9 @@ static bool within_rate(struct request *req)
 
 	if (!l->client_rate || e == ENDPOINT_HEALTH || e == ENDPOINT_READY || e == ENDPOINT_METRICS)
 		return true;
-	while (!rate_take(req->server->rates, req->connection->client, l->client_rate,
+	/* Whose turn has not come by the end would keep the server from it. */
+	while (!atomic_load(&req->server->draining) &&
+	       !rate_take(req->server->rates, req->connection->client, l->client_rate,
 			  l->client_burst, clock_us(), &wait_ms)) {
 		struct timespec wait = {wait_ms / 1000, (long)(wait_ms % 1000) * 1000000};
 
@@ -411,12 +413,15 @@ bool request_answers_early(struct request *req)
 	return req->response && (req->close || expects_word(req));
 }
 
-/* A password that is not known yet takes a while to check. */
-static bool shows_password(struct request *req)
+/* A password that is not known yet takes a while to check; that anything was refused may have to be written to the
+ * audit log. */
+static bool may_take_a_while(struct request *req)
 {
 	struct slice header = request_header(req, "Authorization");
 
-	return header.len >= 5 && strncasecmp((const char *)header.data, "Basic", 5) == 0;
+	return header.len &&
+	       (req->settings->audit.file ||
+		(header.len >= 5 && strncasecmp((const char *)header.data, "Basic", 5) == 0));
 }
 
 bool request_recall(struct request *req)
@@ -425,7 +430,7 @@ bool request_recall(struct request *req)
 	bool reads = has_recall && req->handler->access == ACCESS_READ;
 
 	if (!req->response && has_recall &&
-	    (reads ? !shows_password(req) : request_is_prompt(req))) {
+	    (reads ? !may_take_a_while(req) : request_is_prompt(req))) {
 		request_admit(req);
 		if (!req->response)
 			req->handler->recall(req);

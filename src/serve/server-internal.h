@@ -22,6 +22,7 @@ struct listener {
 	struct MHD_Daemon *daemon; /* owned */
 	_Atomic unsigned connections;
 	unsigned connections_max;
+	bool tls;
 	char *name;      /* owned; see server_address() */
 	int fd;          /* owned; the acceptor's while that runs */
 	char *unix_path; /* owned; removed at the end; or NULL */
@@ -41,11 +42,12 @@ struct server {
 	struct listener *listeners; /* owned */
 	size_t n_listeners;
 	struct acceptor *acceptor; /* owned */
-	_Atomic bool draining;
-	bool lenient_lines;       /* libmicrohttpd leaves it to us how lines end (request.c) */
-	struct metrics *metrics;  /* owned */
-	struct rate_table *rates; /* owned */
-	uint32_t id_salt;         /* of this process, in the ids of its requests */
+	_Atomic bool draining;     /* takes no more connections */
+	_Atomic bool ending;       /* the time for what was under way is over */
+	bool lenient_lines;        /* libmicrohttpd leaves it to us how lines end (request.c) */
+	struct metrics *metrics;   /* owned */
+	struct rate_table *rates;  /* owned */
+	uint32_t id_salt;          /* of this process, in the ids of its requests */
 	_Atomic uint64_t id_next;
 	pthread_mutex_t ready_lock;
 	int64_t ready_checked_us;        /* under ready_lock */

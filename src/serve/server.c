@@ -117,7 +117,7 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
 			MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
 
 		metrics_count(server->metrics, METRIC_CONNECTIONS);
-		*context = connection_new(&server->connections, socket, addr->client_addr);
+		*context = connection_new(&server->connections, socket, l->tls, addr->client_addr);
 	} else if (*context) {
 		connection_free(*context);
 		*context = NULL;
@@ -161,7 +161,7 @@ static unsigned library_timeout_s(const struct limit_settings *o)
 	return o->idle_timeout_s > o->stall_timeout_s ? o->idle_timeout_s : o->stall_timeout_s;
 }
 
-static struct MHD_Daemon *start_daemon(struct listener *l, bool tls)
+static struct MHD_Daemon *start_daemon(struct listener *l)
 {
 	struct server *server = l->server;
 	const struct limit_settings *o = &server->settings->limits;
@@ -187,7 +187,7 @@ static struct MHD_Daemon *start_daemon(struct listener *l, bool tls)
 	return MHD_start_daemon(
 		MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME |
 			MHD_USE_ITC | MHD_USE_TURBO | MHD_USE_ERROR_LOG | MHD_USE_NO_LISTEN_SOCKET |
-			(tls ? MHD_USE_TLS : 0),
+			(l->tls ? MHD_USE_TLS : 0),
 		0, NULL, NULL, on_request, server, MHD_OPTION_EXTERNAL_LOGGER, on_log, server,
 		MHD_OPTION_URI_LOG_CALLBACK, on_target, server, MHD_OPTION_NOTIFY_COMPLETED,
 		on_completed, server, MHD_OPTION_NOTIFY_CONNECTION, on_connection, l,
@@ -196,7 +196,7 @@ static struct MHD_Daemon *start_daemon(struct listener *l, bool tls)
 		MHD_OPTION_CONNECTION_TIMEOUT, library_timeout_s(o),
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
 		MHD_OPTION_THREAD_STACK_SIZE, (size_t)THREAD_STACK, MHD_OPTION_THREAD_POOL_SIZE,
-		loops, MHD_OPTION_ARRAY, strict, MHD_OPTION_ARRAY, tls ? secure : plain,
+		loops, MHD_OPTION_ARRAY, strict, MHD_OPTION_ARRAY, l->tls ? secure : plain,
 		MHD_OPTION_END);
 }
 
@@ -204,14 +204,13 @@ static int start_listener(struct server *server, struct listener *l, const char 
 			  struct err *err)
 {
 	struct listen_address address;
-	bool tls = false;
 	int r = listen_parse(&address, slice_str(text), err);
 
 	if (r == 0)
-		r = wants_tls(server->settings, &address, &tls, err);
+		r = wants_tls(server->settings, &address, &l->tls, err);
 	if (r < 0)
 		return r;
-	l->fd = listen_open(&address, tls, &l->name, err);
+	l->fd = listen_open(&address, l->tls, &l->name, err);
 	if (l->fd < 0) {
 		r = l->fd;
 		l->fd = -1;
@@ -219,7 +218,7 @@ static int start_listener(struct server *server, struct listener *l, const char 
 	}
 	if (address.path[0])
 		l->unix_path = xstrdup(address.path);
-	l->daemon = start_daemon(l, tls);
+	l->daemon = start_daemon(l);
 	if (!l->daemon) {
 		close_fd(&l->fd);
 		return err_set(err, E_IO, "start the HTTP server on %s failed", text);
@@ -290,16 +289,15 @@ int server_reload(struct server *server, struct settings *settings, struct err *
 
 static int start_inherited(struct server *server, struct listener *l, unsigned i, struct err *err)
 {
-	bool tls;
-	int r = listen_inherit(i, &tls, &l->name, err);
+	int r = listen_inherit(i, &l->tls, &l->name, err);
 
 	if (r < 0)
 		return r;
-	if (tls && !server->settings->tls.certificate)
+	if (l->tls && !server->settings->tls.certificate)
 		return err_set(err, E_USAGE,
 			       "a socket called https needs tls.certificate and tls.key");
 	l->fd = r;
-	l->daemon = start_daemon(l, tls);
+	l->daemon = start_daemon(l);
 	return l->daemon ? 0 : err_set(err, E_IO, "start the HTTP server on %s failed", l->name);
 }
 
@@ -442,6 +440,7 @@ void server_stop(struct server *server, unsigned drain_ms)
 		close_fd(&l->fd);
 	}
 	drain(server, drain_ms);
+	atomic_store(&server->ending, true);
 	/* A request that waits for an upstream must end. */
 	upstreams_cancel(server->upstreams);
 	/* No connection is suspended when its daemon stops. */

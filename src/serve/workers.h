@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Threads for what has to wait: disks, other servers, passwords; private to src/serve. The event
- * loops of the HTTP library wait for nothing but sockets, so what may take time is handed over
- * here.
+ * loops of the HTTP library wait for nothing but sockets, and read what they send, so what else may
+ * take time is handed over here.
  *
  * There are as many threads as there is work at a time, up to a limit that the caller makes as
  * large as there can be work: then no work ever waits for other work to end, and what one piece of

@@ -315,6 +315,26 @@ check_eq "anybody reads" 200 "$(secure "$S/nix-cache-info")"
 check_match "tokens are got by TLS, too" "realm=\"https://127.0.0.1:$port/token\"" "$(curl -si --cacert "$T/ca.crt" "$S/v2/")"
 check_eq "an address without TLS" 200 "$(status "http://127.0.0.1:$plain/nix-cache-info")"
 check_eq "TLS 1.1 is not spoken" "" "$(openssl s_client -connect "127.0.0.1:$port" -tls1_1 -cipher 'ALL:@SECLEVEL=0' </dev/null 2>/dev/null | grep -o 'Cipher is TLS.*')"
+# Who connects and says nothing costs nothing, and half of a handshake not for long.
+check "silent connections cost nothing, half a handshake ends" python3 -c '
+import socket, sys, time
+
+port, pid = int(sys.argv[1]), sys.argv[2]
+
+
+def ticks():
+    with open("/proc/%s/stat" % pid) as stat:
+        return sum(map(int, stat.read().rsplit(")", 1)[1].split()[11:13]))
+
+
+silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(4)]
+before = ticks()
+time.sleep(2)
+assert ticks() - before < 50, "%d of 200 ticks" % (ticks() - before)
+half = socket.create_connection(("127.0.0.1", port), 60)
+half.sendall(bytes([22]))
+assert half.recv(1) == b"", "it is answered"
+' "$port" "$TLS_PID"
 check_match "TLS 1.3 is" "TLSv1.3" "$(openssl s_client -connect "127.0.0.1:$port" </dev/null 2>/dev/null)"
 push=(-X POST "$S/v2/app/blobs/uploads/")
 check_eq "a client certificate is a user" 202 "$(secure --cert "$T/builder.crt" --key "$T/builder.key" "${push[@]}")"

@@ -101,7 +101,7 @@ int main(int argc, char **argv)
 	fflush(stdout);
 	while (!stopped && poll(&input, 1, -1) < 0)
 		;
-	server_stop(server, 10000);
+	server_stop(server, argument(argv, "drain", 10000));
 	store_close(store);
 	settings_unref(settings);
 	return 0;

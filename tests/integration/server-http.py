@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -458,6 +459,41 @@ def test_drain():
     check("and the server ends", status == 0, "%s\n%s" % (status, server.log()[-2000:]))
 
 
+def test_end_with_uploads():
+    """When the time for what is under way is over, bodies that still come do not hold the server up."""
+    server = w.Server(FAKE, "drain=300")
+    slow = [server.connect() for _ in range(4)]
+    uploads = [server.connect() for _ in range(6)]
+    over = threading.Event()
+
+    def feed(wire, method, target):
+        try:
+            wire.send(w.build_request(method, target, {"Content-Length": str(250 << 20)}))
+            while not over.wait(0.01):
+                wire.send(bytes(65536))
+        except OSError:
+            pass
+
+    kinds = [("PUT", "/nar/endless.nar"), ("POST", "/v2/a/blobs/uploads/?digest=" + digest(b""))]
+    feeders = [threading.Thread(target=feed, args=(wire, *kinds[i % 2])) for i, wire in enumerate(uploads)]
+    for thread in feeders:
+        thread.start()
+    time.sleep(0.3)
+    # The workers stop once these are answered; until then blocks are filled that nobody takes any more.
+    for wire in slow:
+        wire.send(w.build_request("GET", "/v2/fault-slow/manifests/t"))
+    server.process.send_signal(signal.SIGTERM)
+    try:
+        status = server.process.wait(30)
+    except subprocess.TimeoutExpired:
+        status = "still there after 30 s"
+        server.process.kill()
+    over.set()
+    for thread in feeders:
+        thread.join()
+    check("uploads without an end do not hold up the server's", status == 0, "%s\n%s" % (status, server.log()[-2000:]))
+
+
 def test_slow_clients():
     """A connection on which a byte moves now and then is not held for ever."""
     server = w.Server(FAKE, "slow=2")
@@ -560,7 +596,7 @@ def main():
         except Exception as e:  # noqa: BLE001
             check(test.__name__, False, "%s: %s" % (type(e).__name__, e))
     server.check_clean_end()
-    for test in (test_limits, test_client_connections, test_slow_clients, test_policy, test_unix_socket, test_drain):
+    for test in (test_limits, test_client_connections, test_slow_clients, test_policy, test_unix_socket, test_drain, test_end_with_uploads):
         try:
             test()
         except Exception as e:  # noqa: BLE001

@@ -302,6 +302,33 @@ static void giving_up_waits_for_the_worker(void **state)
 	free(l);
 }
 
+/* No worker was to be had, or it takes nothing more: what came is still there. */
+static void what_nobody_takes_is_the_rest(void **state)
+{
+	struct loop *l = xcalloc(1, sizeof(*l));
+	uint8_t body[64] = {1, 2, 3};
+	struct slice rest;
+	size_t put;
+	bool ended;
+
+	(void)state;
+	body_queue_init(&l->queue, sizeof(body));
+	assert_int_equal(body_queue_put(&l->queue, body, sizeof(body), &put, suspend, l),
+			 BODY_CALL);
+	body_queue_uncall(&l->queue);
+	assert_int_equal(body_queue_put(&l->queue, body, 1, &put, suspend, l), BODY_CALL);
+	assert_int_equal(put, 0);
+	body_queue_close(&l->queue);
+	assert_int_equal(body_queue_take(&l->queue, &ended, resume, l).len, 0);
+	assert_false(ended);
+	body_queue_give_up(&l->queue);
+	rest = body_queue_rest(&l->queue);
+	assert_int_equal(rest.len, sizeof(body));
+	assert_memory_equal(rest.data, body, sizeof(body));
+	body_queue_release(&l->queue);
+	free(l);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -310,6 +337,7 @@ int main(void)
 		cmocka_unit_test(nothing_is_handed_to_who_just_left),
 		cmocka_unit_test(bodies_arrive_whole),
 		cmocka_unit_test(giving_up_waits_for_the_worker),
+		cmocka_unit_test(what_nobody_takes_is_the_rest),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
