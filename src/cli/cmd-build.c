@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <nacre/encode.h>
 #include <nacre/json.h>
@@ -438,6 +441,27 @@ static void print_result(const struct build_request *r, const struct build_resul
 	cli_note("%zu store paths in %zu layers", result->n_paths, result->n_layers);
 }
 
+/* Page by page, the memory of a large closure's infos, manifest and config takes a third of the time of a build
+ * that has nothing else to do. As huge pages, and kept when it is free, it is four faults in place of a thousand. */
+static void prepare_heap(void)
+{
+#ifdef M_TRIM_THRESHOLD
+	const size_t size = 8 << 20, huge_page = 2 << 20;
+	void *volatile heap; /* or the compiler leaves it out */
+	uintptr_t begin, end;
+
+	mallopt(M_MMAP_THRESHOLD, (int)size * 2);
+	mallopt(M_TRIM_THRESHOLD, (int)size * 8);
+	begin = (uintptr_t)sbrk(0);
+	heap = malloc(size);
+	free(heap);
+	end = (uintptr_t)sbrk(0);
+	begin = (begin + huge_page - 1) / huge_page * huge_page;
+	if (end > begin)
+		madvise((void *)begin, end - begin, MADV_HUGEPAGE);
+#endif
+}
+
 int cmd_build(int argc, char **argv)
 {
 	struct build_request r = {.build = BUILD_OPTIONS_INIT};
@@ -455,6 +479,7 @@ int cmd_build(int argc, char **argv)
 	}
 	if (code == 0) {
 		finish_options(&r);
+		prepare_heap();
 		if (build(&r, argv + optind, (size_t)(argc - optind), &result, &err) < 0)
 			code = cli_fail(&err);
 		else
