@@ -23,6 +23,7 @@ struct request {
 	int fd;             /* borrowed; where the layer goes */
 	const char *store_dir;
 	struct referrer_infos *infos;
+	struct manifest *manifest;
 };
 
 static int open_host(const struct request *q, const struct registry_host *host,
@@ -65,6 +66,19 @@ static int read_infos(struct request *q, struct registry *registry, struct err *
 		return err->code;
 	}
 	return referrer_infos_read(q->infos, source, &q->digest, q->store_dir, err);
+}
+
+/* Takes over the registry. */
+static int read_manifest(struct request *q, struct registry *registry, struct err *err)
+{
+	CLEANUP(registry_free) struct registry *own = registry;
+	cleanup_manifest_bytes struct manifest_bytes bytes = {0};
+	char digest[HASH_TEXT_MAX];
+
+	digest_format(digest, &q->digest);
+	if (registry_get_manifest(own, q->ref.repository, digest, &bytes, err) < 0)
+		return err->code;
+	return manifest_parse(q->manifest, bytes.media_type, buf_slice(&bytes.bytes), err);
 }
 
 /* Of the first host that has it. */
@@ -148,6 +162,33 @@ int image_registry_fetch(const struct image_registries *registries, struct node_
 const char *image_registry_manifest(const struct annotations *labels)
 {
 	return annotations_get(labels, LABEL_REF) ? annotations_get(labels, LABEL_MANIFEST) : NULL;
+}
+
+const char *image_registry_layer(const struct annotations *labels)
+{
+	return annotations_get(labels, LABEL_REF) ? annotations_get(labels, LABEL_LAYER) : NULL;
+}
+
+void image_registry_labels(struct annotations *ret, const struct annotations *labels,
+			   const char *layer)
+{
+	annotations_set(ret, LABEL_REF, annotations_get(labels, LABEL_REF));
+	annotations_set(ret, LABEL_MANIFEST, annotations_get(labels, LABEL_MANIFEST));
+	annotations_set(ret, LABEL_LAYER, layer);
+}
+
+int image_registry_read_manifest(const struct image_registries *registries,
+				 const struct annotations *labels, struct manifest *ret,
+				 struct err *err)
+{
+	cleanup_registry_hosts struct registry_hosts hosts = {0};
+	struct request q = {.registries = registries, .manifest = ret};
+	int r = read_labels(&q, labels, LABEL_MANIFEST, &hosts, err);
+
+	if (r <= 0)
+		return r;
+	r = ask(&q, &hosts, read_manifest, err);
+	return r < 0 ? r : 1;
 }
 
 int image_registry_infos(const struct image_registries *registries,

@@ -8,7 +8,7 @@
 #ifndef NACRE_NODE_IMAGE_REGISTRY_H
 #define NACRE_NODE_IMAGE_REGISTRY_H
 
-#include <nacre/descriptor.h>
+#include <nacre/manifest.h>
 
 #include "node/node-sources.h"
 #include "node/registry-hosts.h"
@@ -25,8 +25,17 @@ int image_registry_fetch(const struct image_registries *registries, struct node_
 			 const struct annotations *labels, struct sources_stats *stats,
 			 struct err *err);
 
-/* The digest of the image's manifest, as the labels have it; borrowed. NULL: they name none. */
+/* The digests of the image's manifest and of the layer, as the labels have them; borrowed. NULL: they name none. */
 const char *image_registry_manifest(const struct annotations *labels);
+const char *image_registry_layer(const struct annotations *labels);
+/* Adds the labels that say where an image is from, for another layer of it. */
+void image_registry_labels(struct annotations *ret, const struct annotations *labels,
+			   const char *layer);
+
+/* 1: the manifest that the labels name, of the first host that has it; 0: they name none. Errors as for a layer. */
+int image_registry_read_manifest(const struct image_registries *registries,
+				 const struct annotations *labels, struct manifest *ret,
+				 struct err *err);
 
 /* 1: the path infos that refer to the image which the labels name were added; 0: they name none. The same
  * hosts are asked as for layers, and the first that answers counts. */

@@ -5,6 +5,7 @@
 
 #include <nacre/storepath.h>
 
+#include "node/snapshot-ahead.h"
 #include "node/snapshot-metrics.h"
 #include "node/snapshotter.h"
 #include <pthread.h>
@@ -41,6 +42,7 @@ struct snapshotter {
 	pthread_mutex_t views;    /* what is mounted in m/ */
 	pthread_mutex_t lock;
 	struct said_of_image said;
+	struct snapshot_ahead ahead;
 	struct snapshot_seen seen; /* of the chain that was asked for last; under `lock` */
 	bool has_views;            /* one overlay can hold store paths here */
 	char *why_no_views;        /* owned, or NULL */
@@ -97,6 +99,12 @@ int snapshot_mount_make(struct snapshotter *s, const struct snapshot *row,
  * ERR_TEXT_MAX) says the reason, or "" when the labels name no store paths. */
 int snapshot_answer_layer(struct snapshotter *s, const char *parent,
 			  const struct annotations *labels, char *why, struct err *err);
+
+/* Brings those paths of the record here that can be had: from the sources, then from the registry that the labels name. `why`
+ * (of ERR_TEXT_MAX) says what failed, or "". 1: all are here that were not; 0: they were, or some cannot be had; negative
+ * when the node's own store fails. */
+int snapshot_fetch_paths(struct snapshotter *s, const struct layer_record *record,
+			 const struct annotations *labels, char *why, struct err *err);
 
 /* A view has all store paths at the bottom. That is the image only where nothing below the layer is at
  * one of its places. 1: so it is; 0: not, `why` says so. */

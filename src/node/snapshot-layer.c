@@ -40,12 +40,17 @@ static int decline(struct question *q, const char *fmt, ...)
 	return 0;
 }
 
-static bool has_all_paths(const struct question *q)
+static bool has_paths(const struct snapshotter *s, const struct layer_record *record)
 {
-	for (size_t i = 0; i < q->record.len; i++)
-		if (!node_store_has_path(q->s->o.store, &q->record.paths[i].nar_hash))
+	for (size_t i = 0; i < record->len; i++)
+		if (!node_store_has_path(s->o.store, &record->paths[i].nar_hash))
 			return false;
 	return true;
+}
+
+static bool has_all_paths(const struct question *q)
+{
+	return has_paths(q->s, &q->record);
 }
 
 /* SPEC oci-image config "chainID" */
@@ -131,47 +136,58 @@ int snapshot_prove_record(struct snapshotter *s, const struct layer_record *reco
 }
 
 /* The layer itself, from where the image is from. What it cannot do is no failure. */
-static void ask_registry(struct question *q, struct sources_stats *stats, char *why)
+static void ask_registry(struct snapshotter *s, const struct layer_record *record,
+			 const struct annotations *labels, struct sources_stats *stats, char *why)
 {
-	struct snapshotter *s = q->s;
+	const char *layer = image_registry_layer(labels);
 	cleanup_fd int lock = -1;
 	struct err local = ERR_INIT;
-	struct hash ref;
+	struct hash digest;
 
-	if (!s->o.registries || digest_parse(&ref, slice_str(q->ref)) < 0)
+	if (!s->o.registries || !layer || digest_parse(&digest, slice_str(layer)) < 0)
 		return;
-	lock = node_store_lock_content(s->o.store, &ref, &local);
+	lock = node_store_lock_content(s->o.store, &digest, &local);
 	/* Another pull may have brought it meanwhile. */
-	if (lock >= 0 && !has_all_paths(q))
-		image_registry_fetch(s->o.registries, s->o.store, q->labels, stats, &local);
+	if (lock >= 0 && !has_paths(s, record))
+		image_registry_fetch(s->o.registries, s->o.store, labels, stats, &local);
 	if (local.code < 0)
 		snprintf(why, ERR_TEXT_MAX, "%s", local.text);
+}
+
+int snapshot_fetch_paths(struct snapshotter *s, const struct layer_record *record,
+			 const struct annotations *labels, char *why, struct err *err)
+{
+	struct sources_stats stats = {0};
+	int64_t from_us = snapshot_now_us();
+	int r = 0;
+
+	*why = '\0';
+	if (has_paths(s, record))
+		return 0;
+	if (s->o.sources) {
+		pthread_mutex_lock(&s->fetching);
+		r = node_sources_provide(s->o.sources, s->o.store, record, &stats, why, err);
+		pthread_mutex_unlock(&s->fetching);
+	}
+	if (r >= 0 && !has_paths(s, record))
+		ask_registry(s, record, labels, &stats, why);
+	snapshot_metrics_fetch(&s->metrics, &stats, r < 0 || *why, snapshot_now_us() - from_us);
+	return r < 0 ? r : has_paths(s, record);
 }
 
 /* 1: all paths are here; 0: not, and nobody has them. */
 static int provide(struct question *q, struct err *err)
 {
-	struct sources_stats stats = {0};
-	char why[ERR_TEXT_MAX] = "";
-	int64_t from_us = snapshot_now_us();
-	int r = 0;
+	char why[ERR_TEXT_MAX];
 
+	snapshot_ahead_wait(q->s, q->labels);
 	if (has_all_paths(q))
 		return 1;
+	snapshot_ahead_begin(q->s, q->labels);
 	/* The sync of the paths is that of their record, too. */
-	if (node_store_stage_record(q->s->o.store, &q->record, &q->staged, err) < 0)
+	if (node_store_stage_record(q->s->o.store, &q->record, &q->staged, err) < 0 ||
+	    snapshot_fetch_paths(q->s, &q->record, q->labels, why, err) < 0)
 		return err->code;
-	if (q->s->o.sources) {
-		pthread_mutex_lock(&q->s->fetching);
-		r = node_sources_provide(q->s->o.sources, q->s->o.store, &q->record, &stats, why,
-					 err);
-		pthread_mutex_unlock(&q->s->fetching);
-	}
-	if (r >= 0 && !has_all_paths(q))
-		ask_registry(q, &stats, why);
-	snapshot_metrics_fetch(&q->s->metrics, &stats, r < 0 || *why, snapshot_now_us() - from_us);
-	if (r < 0)
-		return r;
 	if (has_all_paths(q))
 		return 1;
 	return decline(q, "not all of its store paths could be had%s%s", *why ? ": " : "", why);

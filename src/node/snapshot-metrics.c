@@ -86,6 +86,11 @@ void snapshot_metrics_fetch(struct snapshot_metrics *m, const struct sources_sta
 	add(&m->fetch_errors, has_failed);
 }
 
+void snapshot_metrics_ahead(struct snapshot_metrics *m)
+{
+	add(&m->ahead, 1);
+}
+
 /* ---- the text; SPEC prometheus text 0.0.4 ---- */
 
 static void head(struct buf *b, const char *name, const char *type, const char *help)
@@ -156,6 +161,9 @@ void snapshot_metrics_format(const struct snapshot_metrics *m, const struct grpc
 	for (size_t i = 0; i < LAYER_OUTCOMES; i++)
 		buf_addf(text, "nacre_snapshotter_layers_total{outcome=\"%s\"} %" PRIu64 "\n",
 			 outcomes[i], get(&m->layers[i]));
+	head(text, "layers_ahead_total", "counter",
+	     "Store layers that were fetched before containerd asked.");
+	put(text, "layers_ahead_total", "", get(&m->ahead));
 	head(text, "paths_total", "counter", "Store paths that came to this node, by where from.");
 	put(text, "paths_total", "{from=\"host\"}", get(&m->paths_host));
 	put(text, "paths_total", "{from=\"cache\"}", get(&m->paths_caches));

@@ -26,6 +26,7 @@ struct snapshot_metrics {
 	atomic_uint_fast64_t fetches;      /* layers for which sources were asked */
 	atomic_uint_fast64_t fetch_us;     /* the time that this took */
 	atomic_uint_fast64_t fetch_errors; /* of these, where a source could not be used */
+	atomic_uint_fast64_t ahead;        /* layers that were here before containerd asked */
 };
 
 /* `method` is the number of its place in snapshot_methods[]. */
@@ -34,6 +35,7 @@ void snapshot_metrics_call(struct snapshot_metrics *m, size_t method, enum grpc_
 void snapshot_metrics_layer(struct snapshot_metrics *m, enum layer_outcome outcome);
 void snapshot_metrics_fetch(struct snapshot_metrics *m, const struct sources_stats *stats,
 			    bool has_failed, int64_t us);
+void snapshot_metrics_ahead(struct snapshot_metrics *m);
 /* `methods` are snapshot_methods[]. */
 void snapshot_metrics_format(const struct snapshot_metrics *m, const struct grpc_method *methods,
 			     struct buf *text);

@@ -100,6 +100,7 @@ int snapshotter_new(struct snapshotter **ret, const struct snapshotter_options *
 	s->lock_fd = -1;
 	s->dir = xasprintf("%s/snapshots", node_store_root(options->store));
 	pthread_mutex_init(&s->fetching, NULL);
+	snapshot_ahead_init(&s->ahead);
 	pthread_mutex_init(&s->views, NULL);
 	pthread_mutex_init(&s->lock, NULL);
 	if (open_all(s, err) < 0) {
@@ -120,6 +121,7 @@ void snapshotter_free(struct snapshotter *s)
 {
 	if (!s)
 		return;
+	snapshot_ahead_stop(&s->ahead);
 	snapshot_state_free(s->state);
 	close_fd(&s->lock_fd);
 	said_of_image_release(&s->said);

@@ -291,9 +291,16 @@ check_eq "nothing came from a registry" 0 "$(metric 'paths_total{from="registry"
 printf '[host."http://%s"]\n  capabilities = ["pull", "resolve"]\n' "$REGISTRY" >"$T/certs/${REGISTRY/:/_}_/hosts.toml"
 suite image-ref "$T/git" "$REGISTRY" yes
 redialled
+bytes=$(metric fetched_bytes_total)
+ahead=$(metric layers_ahead_total)
 check "pull from a registry that hosts.toml names" cri_pull "$REGISTRY/git:1"
 check_unfetched "so far"
 check "its paths came from the registry" [ "$(metric 'paths_total{from="registry"}')" -gt 0 ]
+size=$(curl -s -H 'Accept: application/vnd.oci.image.manifest.v1+json' "http://$REGISTRY/v2/git/manifests/1" | python3 -c '
+import json, sys
+print(sum(l["size"] for l in json.load(sys.stdin)["layers"]))')
+check "those behind the first one before containerd asked" [ "$(metric layers_ahead_total)" -gt "$ahead" ]
+check "each of them once" [ $(($(metric fetched_bytes_total) - bytes)) -le "$size" ]
 check_match "git runs" "git version" "$(run "$REGISTRY/git:1" /bin/git --version 2>&1)"
 forget_image "$REGISTRY/git:1"
 
