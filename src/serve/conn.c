@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <arpa/inet.h>
+#include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <stddef.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "base/log.h"
@@ -15,6 +17,7 @@ enum {
 	WATCH_PERIOD_MS = 1000,
 	PROGRESS_BYTES_PER_S = 1 << 10,
 	HANDSHAKE_MS = 10000,
+	STATE_CLOSE_WAIT = 8, /* of <netinet/tcp.h>, which has another tcp_info */
 	LONG_WORK_S = 300, /* told to the log: as long as nothing that a client waits for takes */
 };
 
@@ -123,9 +126,9 @@ const char *connection_peer(const struct connection *c)
 	return c->peer;
 }
 
-/* Bytes that the peer sent and that it acknowledged. False where the kernel does not tell (unix
- * sockets; they are local). */
-static bool moved_bytes(int fd, uint64_t *ret)
+/* Bytes that the peer sent and that it acknowledged, and whether it has sent its end. False where the kernel does not tell
+ * (unix sockets; they are local). */
+static bool look(int fd, uint64_t *ret_moved, bool *ret_has_ended)
 {
 	struct tcp_info info = {0};
 	socklen_t len = sizeof(info);
@@ -133,38 +136,69 @@ static bool moved_bytes(int fd, uint64_t *ret)
 	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ||
 	    len < offsetof(struct tcp_info, tcpi_bytes_received) + sizeof(uint64_t))
 		return false;
-	*ret = info.tcpi_bytes_acked + info.tcpi_bytes_received;
+	*ret_moved = info.tcpi_bytes_acked + info.tcpi_bytes_received;
+	*ret_has_ended = info.tcpi_state == STATE_CLOSE_WAIT;
 	return true;
 }
 
-/* Why a transfer is to end, or NULL. */
-static const char *why_stalled(const struct connection_set *set, struct connection *c,
-			       int64_t now_us)
+static bool is_read_up(int fd)
+{
+	int unread = 0;
+
+	return ioctl(fd, SIOCINQ, &unread) == 0 && unread == 0;
+}
+
+/* Begins anew with each phase. */
+static void mark(struct connection *c, uint64_t bytes, int64_t now_us)
 {
 	int64_t since_us = atomic_load(&c->since_us);
-	const char *why = NULL;
-	uint64_t bytes;
 
-	if (!moved_bytes(c->fd, &bytes))
-		return NULL;
 	if (c->mark_since_us != since_us) {
 		c->mark_since_us = since_us;
 		c->moved_us = c->mark_us = now_us;
 		c->moved_bytes = c->mark_bytes = bytes;
-	}
-	if (bytes != c->moved_bytes) {
+	} else if (c->moved_bytes != bytes) {
 		c->moved_us = now_us;
 		c->moved_bytes = bytes;
-	} else if (now_us - c->moved_us >= (int64_t)set->stall_ms * 1000) {
-		why = "nothing moves";
 	}
-	if (now_us - c->mark_us >= (int64_t)set->progress_ms * 1000) {
-		if (bytes - c->mark_bytes < set->progress_bytes)
-			why = "too slow";
-		c->mark_us = now_us;
-		c->mark_bytes = bytes;
-	}
-	return why;
+}
+
+/* Has a transfer been too slow for a whole period? The next one begins. */
+static bool is_slow(const struct connection_set *set, struct connection *c, int64_t now_us)
+{
+	uint64_t moved = c->moved_bytes - c->mark_bytes;
+
+	if (now_us - c->mark_us < (int64_t)set->progress_ms * 1000)
+		return false;
+	c->mark_us = now_us;
+	c->mark_bytes = c->moved_bytes;
+	return moved < set->progress_bytes;
+}
+
+/*
+ * Why a connection is to end on which we wait for the client, or NULL.
+ *
+ * libmicrohttpd takes a read that does not fill its buffer for all that there is, and epoll tells of changes only: of an end
+ * that came along with the last bytes it has not heard. A period later what came before it has long been looked at.
+ */
+static const char *why_waiting(const struct connection_set *set, struct connection *c,
+			       enum phase phase, int64_t now_us)
+{
+	int64_t still_us;
+	bool has_ended;
+	uint64_t bytes;
+
+	if (!look(c->fd, &bytes, &has_ended))
+		return NULL;
+	mark(c, bytes, now_us);
+	still_us = now_us - c->moved_us;
+	if (has_ended && phase != PHASE_SENDING && still_us > 0 && is_read_up(c->fd))
+		return "the client is gone";
+	if (phase == PHASE_IDLE)
+		return NULL;
+	if (still_us >= (int64_t)set->stall_ms * 1000)
+		return "nothing moves";
+	return is_slow(set, c, now_us) ? "too slow" : NULL;
 }
 
 static const char *why_idle(const struct connection_set *set, const struct connection *c,
@@ -193,17 +227,14 @@ static void note_long_work(struct connection *c, int64_t now_us)
 /* Why a connection is to end, or NULL. */
 static const char *why_end(const struct connection_set *set, struct connection *c, int64_t now_us)
 {
-	switch ((enum phase)atomic_load(&c->phase)) {
-	case PHASE_IDLE:
-		return why_idle(set, c, now_us);
-	case PHASE_BODY:
-	case PHASE_SENDING:
-		return why_stalled(set, c, now_us);
-	case PHASE_WORKING:
+	enum phase phase = (enum phase)atomic_load(&c->phase);
+	const char *why = phase == PHASE_IDLE ? why_idle(set, c, now_us) : NULL;
+
+	if (phase == PHASE_WORKING)
 		note_long_work(c, now_us);
-		break;
-	}
-	return NULL;
+	else if (!why)
+		why = why_waiting(set, c, phase, now_us);
+	return why;
 }
 
 /* The connection's thread sees the end of its socket and cleans up. */

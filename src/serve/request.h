@@ -87,6 +87,7 @@ struct request {
 	const char *oci_namespace; /* borrowed from settings: whose repository is meant; or NULL */
 	int64_t content_length;    /* bytes, or BODY_UNKNOWN for a chunked body */
 	uint64_t body_bytes;       /* received so far */
+	uint64_t arrived;          /* the loop's: of the body, so far */
 	int64_t started_us;
 	bool begun;
 	enum stage stage;            /* the loop's */

@@ -494,6 +494,50 @@ def test_end_with_uploads():
     check("uploads without an end do not hold up the server's", status == 0, "%s\n%s" % (status, server.log()[-2000:]))
 
 
+def test_gone():
+    """Of a client whose end comes along with its last bytes, no connection is left."""
+    server = w.Server(FAKE)
+    part = b"x" * 20000
+    location = server.request("POST", "/v2/a/blobs/uploads/")["Location"]
+
+    def descriptors():
+        return len(os.listdir("/proc/%d/fd" % server.process.pid))
+
+    def leave(data, how_many=20):
+        for _ in range(how_many):
+            # Behind another request: what has just been accepted is looked at anyway.
+            wire = server.connect()
+            wire.request("GET", "/v2/")
+            wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+            wire.send(data)
+            wire.close()
+
+    before = descriptors()
+    for name, data in (
+            ("within a NAR", w.build_request("PUT", "/nar/gone.nar", {"Content-Length": "100000"}) + part),
+            ("within a chunk", w.build_request("PUT", "/nar/gone.nar", {"Transfer-Encoding": "chunked"}) + b"ffff\r\n" + part),
+            ("behind a head", w.build_request("PUT", "/nar/gone.nar", {"Content-Length": "100000"})),
+            ("within a head", b"PUT /nar/gone.nar HTTP/1.1\r\nHost: "),
+            ("within a manifest", w.build_request("PUT", "/v2/a/manifests/t", {"Content-Length": "30000"}) + part),
+            ("behind a request", w.build_request("GET", "/v2/")),
+            ("before a request", b"")):
+        leave(data)
+        until = time.monotonic() + 20
+        while descriptors() > before and time.monotonic() < until:
+            time.sleep(0.1)
+        check("a client that is gone %s leaves no connection" % name, descriptors() <= before, "%d, not %d" % (descriptors(), before))
+    # What it sent of an upload counts.
+    leave(w.build_request("PATCH", location, {"Content-Range": "0-99999", "Content-Length": "100000"}) + part, 1)
+    until = time.monotonic() + 20
+    while True:
+        r = server.request("GET", location)
+        if r["Range"] == "0-19999" or time.monotonic() > until:
+            break
+        time.sleep(0.1)
+    check_eq("and what came of an upload is kept", "0-19999", r["Range"])
+    server.check_clean_end()
+
+
 def test_slow_clients():
     """A connection on which a byte moves now and then is not held for ever."""
     server = w.Server(FAKE, "slow=2")
@@ -596,7 +640,7 @@ def main():
         except Exception as e:  # noqa: BLE001
             check(test.__name__, False, "%s: %s" % (type(e).__name__, e))
     server.check_clean_end()
-    for test in (test_limits, test_client_connections, test_slow_clients, test_policy, test_unix_socket, test_drain, test_end_with_uploads):
+    for test in (test_limits, test_client_connections, test_slow_clients, test_policy, test_unix_socket, test_drain, test_end_with_uploads, test_gone):
         try:
             test()
         except Exception as e:  # noqa: BLE001
