@@ -215,7 +215,8 @@ class Snapshotter(Containerd):
         socket = self.scratch("nacre.sock")
         options = ["--address", socket, "--root", self.node]
         self.output = open(output_path, "wb")
-        self.daemon = subprocess.Popen([m.NACRE, "snapshotter", *options, "--host-store", "none", "--source", self.server.url],
+        self.daemon = subprocess.Popen([m.NACRE, "snapshotter", *options, "--host-store", "none", "--image-ref", "--registry",
+                                        "127.0.0.1:%d" % self.server.port],
                                        stdin=subprocess.DEVNULL, stdout=self.output, stderr=self.output)
         try:
             self.start_containerd(directory, output(m.NACRE, "snapshotter", "--print-config", *options) +
