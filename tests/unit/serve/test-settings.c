@@ -33,7 +33,7 @@ static void test_defaults(void **state)
 	assert_int_equal(s->limits.client_connections_max, 512);
 	assert_int_equal(s->limits.client_rate, 0);
 	assert_int_equal(s->limits.client_burst, 1000);
-	assert_int_equal(s->limits.idle_timeout_s, 90);
+	assert_int_equal(s->limits.idle_timeout_s, 130);
 	assert_int_equal(s->limits.stall_timeout_s, 60);
 	assert_int_equal(s->limits.slow_timeout_s, 60);
 	assert_true(s->limits.manifest_max_bytes == 8ull << 20);
