@@ -78,10 +78,7 @@ static int fetch_blob(struct pull *p, const struct descriptor *blob, struct err 
 
 static bool has_all_paths(const struct node_store *store, const struct layer_record *record)
 {
-	for (size_t i = 0; i < record->len; i++)
-		if (!node_store_has_path(store, &record->paths[i].nar_hash))
-			return false;
-	return record->len > 0;
+	return record->len > 0 && node_store_has_paths(store, record);
 }
 
 /* Is the layer there, as the record of an earlier proof or as a directory? */

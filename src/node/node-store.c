@@ -157,6 +157,14 @@ bool node_store_has_path(const struct node_store *s, const struct hash *nar_hash
 	return file != NULL;
 }
 
+bool node_store_has_paths(const struct node_store *s, const struct layer_record *record)
+{
+	for (size_t i = 0; i < record->len; i++)
+		if (!node_store_has_path(s, &record->paths[i].nar_hash))
+			return false;
+	return true;
+}
+
 char *node_store_path_file(const struct node_store *s, const struct hash *nar_hash)
 {
 	return locate_path(s, nar_hash);

@@ -88,6 +88,9 @@ int node_store_layer_record(const struct node_store *s, const struct hash *diff_
 int node_store_put_layer_record(struct node_store *s, const struct hash *diff_id,
 				const struct layer_record *record, struct err *err);
 
+/* Is node_store_has_path() true of all of them? A look at each. */
+bool node_store_has_paths(const struct node_store *s, const struct layer_record *record);
+
 /* A record that is written before the paths are proven to be the layer, and named once they are. Between the two comes a
  * node_store_sync(), as it does for the paths; where none has, naming syncs the file. */
 struct staged_record {

@@ -101,7 +101,9 @@ static void bring(struct snapshotter *s, const struct descriptor *layer)
 		return;
 	digest_format(digest, &layer->digest);
 	image_registry_labels(&labels, &s->ahead.labels, digest);
-	r = snapshot_fetch_paths(s, &record, &labels, why, &err);
+	r = node_store_has_paths(s->o.store, &record)
+		    ? 0
+		    : snapshot_fetch_paths(s, &record, &labels, why, &err);
 	if (r > 0)
 		snapshot_metrics_ahead(&s->metrics);
 	else if (r < 0 || *why)

@@ -100,9 +100,9 @@ int snapshot_mount_make(struct snapshotter *s, const struct snapshot *row,
 int snapshot_answer_layer(struct snapshotter *s, const char *parent,
 			  const struct annotations *labels, char *why, struct err *err);
 
-/* Brings those paths of the record here that can be had: from the sources, then from the registry that the labels name. `why`
- * (of ERR_TEXT_MAX) says what failed, or "". 1: all are here that were not; 0: they were, or some cannot be had; negative
- * when the node's own store fails. */
+/* Where they are not: brings those here that can be had, from the sources, then from the registry that the labels
+ * name. 1: all are here; 0: some cannot be had; `why` (of ERR_TEXT_MAX) says what failed, or "". Negative when the
+ * node's own store fails. */
 int snapshot_fetch_paths(struct snapshotter *s, const struct layer_record *record,
 			 const struct annotations *labels, char *why, struct err *err);
 

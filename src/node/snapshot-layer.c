@@ -40,19 +40,6 @@ static int decline(struct question *q, const char *fmt, ...)
 	return 0;
 }
 
-static bool has_paths(const struct snapshotter *s, const struct layer_record *record)
-{
-	for (size_t i = 0; i < record->len; i++)
-		if (!node_store_has_path(s->o.store, &record->paths[i].nar_hash))
-			return false;
-	return true;
-}
-
-static bool has_all_paths(const struct question *q)
-{
-	return has_paths(q->s, &q->record);
-}
-
 /* SPEC oci-image config "chainID" */
 static void make_chain(const struct question *q, const char *parent, char ret[CHAIN_TEXT])
 {
@@ -148,7 +135,7 @@ static void ask_registry(struct snapshotter *s, const struct layer_record *recor
 		return;
 	lock = node_store_lock_content(s->o.store, &digest, &local);
 	/* Another pull may have brought it meanwhile. */
-	if (lock >= 0 && !has_paths(s, record))
+	if (lock >= 0 && !node_store_has_paths(s->o.store, record))
 		image_registry_fetch(s->o.registries, s->o.store, labels, stats, &local);
 	if (local.code < 0)
 		snprintf(why, ERR_TEXT_MAX, "%s", local.text);
@@ -159,37 +146,40 @@ int snapshot_fetch_paths(struct snapshotter *s, const struct layer_record *recor
 {
 	struct sources_stats stats = {0};
 	int64_t from_us = snapshot_now_us();
+	bool is_here = false;
 	int r = 0;
 
 	*why = '\0';
-	if (has_paths(s, record))
-		return 0;
 	if (s->o.sources) {
 		pthread_mutex_lock(&s->fetching);
 		r = node_sources_provide(s->o.sources, s->o.store, record, &stats, why, err);
 		pthread_mutex_unlock(&s->fetching);
+		is_here = r >= 0 && node_store_has_paths(s->o.store, record);
 	}
-	if (r >= 0 && !has_paths(s, record))
+	if (r >= 0 && !is_here) {
 		ask_registry(s, record, labels, &stats, why);
+		is_here = node_store_has_paths(s->o.store, record);
+	}
 	snapshot_metrics_fetch(&s->metrics, &stats, r < 0 || *why, snapshot_now_us() - from_us);
-	return r < 0 ? r : has_paths(s, record);
+	return r < 0 ? r : is_here;
 }
 
 /* 1: all paths are here; 0: not, and nobody has them. */
 static int provide(struct question *q, struct err *err)
 {
 	char why[ERR_TEXT_MAX];
+	int r;
 
 	snapshot_ahead_wait(q->s, q->labels);
-	if (has_all_paths(q))
+	if (node_store_has_paths(q->s->o.store, &q->record))
 		return 1;
 	snapshot_ahead_begin(q->s, q->labels);
 	/* The sync of the paths is that of their record, too. */
-	if (node_store_stage_record(q->s->o.store, &q->record, &q->staged, err) < 0 ||
-	    snapshot_fetch_paths(q->s, &q->record, q->labels, why, err) < 0)
+	if (node_store_stage_record(q->s->o.store, &q->record, &q->staged, err) < 0)
 		return err->code;
-	if (has_all_paths(q))
-		return 1;
+	r = snapshot_fetch_paths(q->s, &q->record, q->labels, why, err);
+	if (r != 0)
+		return r;
 	return decline(q, "not all of its store paths could be had%s%s", *why ? ": " : "", why);
 }
 
@@ -337,7 +327,7 @@ static int look_up(struct question *q, const char *parent, struct err *err)
 	if (node_store_layer_record(q->s->o.store, &there.diff_id, &q->record, &local) < 0)
 		return 0;
 	q->diff_id = there.diff_id;
-	if (has_all_paths(q)) {
+	if (node_store_has_paths(q->s->o.store, &q->record)) {
 		r = put_hold(q->s, there.id, &q->diff_id, err);
 		if (r > 0)
 			r = node_store_sync(q->s->o.store, err);

@@ -41,8 +41,7 @@ struct connection {
 	bool local;                     /* the peer is on this machine */
 	uint64_t client;                /* its address, or the /64 that it is in, as a number */
 	bool tls;                       /* it begins with a handshake */
-	_Atomic bool looked_at;         /* its first request came, and the next two are known */
-	bool encrypted;                 /* TLS */
+	_Atomic bool looked_at;         /* its first request came, and the next is known */
 	char certificate_name[CERTIFICATE_NAME_MAX]; /* of the client, proven; empty: none */
 	char peer[PEER_TEXT_MAX];                    /* its address, for the log */
 	_Atomic int phase;

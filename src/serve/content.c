@@ -147,7 +147,7 @@ static void send_range(struct request *req, unsigned status, struct content *con
 	if (len <= POOL_BLOCK)
 		r = from_memory(req, content, range.first, len);
 	/* Of a file libmicrohttpd reads for TLS no more than a record at a time. */
-	if (!r && !req->connection->encrypted)
+	if (!r && !req->connection->tls)
 		r = from_file(content, range.first, len);
 	if (!r)
 		r = from_reader(req, content, range.first, len);

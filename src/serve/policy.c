@@ -121,8 +121,8 @@ static void challenge_bearer(struct request *req)
 	if (auth->token_url)
 		snprintf(url, sizeof(url), "%s", auth->token_url);
 	else if (find_host(req, host))
-		snprintf(url, sizeof(url), "%s://%s/token",
-			 req->connection->encrypted ? "https" : "http", host);
+		snprintf(url, sizeof(url), "%s://%s/token", req->connection->tls ? "https" : "http",
+			 host);
 	else
 		snprintf(url, sizeof(url), "/token");
 	respond_header(req, "WWW-Authenticate", "Bearer realm=\"%s\",service=\"%s\"%s%s", url,

@@ -53,14 +53,10 @@ static void *on_target(void *cls, const char *target, struct MHD_Connection *mhd
 /* Once a connection: the handshake is over when its first request comes. */
 static void connection_secure(struct connection *c, struct MHD_Connection *mhd)
 {
-	const union MHD_ConnectionInfo *info;
-
 	if (c->looked_at)
 		return;
 	c->looked_at = true;
-	info = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_PROTOCOL);
-	c->encrypted = info != NULL;
-	if (c->encrypted)
+	if (c->tls)
 		tls_peer_name(mhd, c->certificate_name, sizeof(c->certificate_name));
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/cond.h"
 #include "base/mem.h"
+#include "serve/conn.h"
 
 enum {
 	/* The deepest are SQLite and the codecs; sanitizers need more. Untouched pages cost
@@ -69,24 +70,11 @@ static bool stop_waiting(struct workers *w, const struct idle *me)
 	return false;
 }
 
-static struct timespec time_from_now(unsigned ms)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_sec += ms / 1000;
-	t.tv_nsec += ms % 1000 * 1000000L;
-	if (t.tv_nsec >= 1000000000L) {
-		t.tv_sec++;
-		t.tv_nsec -= 1000000000L;
-	}
-	return t;
-}
-
 /* Under the lock. Waits to be called; NULL: nobody did for a while, or all is over. */
 static struct work *wait_for_call(struct workers *w, struct idle *me)
 {
-	struct timespec until;
+	int64_t until_us = clock_us() + (int64_t)w->idle_ms * 1000;
+	const struct timespec until = {until_us / 1000000, until_us % 1000000 * 1000};
 	bool late = false;
 
 	if (w->stopping)
@@ -95,7 +83,6 @@ static struct work *wait_for_call(struct workers *w, struct idle *me)
 	me->next = w->idle;
 	w->idle = me;
 	pthread_mutex_unlock(&w->lock);
-	until = time_from_now(w->idle_ms);
 	while (!late && sem_clockwait(&me->called, CLOCK_MONOTONIC, &until) < 0)
 		late = errno != EINTR;
 	pthread_mutex_lock(&w->lock);

@@ -55,15 +55,6 @@ def run(*command):
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
 
 
-def until(seconds, condition):
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
-
-
 class Path:
     """A store path and all that a client sends of it."""
 
@@ -106,7 +97,7 @@ class Disk:
             raise OSError(made.stdout.strip())
 
     def detach(self):
-        if not until(10, lambda: run("umount", self.where).returncode == 0):
+        if not w.until(10, lambda: run("umount", self.where).returncode == 0):
             raise OSError("%s cannot be unmounted" % self.where)
 
     def end(self):
@@ -318,7 +309,7 @@ class Scene:
         self.check("%s is refused in the registry's words" % what, good, r)
 
     def ready(self, want):
-        good = until(8, lambda: self.request("GET", "/readyz").status == want)
+        good = w.until(8, lambda: self.request("GET", "/readyz").status == want)
         self.check("/readyz says %d" % want, good, self.request("GET", "/readyz"))
 
     def serves(self):
@@ -346,7 +337,7 @@ class Scene:
         def same():
             now.update(self.shape())
             return len(now["fds"]) <= len(self.before["fds"]) + connections and now["threads"] <= self.before["threads"] and not now["incoming"]
-        good = until(10, same)
+        good = w.until(10, same)
         more = collections.Counter(now["fds"]) - collections.Counter(self.before["fds"])
         self.check("no descriptor, thread or temporary file is left", good, "%s\n%d threads were %d\n%s" % (
             sorted(more.elements()), self.before["threads"], now["threads"], now["incoming"]))
@@ -412,7 +403,7 @@ def fill_by_pushing(scene):
     statuses = {scene.request("DELETE", "/v2/fill/blobs/" + d).status for d in pushed}
     scene.check("and blobs", statuses == {202}, statuses)
     scene.blobs = {key: size for key, size in scene.blobs.items() if key[0] != "fill"}
-    scene.check("and gc makes room", until(10, lambda: scene.gc().returncode == 0 and scene.post_blob(RNG.randbytes(100000)).status == 201),
+    scene.check("and gc makes room", w.until(10, lambda: scene.gc().returncode == 0 and scene.post_blob(RNG.randbytes(100000)).status == 201),
                 scene.gc().stdout)
     scene.ready(200)
 
@@ -595,7 +586,7 @@ def test_locked():
         ask("blob", lambda: scene.post_blob(RNG.randbytes(100000)))
         time.sleep(1.5)
         scene.serves()
-    until(20, lambda: len(results) == 2)
+    w.until(20, lambda: len(results) == 2)
     scene.check("held for a short time: writes wait", {k: r.status for k, r in results.items()} == {"path": 201, "blob": 201}, results)
     results.clear()
     with holding(scene.data):
@@ -603,7 +594,7 @@ def test_locked():
         ask("nar", lambda: scene.put_nar(fresh))
         ask("blob", lambda: scene.post_blob(small))
         scene.serves()
-        until(40, lambda: len(results) == 2)
+        w.until(40, lambda: len(results) == 2)
         scene.cache_refuses("held for long: PUT of a NAR", results["nar"])
         scene.registry_refuses("held for long: a blob", results["blob"], (503,))
         scene.check("which says when to come again", results["blob"]["Retry-After"], results["blob"])
@@ -671,7 +662,7 @@ def test_clock():
     scene.check("an old token is refused", ask(token) == 401)
     scene.check("a new one works", ask(bearer()) == 200)
     os.kill(scene.server.process.pid, signal.SIGHUP)  # looks after things
-    scene.check("it is in the log", until(10, lambda: "the clock was put forward" in scene.server.log()), scene.server.log()[-2000:])
+    scene.check("it is in the log", w.until(10, lambda: "the clock was put forward" in scene.server.log()), scene.server.log()[-2000:])
     r = scene.gc()
     scene.check("gc says that it takes nothing, and why", r.returncode != 0 and "the clock was put forward" in r.stdout, r.stdout)
     scene.serves()
@@ -751,7 +742,7 @@ def lied_to(scene, up, kind, how):
     if kind == "nar" and scene.request("HEAD", cache + "/nar/%s.nar" % nix32(path.nar)).status != 404:
         return "it is stored"
     del up.lies[remote]
-    if not until(20, lambda: good(target, want)):
+    if not w.until(20, lambda: good(target, want)):
         return "the right one does not come: %s" % attempt(scene, target, {"Accept": MANIFEST})
     return None
 
@@ -789,7 +780,7 @@ def test_upstream_gone():
     scene.serves()
     up.lies.clear()
     up.start()
-    scene.check("when it is back it is asked", until(40, lambda: attempt(scene, "/%s.narinfo" % fresh.part).status == 200))
+    scene.check("when it is back it is asked", w.until(40, lambda: attempt(scene, "/%s.narinfo" % fresh.part).status == 200))
     r = attempt(scene, "/nar/%s.nar?hash=%s" % (nix32(path.nar), path.part))
     scene.check("and the NAR comes", r and r.body == path.nar, r)
     scene.works()
@@ -823,7 +814,7 @@ def test_upstream_full_disk():
     scene.as_before(16)
     disk.clear()
     for what, target, want in (("a NAR", nar, path.nar), ("a blob", blob, layer)):
-        scene.check("%s comes then" % what, until(20, lambda t=target, d=want: getattr(attempt(scene, t), "body", b"") == d))
+        scene.check("%s comes then" % what, w.until(20, lambda t=target, d=want: getattr(attempt(scene, t), "body", b"") == d))
     scene.works()
     scene.as_before(16)
     scene.before = scene.shape()
@@ -889,7 +880,7 @@ def test_kill_gc():
         set_clock(env, KILLS + days)
         wrong = wrong or killed(scene, 0)
         scene.gc()
-    scene.check("with its files", not wrong and until(10, lambda: scene.gc() and sum(
+    scene.check("with its files", not wrong and w.until(10, lambda: scene.gc() and sum(
         len(names) for _, _, names in os.walk(os.path.join(scene.data, "objects"))) < 20))
     print("# gc takes %.3f s" % took)
     scene.before = scene.shape()
@@ -923,7 +914,7 @@ def test_kill_fetch():
             for future in asked:
                 future.result()
         for triple in zip(paths, images, layers):
-            if not until(10, lambda t=triple: fetch(*t)):
+            if not w.until(10, lambda t=triple: fetch(*t)):
                 wrong.append("what was fetched when the server was killed cannot be had any more")
     wrong = [text for text in wrong if text]
     scene.check("%d times: nothing is lost, torn or left over, and all can be had" % KILLS, not wrong, "\n".join(wrong[:3]))

@@ -522,19 +522,12 @@ def test_gone():
             ("behind a request", w.build_request("GET", "/v2/")),
             ("before a request", b"")):
         leave(data)
-        until = time.monotonic() + 20
-        while descriptors() > before and time.monotonic() < until:
-            time.sleep(0.1)
-        check("a client that is gone %s leaves no connection" % name, descriptors() <= before, "%d, not %d" % (descriptors(), before))
+        check("a client that is gone %s leaves no connection" % name, w.until(20, lambda: descriptors() <= before),
+              "%d, not %d" % (descriptors(), before))
     # What it sent of an upload counts.
     leave(w.build_request("PATCH", location, {"Content-Range": "0-99999", "Content-Length": "100000"}) + part, 1)
-    until = time.monotonic() + 20
-    while True:
-        r = server.request("GET", location)
-        if r["Range"] == "0-19999" or time.monotonic() > until:
-            break
-        time.sleep(0.1)
-    check_eq("and what came of an upload is kept", "0-19999", r["Range"])
+    w.until(20, lambda: server.request("GET", location)["Range"] == "0-19999")
+    check_eq("and what came of an upload is kept", "0-19999", server.request("GET", location)["Range"])
     server.check_clean_end()
 
 

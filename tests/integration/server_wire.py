@@ -19,6 +19,16 @@ T = tempfile.mkdtemp(prefix="nacre-server.", dir=os.environ.get("NACRE_TEST_TMP"
 failed = 0
 
 
+def until(seconds, condition):
+    """Waits for the condition; was it there in time?"""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
 def check(name, condition, detail=""):
     global failed
     if condition:

@@ -61,6 +61,11 @@ def mounts_below(*directories):
     return [t for t in targets if t.startswith(tuple(d + "/" for d in directories))]
 
 
+def unmount_below(*directories):
+    for target in reversed(mounts_below(*directories)):
+        subprocess.run(["umount", "--lazy", target], stderr=subprocess.DEVNULL, check=False, timeout=LIMIT)
+
+
 def stop(process):
     process.terminate()
     try:
@@ -258,8 +263,7 @@ class Snapshotter(Containerd):
         stop(self.daemon)
         self.output.close()
         # They outlive it, so that containers do.
-        for target in reversed(mounts_below(*self.places())):
-            subprocess.run(["umount", "--lazy", target], stderr=subprocess.DEVNULL, check=False, timeout=LIMIT)
+        unmount_below(*self.places())
 
 
 class Podman:
@@ -274,8 +278,7 @@ class Podman:
                    "--events-backend=none", "--runtime", "runc", *command)
 
     def clear(self):
-        for target in reversed(mounts_below(self.root)):
-            subprocess.run(["umount", "--lazy", target], stderr=subprocess.DEVNULL, check=False, timeout=LIMIT)
+        unmount_below(self.root)
         aside(self.root)
         aside(self.state)
 
