@@ -28,8 +28,8 @@ NACRE_API int tree_dump(int dirfd, const char *name, struct node_sink *out, stru
  * reader has read it may show in the NAR. */
 NACRE_API int tree_dump_nar(int dirfd, const char *name, int out_fd, struct err *err);
 
-/* The hash and the size of the same NAR. What was read is hashed in a thread while more is read, in
- * memory of 1 MiB. */
+/* The hash and the size of the same NAR. What was read is hashed in a thread while more is read, and
+ * small files of large directories are read by one more, in memory of 2 MiB. */
 NACRE_API int tree_hash(int dirfd, const char *name, enum hash_algo algo, struct hash *ret,
 			uint64_t *ret_size_bytes, struct err *err);
 

@@ -26,7 +26,7 @@
 #include "base/cond.h"
 #include "base/room.h"
 
-enum { THREAD_SINK_BLOCK = 256 << 10, THREAD_SINK_BLOCKS = 4 };
+enum { THREAD_SINK_BLOCK = 64 << 10, THREAD_SINK_BLOCKS = 8 };
 
 struct thread_sink {
 	struct sink sink;

@@ -19,6 +19,7 @@
 #include "base/fs.h"
 #include "base/mem.h"
 #include "base/thread-sink.h"
+#include "nix/dump-ahead.h"
 
 enum {
 	BLOCK = 256 << 10,
@@ -27,6 +28,7 @@ enum {
 	DIRECT_MIN = 64 << 10, /* below this, a copy is cheaper than a write for itself */
 	NAMES_MAX = 256 << 20, /* of all open directories, bytes with their NULs */
 	PATH_TEXT_MAX = 800,   /* of ERR_TEXT_MAX */
+	AHEAD_MIN = 8,         /* files that are worth waking a thread for */
 	OPEN_FLAGS = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
 };
 
@@ -54,6 +56,21 @@ struct level {
 	size_t next;
 };
 
+/* Entries [first, end). */
+struct range {
+	size_t first, end;
+};
+
+/* Of a run of files in a directory, a thread reads the second half while the first is dumped. A run never
+ * reaches over a directory, so nothing is asked for or left over when another one is gone into. */
+struct ahead {
+	bool is_wanted;
+	struct dump_ahead *thread; /* owned; NULL: not needed so far */
+	struct range asked, read;  /* being read; read. Empty: none */
+	size_t looked;             /* up to this entry nothing more is to be asked for */
+	const struct ahead_batch *batch;
+};
+
 struct dump {
 	struct node_sink *out; /* borrowed */
 	const char *root;      /* borrowed; for messages */
@@ -65,6 +82,7 @@ struct dump {
 	uint8_t *block;        /* owned; BLOCK bytes */
 	struct direct *direct; /* borrowed; NULL: contents are read and sent as events */
 	uint8_t *zeros;        /* owned; BLOCK bytes; NULL before the first hole */
+	struct ahead ahead;
 };
 
 /* What is dumped at the moment. */
@@ -78,6 +96,7 @@ struct node {
 
 static void dump_release(struct dump *d)
 {
+	dump_ahead_free(d->ahead.thread);
 	while (d->depth)
 		close_fd(&d->levels[--d->depth].fd);
 	buf_release(&d->names);
@@ -324,6 +343,96 @@ static int dump_regular(struct dump *d, const struct node *node, struct err *err
 	return node_sink_event(d->out, &ev, err);
 }
 
+/* ---- files that were read ahead ---------------------------------------------------------------------- */
+
+static int dump_read(struct dump *d, const struct node *node, const struct ahead_file *file,
+		     struct err *err)
+{
+	struct node_event ev = {.type = NODE_REGULAR,
+				.depth = node->depth,
+				.name = node->event_name,
+				.executable = file->executable,
+				.size = file->content.len};
+
+	if (node_sink_event(d->out, &ev, err) < 0)
+		return err->code;
+	ev.name = slice_make(NULL, 0);
+	if (ev.size && send_content(d, &ev, file->content.data, file->content.len, err) < 0)
+		return err->code;
+	ev.type = NODE_REGULAR_END;
+	ev.data = slice_make(NULL, 0);
+	return node_sink_event(d->out, &ev, err);
+}
+
+/* The files from `first` on: how far they go without a directory between them. */
+static size_t find_run(const struct dump *d, const struct level *l, size_t first)
+{
+	size_t end = first;
+
+	while (end < l->end && end - first < (size_t)2 * DUMP_AHEAD_FILES &&
+	       (d->entries[end].type == DT_REG || d->entries[end].type == DT_LNK))
+		end++;
+	return end;
+}
+
+static void ask_ahead(struct dump *d, const struct level *l, size_t first)
+{
+	struct ahead *a = &d->ahead;
+	size_t end = find_run(d, l, first), files = 0;
+	struct range half = {first + (end - first) / 2, end};
+	struct ahead_batch *batch;
+
+	a->looked = end > first ? end : first + 1;
+	if (end - first < (size_t)2 * AHEAD_MIN)
+		return;
+	if (!a->thread)
+		a->thread = dump_ahead_new();
+	a->is_wanted = a->thread;
+	if (!a->thread)
+		return;
+	batch = dump_ahead_next(a->thread);
+	batch->n = half.end - half.first;
+	for (size_t i = 0; i < batch->n; i++) {
+		const struct entry *e = &d->entries[half.first + i];
+		bool is_file = e->type == DT_REG;
+
+		batch->files[i].name = is_file ? entry_name(d, e) : NULL;
+		files += is_file;
+	}
+	if (files < AHEAD_MIN)
+		return;
+	a->asked = half;
+	dump_ahead_begin(a->thread, l->fd);
+}
+
+/* The entry, if it was read; NULL if not. Called for each one in turn. */
+static const struct ahead_file *find_ahead(struct dump *d, const struct level *l, size_t entry)
+{
+	struct ahead *a = &d->ahead;
+
+	if (!a->is_wanted)
+		return NULL;
+	if (a->asked.end && entry == a->asked.first) {
+		a->batch = dump_ahead_end(a->thread);
+		a->read = a->asked;
+		a->asked = (struct range){0};
+		ask_ahead(d, l, a->read.end);
+	} else if (entry >= a->looked) {
+		ask_ahead(d, l, entry);
+	}
+	if (entry < a->read.first || entry >= a->read.end ||
+	    !a->batch->files[entry - a->read.first].is_read)
+		return NULL;
+	return &a->batch->files[entry - a->read.first];
+}
+
+/* Another directory's entries come next. */
+static void forget_ahead(struct ahead *a)
+{
+	a->read = (struct range){0};
+	a->looked = 0;
+}
+
 static int dump_symlink(struct dump *d, const struct node *node, struct err *err)
 {
 	char target[NODE_TARGET_MAX + 1];
@@ -427,6 +536,7 @@ static int dump_directory(struct dump *d, const struct node *node, struct err *e
 		l->first = l[-1].end;
 	l->end = l->next = l->first;
 	d->depth++;
+	forget_ahead(&d->ahead);
 	return read_entries(d, l, err);
 }
 
@@ -464,6 +574,7 @@ static int dump_node(struct dump *d, struct node *node, struct err *err)
 static int dump_next(struct dump *d, struct err *err)
 {
 	struct level *l = &d->levels[d->depth - 1];
+	const struct ahead_file *read;
 	const struct entry *e;
 	struct node node = {.dirfd = l->fd, .depth = d->depth};
 
@@ -473,6 +584,7 @@ static int dump_next(struct dump *d, struct err *err)
 		close_fd(&l->fd);
 		d->names.len = l->names_len;
 		d->depth--;
+		forget_ahead(&d->ahead);
 		return node_sink_event(d->out, &ev, err);
 	}
 	e = &d->entries[l->next];
@@ -483,7 +595,8 @@ static int dump_next(struct dump *d, struct err *err)
 	/* A directory that changes while it is read may show a name twice. */
 	if (l->next - 1 > l->first && strcmp(entry_name(d, e - 1), node.name) == 0)
 		return changed(d, err);
-	return dump_node(d, &node, err);
+	read = find_ahead(d, l, l->next - 1);
+	return read ? dump_read(d, &node, read, err) : dump_node(d, &node, err);
 }
 
 /* A slash at the end would make the system follow a symlink. */
@@ -507,6 +620,7 @@ static int dump_tree(int dirfd, const char *path, struct node_sink *out, struct 
 
 	d->out = out;
 	d->direct = direct;
+	d->ahead.is_wanted = direct;
 	d->root = name;
 	d->names = BUF_INIT(NAMES_MAX);
 	d->block = xmalloc(BLOCK);

@@ -39,6 +39,7 @@ def main():
     say = sys.stderr
     try:
         for group in options.group or GROUPS:
+            measure.touch_memory()
             try:
                 for row in importlib.import_module("rows." + group).rows(scratch, options.short):
                     rows.append(row)

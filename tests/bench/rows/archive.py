@@ -93,7 +93,11 @@ def dump_rows(scratch, runs, on, path, nar):
     size, out = os.path.getsize(nar), scratch("out")
     got = m.interleaved(runs, ours=lambda: m.run(ours), peer=lambda: m.run(peer, env=m.NIX))
     yield against("dump", "NAR dump to /dev/null", on, got, "nix-store --dump", **quiet(size, ours, peer, m.NIX))
-    got = m.interleaved(runs, ours=lambda: m.run(ours, stdout=out), peer=lambda: m.run(peer, stdout=out, env=m.NIX))
+
+    def to_file(command, env=None):
+        os.sync()  # what was written before is not written out meanwhile
+        return m.run(command, stdout=out, env=env)
+    got = m.interleaved(runs, ours=lambda: to_file(ours), peer=lambda: to_file(peer, m.NIX))
     yield against("dump to a file", "NAR dump to a file", on, got, "nix-store --dump")
     os.unlink(out)
 
@@ -114,6 +118,7 @@ def restore_rows(scratch, runs, on, nar):
     # would be what is measured.
     def restore(command, env=None):
         target = scratch("restored-%d" % next(TARGETS))
+        os.sync()
         cost = m.run(command + [target], stdin=nar, env=env)
         if not os.path.isdir(target):
             os.unlink(target)
