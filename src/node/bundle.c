@@ -92,12 +92,17 @@ static const struct {
 	{"/sys", "sysfs", "sysfs", {"nosuid", "noexec", "nodev", "ro"}},
 };
 
+/* NULL, as from jansson: one of them is not UTF-8. What it is packed into is NULL then, too. */
 static json_t *strings(const char *const *items, size_t n)
 {
 	json_t *array = json_array();
 
-	for (size_t i = 0; i < n && items[i]; i++)
-		json_array_append_new(array, json_string(items[i]));
+	for (size_t i = 0; i < n && items[i]; i++) {
+		if (json_array_append_new(array, json_string(items[i])) < 0) {
+			json_decref(array);
+			return NULL;
+		}
+	}
 	return array;
 }
 
@@ -182,9 +187,12 @@ static json_t *tmpfs_json(const struct bundle_mount *m)
 	json_t *options = strings(always, ARRAY_LEN(always));
 	char *rest = copy, *option;
 
-	while ((option = strsep(&rest, ",")))
-		if (*option)
-			json_array_append_new(options, json_string(option));
+	while (options && (option = strsep(&rest, ","))) {
+		if (*option && json_array_append_new(options, json_string(option)) < 0) {
+			json_decref(options);
+			options = NULL;
+		}
+	}
 	return json_pack("{s:s, s:s, s:s, s:o}", "destination", m->destination, "type", "tmpfs",
 			 "source", "tmpfs", "options", options);
 }
@@ -201,38 +209,44 @@ static size_t option_count(const struct bundle *b, size_t mount)
 	return n;
 }
 
+static json_t *mount_json(const struct bundle_mount *m)
+{
+	const char *options[] = {m->recursive ? "rbind" : "bind", "nosuid", "nodev",
+				 m->read_only ? "ro" : "rw"};
+
+	if (!m->source)
+		return tmpfs_json(m);
+	return json_pack("{s:s, s:s, s:s, s:o}", "destination", m->destination, "type", "bind",
+			 "source", m->source, "options", strings(options, ARRAY_LEN(options)));
+}
+
+static json_t *default_mount_json(const struct bundle *b, size_t i)
+{
+	return json_pack("{s:s, s:s, s:s, s:o}", "destination", default_mounts[i].destination,
+			 "type", default_mounts[i].type, "source", default_mounts[i].source,
+			 "options", strings(default_mounts[i].options, option_count(b, i)));
+}
+
 static json_t *mounts_json(const struct bundle *b)
 {
 	json_t *mounts = json_array();
+	int r = 0;
 
 	for (size_t i = 0; i < ARRAY_LEN(default_mounts); i++)
-		json_array_append_new(
-			mounts,
-			json_pack("{s:s, s:s, s:s, s:o}", "destination",
-				  default_mounts[i].destination, "type", default_mounts[i].type,
-				  "source", default_mounts[i].source, "options",
-				  strings(default_mounts[i].options, option_count(b, i))));
-	for (size_t i = 0; i < b->n_mounts; i++) {
-		const struct bundle_mount *m = &b->mounts[i];
-		const char *options[] = {m->recursive ? "rbind" : "bind", "nosuid", "nodev",
-					 m->read_only ? "ro" : "rw"};
-
-		if (!m->source) {
-			json_array_append_new(mounts, tmpfs_json(m));
-			continue;
-		}
-		json_array_append_new(mounts,
-				      json_pack("{s:s, s:s, s:s, s:o}", "destination",
-						m->destination, "type", "bind", "source", m->source,
-						"options", strings(options, ARRAY_LEN(options))));
-	}
-	return mounts;
+		r |= json_array_append_new(mounts, default_mount_json(b, i));
+	for (size_t i = 0; i < b->n_mounts; i++)
+		r |= json_array_append_new(mounts, mount_json(&b->mounts[i]));
+	if (r == 0)
+		return mounts;
+	json_decref(mounts);
+	return NULL;
 }
 
-/* SPEC oci-runtime config-linux.md control groups; empty without limits. */
+/* SPEC oci-runtime config-linux.md control groups. No device but those that the runtime gives: without a
+ * rule it would give all to who can make the node. */
 static json_t *resources_json(const struct bundle *b)
 {
-	json_t *ret = json_object();
+	json_t *ret = json_pack("{s:[{s:b, s:s}]}", "devices", "allow", 0, "access", "rwm");
 
 	if (b->memory_bytes)
 		json_object_set_new(ret, "memory",

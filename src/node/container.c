@@ -28,7 +28,7 @@
 #define PID_FILE      "pid"
 #define DEFAULT_PATH  "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-enum { ID_BYTES = 6, CONFIG_MAX = 64 << 20 };
+enum { ID_BYTES = 6, CREATE_TRIES = 16, CONFIG_MAX = 64 << 20 };
 
 /* One container while it runs. */
 struct container {
@@ -161,12 +161,33 @@ static void sweep_leftovers(const struct container *c)
 		closedir(dir);
 }
 
-/* Creates ROOT/run/ID and locks it. */
+/* Creates ROOT/run/ID and locks it. 0: between the two another one's sweep has taken it for a leftover. */
+static int try_create_dir(struct container *c, const char *run, struct err *err)
+{
+	uint8_t bytes[ID_BYTES];
+	struct stat st;
+
+	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
+		return err_errno(err, "random number");
+	hex_encode(c->id, bytes, sizeof(bytes));
+	free(c->dir);
+	c->dir = xasprintf("%s/%s", run, c->id);
+	if (mkdirat(c->run_fd, c->id, 0700) < 0)
+		return err_errno(err, "create %s", c->dir);
+	c->dirfd = openat(c->run_fd, c->id, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (c->dirfd < 0)
+		return errno == ENOENT ? 0 : err_errno(err, "open %s", c->dir);
+	if (flock(c->dirfd, LOCK_EX | LOCK_NB) == 0 && fstat(c->dirfd, &st) == 0 && st.st_nlink)
+		return 1;
+	close_fd(&c->dirfd);
+	return 0;
+}
+
 static int container_create_dir(struct container *c, const char *root, struct err *err)
 {
 	cleanup_free char *run = xasprintf("%s/run", root);
 	cleanup_free char *absolute = NULL;
-	uint8_t bytes[ID_BYTES];
+	int r = 0;
 
 	if (make_dirs_at(AT_FDCWD, run, err) < 0)
 		return err->code;
@@ -176,16 +197,11 @@ static int container_create_dir(struct container *c, const char *root, struct er
 		return err_errno(err, "open %s", run);
 	c->state = rootless_is_inside() ? xasprintf("%s/.state", absolute) : xstrdup(RUNTIME_STATE);
 	sweep_leftovers(c);
-	if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes))
-		return err_errno(err, "random number");
-	hex_encode(c->id, bytes, sizeof(bytes));
-	c->dir = xasprintf("%s/%s", absolute, c->id);
-	if (mkdirat(c->run_fd, c->id, 0700) < 0)
-		return err_errno(err, "create %s", c->dir);
-	c->dirfd = openat(c->run_fd, c->id, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (c->dirfd < 0 || flock(c->dirfd, LOCK_EX | LOCK_NB) < 0)
-		return err_errno(err, "lock %s", c->dir);
-	return 0;
+	for (int tries = 0; r == 0 && tries < CREATE_TRIES; tries++)
+		r = try_create_dir(c, absolute, err);
+	return r == 0  ? err_set(err, E_IO, "%s: what is made here is removed at once", absolute)
+	       : r < 0 ? r
+		       : 0;
 }
 
 static void container_release(struct container *c)

@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sys/stat.h>
-#include <sys/xattr.h>
 
 #include <nacre/image.h>
 #include <nacre/tar.h>
@@ -11,6 +10,7 @@
 #include "base/mem.h"
 #include "base/sinks.h"
 #include "node/layer-import.h"
+#include "node/layer-touch.h"
 #include "node/node-image.h"
 #include "node/referrer-infos.h"
 
@@ -181,55 +181,14 @@ static int pull_layer(struct pull *p, const struct descriptor *blob, struct node
 	return fetch_layer(p, blob, layer, false, err);
 }
 
-static bool is_opaque(int dir)
-{
-	char value;
-
-	return fgetxattr(dir, "trusted.overlay.opaque", &value, 1) == 1 ||
-	       fgetxattr(dir, "user.overlay.opaque", &value, 1) == 1;
-}
-
-/* Opens a directory of an ordinary layer, component by component. -1: it has nothing there. *ret_odd:
- * on the way there is something that a runtime's stack would show or hide by: no directory (a whiteout,
- * a symlink), an opaque one, or one with modes of its own. */
-static int open_in_layer(int layer, const char *path, bool *ret_odd)
-{
-	cleanup_free char *copy = xstrdup(path);
-	cleanup_fd int dir = dup(layer);
-	char *rest = copy, *name;
-
-	*ret_odd = false;
-	while (dir >= 0 && (name = strsep(&rest, "/"))) {
-		struct stat st;
-		int next = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
-		if (next < 0 || fstat(next, &st) < 0 || (st.st_mode & 07777) != 0755 ||
-		    is_opaque(next))
-			*ret_odd = next >= 0 || errno != ENOENT;
-		close_fd(&dir);
-		dir = next;
-		if (*ret_odd)
-			break;
-	}
-	return take_fd(&dir);
-}
-
-/* Does an ordinary layer hold something at a store path of another layer (a whiteout, a file put
- * into it), or at a directory above? Then the two must be stacked, as any runtime would. */
+/* One that is not there (yet) is in nobody's way. */
 static bool touches_path(const struct node_store *store, const struct node_layer *ordinary,
 			 const struct layer_record *record)
 {
 	cleanup_free char *dir = node_store_layer_dir(store, &ordinary->diff_id);
 	cleanup_fd int layer = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	bool odd;
-	/* Behind its first '/'; a store dir has no "." or "..". */
-	cleanup_fd int fd = open_in_layer(layer, record->store_dir + 1, &odd);
-	struct stat st;
 
-	for (size_t i = 0; !odd && fd >= 0 && i < record->len; i++)
-		if (fstatat(fd, record->paths[i].base, &st, AT_SYMLINK_NOFOLLOW) == 0)
-			return true;
-	return odd;
+	return layer >= 0 && layer_touches(layer, record);
 }
 
 /* Stacks as directories what must be stacked. `p` NULL: nothing can be fetched, and there is no

@@ -5,12 +5,12 @@
  * committed does not change, what has something standing on it cannot be removed, and no row gets the id of another.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <sys/xattr.h>
 
 #include "base/fs.h"
 #include "base/mem.h"
+#include "node/layer-touch.h"
 #include "node/snapshot-internal.h"
 
 enum { SLOTS_MIN = 64 };
@@ -123,34 +123,6 @@ static int advance(struct snapshotter *s, struct snapshot_seen *seen, int64_t id
 	return r;
 }
 
-/* Does the directory `at` of an ordinary layer hold anything where this record's paths are, or hide
- * it? */
-static bool touches(const char *fs, const struct layer_record *record)
-{
-	cleanup_free char *dirs = xstrdup(record->store_dir);
-	char *rest = dirs + 1, *name;
-	cleanup_fd int fd = open(fs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct stat st;
-	char opaque;
-
-	if (fd < 0)
-		return true;
-	while ((name = strsep(&rest, "/"))) {
-		int next = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-
-		if (next < 0)
-			return errno != ENOENT; /* a whiteout, a symlink, a file */
-		close_fd(&fd);
-		fd = next;
-		if (fgetxattr(fd, "trusted.overlay.opaque", &opaque, 1) == 1 && opaque == 'y')
-			return true;
-	}
-	for (size_t i = 0; i < record->len; i++)
-		if (fstatat(fd, record->paths[i].base, &st, AT_SYMLINK_NOFOLLOW) == 0)
-			return true;
-	return false;
-}
-
 /* 1: nothing that was seen is in the way of these paths. */
 static int check(const struct snapshotter *s, const struct snapshot_seen *seen,
 		 const struct layer_record *record, char *why)
@@ -159,9 +131,12 @@ static int check(const struct snapshotter *s, const struct snapshot_seen *seen,
 
 	for (size_t i = 0; i < seen->n_ordinary; i++) {
 		cleanup_free char *fs = snapshot_fs(s, seen->ordinary[i]);
+		cleanup_fd int fd = open(fs, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-		if (touches(fs, record)) {
-			snprintf(why, ERR_TEXT_MAX, "a layer below it holds its store paths too");
+		if (layer_touches(fd, record)) {
+			snprintf(why, ERR_TEXT_MAX,
+				 "a layer below it holds its store paths too, or has its store dir "
+				 "with another mode or owner");
 			return 0;
 		}
 	}

@@ -308,19 +308,36 @@ static int make_directory(int parent, const char *name, enum old old, struct err
 	return old == OLD_WHITEOUT ? make_opaque_at(parent, name, err) : 0;
 }
 
-/* 1: it is left out. Without privileges there are no devices, as under podman; a container has those that it needs from
- * its runtime. */
+/* Devices that every container may use. Another one would be the host's own, for whoever comes by: runtimes without a
+ * control group to say it in let a container open whatever lies in its root. */
+static bool is_harmless(mode_t type, unsigned major, unsigned minor)
+{
+	return type == AE_IFCHR && ((major == 1 && (minor == 3 || minor == 5 || minor == 7 ||
+						    minor == 8 || minor == 9)) ||
+				    (major == 5 && (minor == 0 || minor == 2)));
+}
+
+/* 1: it is left out. A container has the devices that it needs from its runtime; without privileges none can be
+ * made, as under podman. */
+static int make_device(struct archive_entry *e, int parent, const char *name, struct err *err)
+{
+	mode_t type = archive_entry_filetype(e);
+	unsigned major = (unsigned)archive_entry_rdevmajor(e),
+		 minor = (unsigned)archive_entry_rdevminor(e);
+
+	if (!is_harmless(type, major, minor))
+		return 1;
+	if (mknodat(parent, name, type | 0600, makedev(major, minor)) == 0)
+		return 0;
+	return errno == EPERM && rootless_is_inside() ? 1 : err_errno(err, "create %s", name);
+}
+
 static int make_special(struct archive_entry *e, int parent, const char *name, struct err *err)
 {
 	mode_t type = archive_entry_filetype(e);
-	dev_t device =
-		makedev((unsigned)archive_entry_rdevmajor(e), (unsigned)archive_entry_rdevminor(e));
 	int r = type == AE_IFLNK ? symlinkat(archive_entry_symlink(e), parent, name)
-				 : mknodat(parent, name, type | 0600, device);
+				 : mknodat(parent, name, type | 0600, 0);
 
-	if (r < 0 && errno == EPERM && (type == AE_IFCHR || type == AE_IFBLK) &&
-	    rootless_is_inside())
-		return 1;
 	return r < 0 ? err_errno(err, "create %s", name) : 0;
 }
 
@@ -343,9 +360,11 @@ static int make_object(struct unpacker *u, struct archive_entry *e, int parent, 
 		break;
 	case AE_IFLNK:
 	case AE_IFIFO:
+		r = make_special(e, parent, name, err);
+		break;
 	case AE_IFCHR:
 	case AE_IFBLK:
-		r = make_special(e, parent, name, err);
+		r = make_device(e, parent, name, err);
 		break;
 	default:
 		return err_set(err, E_UNSUPPORTED, "%s: a kind of file that is not supported",

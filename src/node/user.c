@@ -149,11 +149,14 @@ static int read_inside(int rootfs_fd, const char *path, struct buf *ret, struct 
 	struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK,
 			       .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
 	cleanup_fd int fd = (int)syscall(SYS_openat2, rootfs_fd, path, &how, sizeof(how));
+	struct stat st;
 
 	if (fd < 0 && (errno == ENOENT || errno == ENOTDIR || errno == ELOOP))
 		return 0;
 	if (fd < 0)
 		return err_errno(err, "open the image's %s", path);
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return err_set(err, E_INVALID, "the image's %s is not a file", path);
 	if (read_fd(fd, FILE_MAX, ret, err) < 0)
 		return err_wrap(err, "the image's %s", path);
 	return 0;

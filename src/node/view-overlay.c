@@ -126,7 +126,10 @@ static int mount_by_layers(const struct view_stack *stack, struct err *err)
 	short_names_release(&names);
 	if (r < 0)
 		return r;
-	mnt = fsmount(fs, FSMOUNT_CLOEXEC, stack->upper ? 0 : MOUNT_ATTR_RDONLY);
+	/* Device nodes of an image, or made by a container, are not the host's devices: programs get
+	 * theirs in /dev, a file system of its own. */
+	mnt = fsmount(fs, FSMOUNT_CLOEXEC,
+		      MOUNT_ATTR_NODEV | (stack->upper ? 0 : MOUNT_ATTR_RDONLY));
 	return mnt < 0 ? err_errno(err, "overlay") : mnt;
 }
 
@@ -233,8 +236,8 @@ static int mount_by_string(const struct view_stack *stack, const char *scratch, 
 	cleanup_free char *options = NULL;
 	int r = old_options(stack, &names, &options, err);
 
-	if (r >= 0 &&
-	    mount(VIEW_SOURCE, scratch, "overlay", stack->upper ? 0 : MS_RDONLY, options) < 0)
+	if (r >= 0 && mount(VIEW_SOURCE, scratch, "overlay",
+			    MS_NODEV | (stack->upper ? 0 : MS_RDONLY), options) < 0)
 		r = err_errno(err, "overlay with %s", options);
 	short_names_release(&names);
 	if (r < 0)

@@ -55,7 +55,7 @@ def layer(entries):
         if kind == 'd':
             info.type = tarfile.DIRTYPE
         elif kind == 'c':
-            info.type, info.devmajor, info.devminor = tarfile.CHRTYPE, 1, 3
+            info.type, info.devmajor, info.devminor = tarfile.CHRTYPE, *data
         else:
             info.size = len(data)
         tar.addfile(info, io.BytesIO(data) if kind == 'f' else None)
@@ -65,7 +65,7 @@ index = json.load(open(d + '/index.json'))
 old = index['manifests'][0]
 manifest = json.load(open(f"{d}/blobs/sha256/{old['digest'][7:]}"))
 config = json.load(open(f"{d}/blobs/sha256/{manifest['config']['digest'][7:]}"))
-for tar in (layer([('device', 'c', b'', 0), ('data', 'd', b'', 1000), ('data/old', 'f', b'old', 1000), ('etc/gone', 'f', b'x', 0)]),
+for tar in (layer([('device', 'c', (1, 3), 0), ('host-device', 'c', (10, 200), 0), ('data', 'd', b'', 1000), ('data/old', 'f', b'old', 1000), ('etc/gone', 'f', b'x', 0)]),
             layer([('data', 'd', b'', 0), ('data/.wh..wh..opq', 'f', b'', 0), ('data/new', 'f', b'new', 7), ('etc/.wh.gone', 'f', b'', 0)])):
     manifest['layers'].append(dict(blob(tar), mediaType='application/vnd.oci.image.layer.v1.tar'))
     config['rootfs']['diff_ids'].append('sha256:' + hashlib.sha256(tar).hexdigest())
@@ -84,6 +84,7 @@ check_eq "--rootless as root" "new no" \
 
 check_eq "devices are left out" no "$(run "oci:$T/image:layers" sh -c 'test -e /device || echo no' 2>&1)"
 check_eq "root has them" yes "$("$NACRE" run --root "$T/node" "oci:$T/image:layers" sh -c 'test -c /device && echo yes' 2>&1)"
+check_eq "but none of the host's" no "$("$NACRE" run --root "$T/node" "oci:$T/image:layers" sh -c 'test -e /host-device || echo no' 2>&1)"
 
 # With ranges of its own a user can give files to others, and be others.
 if command -v newuidmap >/dev/null; then

@@ -21,7 +21,7 @@ static void put_sized(int fd, const char *name, size_t size, bool executable)
 /* `n` files and symlinks, of sizes from `size` on, below a directory that is made. */
 static void put_many(int fd, const char *dir, unsigned n, size_t size, size_t step)
 {
-	char name[100];
+	char name[128];
 
 	put_dir(fd, dir);
 	for (unsigned i = 0; i < n; i++) {

@@ -181,6 +181,9 @@ static void test_bundle(void **state)
 	assert_int_equal(json_integer_value(at(json, "linux.resources.cpu.quota")), 150000);
 	assert_int_equal(json_integer_value(at(json, "linux.resources.cpu.period")), 100000);
 	assert_int_equal(json_integer_value(at(json, "linux.resources.pids.limit")), 9);
+	assert_int_equal(json_array_size(at(json, "linux.resources.devices")), 1);
+	assert_true(json_is_false(at(json, "linux.resources.devices.0.allow")));
+	assert_string_equal(json_string_value(at(json, "linux.resources.devices.0.access")), "rwm");
 	assert_int_equal(json_integer_value(at(json, "process.rlimits.0.hard")), 20);
 	assert_int_equal(json_array_size(at(json, "process.capabilities.bounding")), 1);
 	assert_string_equal(json_string_value(at(json, "process.capabilities.ambient.0")),
@@ -241,16 +244,41 @@ static void test_unlimited(void **state)
 	bundle_release(&b);
 }
 
+/* What is not UTF-8 is refused, never left out: a volume that is not there would lose what is written. */
+static void test_not_utf8(void **state)
+{
+	static const char bad[] = "/caf\xe9";
+
+	(void)state;
+	for (int i = 0; i < 7; i++) {
+		struct bundle b = {.rootfs = "rootfs", .hostname = "h", .cwd = "/"};
+		cleanup_buf struct buf text = {0};
+		struct err err = ERR_INIT;
+
+		strv_add(&b.args, "prog");
+		strv_add(i == 1   ? &b.args
+			 : i == 2 ? &b.env
+				  : &b.args,
+			 i == 1 || i == 2 ? bad : "x");
+		if (i == 3 || i == 4)
+			bundle_add_mount(&b, i == 3 ? bad : "/a", i == 4 ? bad : "/a", false,
+					 false);
+		if (i == 5 || i == 6)
+			bundle_add_tmpfs(&b, i == 5 ? bad : "/t", i == 6 ? bad + 1 : NULL);
+		bundle_add_tmpfs(&b, "/last", NULL);
+		assert_int_equal(bundle_format(&text, &b, 0, &err), i ? E_INVALID : 0);
+		assert_true(!i == !strstr(err.text, "not UTF-8"));
+		bundle_release(&b);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_volumes),
-		cmocka_unit_test(test_rlimits),
-		cmocka_unit_test(test_numbers),
-		cmocka_unit_test(test_capabilities),
-		cmocka_unit_test(test_bundle),
-		cmocka_unit_test(test_unlimited),
-		cmocka_unit_test(test_groups_and_terminal),
+		cmocka_unit_test(test_volumes),  cmocka_unit_test(test_rlimits),
+		cmocka_unit_test(test_numbers),  cmocka_unit_test(test_capabilities),
+		cmocka_unit_test(test_bundle),   cmocka_unit_test(test_unlimited),
+		cmocka_unit_test(test_not_utf8), cmocka_unit_test(test_groups_and_terminal),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

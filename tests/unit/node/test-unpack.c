@@ -20,6 +20,7 @@ struct entry {
 	const char *target;
 	const char *content;
 	const char *xattr; /* with XATTR_VALUE */
+	unsigned major, minor;
 };
 
 /* CAP_NET_RAW, permitted and effective (struct vfs_cap_data); any other attribute takes it as well. */
@@ -42,6 +43,8 @@ static int make_tar(int dirfd, const struct entry *entries, bool gzip)
 		archive_entry_set_pathname(ae, e->path);
 		archive_entry_set_filetype(ae, e->type ? e->type : AE_IFREG);
 		archive_entry_set_perm(ae, e->type == AE_IFDIR ? 0755 : 0640);
+		archive_entry_set_rdevmajor(ae, e->major);
+		archive_entry_set_rdevminor(ae, e->minor);
 		archive_entry_set_uid(ae, 12);
 		archive_entry_set_gid(ae, 34);
 		archive_entry_set_mtime(ae, 1000, 0);
@@ -100,6 +103,38 @@ static int unpack(struct place *p, const struct entry *entries, bool gzip, struc
 
 	close(fd);
 	return r;
+}
+
+static void test_devices(void **state)
+{
+	static const struct {
+		unsigned type, major, minor;
+		bool is_made;
+	} cases[] = {
+		{AE_IFCHR, 1, 3, true},    {AE_IFCHR, 5, 0, true},  {AE_IFCHR, 0, 0, false},
+		{AE_IFCHR, 1, 1, false},   {AE_IFCHR, 5, 1, false}, {AE_IFCHR, 10, 130, false},
+		{AE_IFBLK, 1, 3, false},   {AE_IFBLK, 8, 0, false}, {AE_IFBLK, 259, 0, false},
+		{AE_IFCHR, 257, 3, false}, /* more than a byte */
+	};
+	struct place *p = *state;
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct entry entries[] = {{"device", cases[i].type}, {"after", AE_IFREG}, {NULL}};
+		struct err err = ERR_INIT;
+		struct stat st;
+
+		entries[0].major = cases[i].major;
+		entries[0].minor = cases[i].minor;
+		assert_ok(unpack(p, entries, false, &err), err);
+		if ((fstatat(p->root, "device", &st, 0) == 0) != cases[i].is_made)
+			fail_msg("case %zu", i);
+		if (cases[i].is_made) {
+			assert_int_equal(st.st_rdev, makedev(cases[i].major, cases[i].minor));
+			assert_int_equal(st.st_mode, S_IFCHR | 0640);
+			assert_int_equal(unlinkat(p->root, "device", 0), 0);
+		}
+		assert_int_equal(unlinkat(p->root, "after", 0), 0);
+	}
 }
 
 static void test_good(void **state)
@@ -301,6 +336,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_good, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_devices, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_attributes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_in_one_layer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile, setup, teardown),
