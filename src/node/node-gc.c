@@ -309,11 +309,8 @@ int node_gc(struct node_store *store, const struct gc_options *options, struct g
 	struct gc gc = {.store = store, .options = options, .stats = &stats, .now_s = time(NULL)};
 	cleanup_free char *trash = xasprintf("%s/trash", node_store_root(store));
 	cleanup_fd int lock = -1;
-	int r = make_dirs_at(AT_FDCWD, trash, err);
+	int r = gc.trash = node_open_private_dir(trash, err);
 
-	gc.trash = r < 0 ? -1 : open(trash, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (r >= 0 && gc.trash < 0)
-		r = err_errno(err, "open %s", trash);
 	if (r >= 0)
 		r = lock = node_store_use_alone(store, err);
 	if (r >= 0)

@@ -63,22 +63,25 @@ static bool is_one_disk(const struct snapshotter *s)
 	return stat(s->dir, &a) == 0 && stat(store, &b) == 0 && a.st_dev == b.st_dev;
 }
 
+static int make_private_dir(const char *dir, struct err *err)
+{
+	cleanup_fd int fd = node_open_private_dir(dir, err);
+
+	return fd < 0 ? fd : 0;
+}
+
 static int open_all(struct snapshotter *s, struct err *err)
 {
 	static const char *const dirs[] = {"s", "m", "trash"};
 	cleanup_free char *file = xasprintf("%s/state.db", s->dir);
 
-	if (make_dirs_at(AT_FDCWD, s->dir, err) < 0)
-		return err->code;
-	if (chmod(s->dir, 0711) < 0)
-		return err_errno(err, "%s", s->dir);
-	if (lock_root(s, err) < 0)
+	if (make_private_dir(s->dir, err) < 0 || lock_root(s, err) < 0)
 		return err->code;
 	for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
 		cleanup_free char *dir = xasprintf("%s/%s", s->dir, dirs[i]);
 
-		if (mkdir(dir, 0711) < 0 && errno != EEXIST)
-			return err_errno(err, "create %s", dir);
+		if (make_private_dir(dir, err) < 0)
+			return err->code;
 	}
 	if (snapshot_state_open(&s->state, file, err) < 0)
 		return err->code;
@@ -183,7 +186,7 @@ static int make_dirs(struct snapshotter *s, const struct snapshot *row,
 
 	if (access(dir, F_OK) == 0 && to_trash(s, dir, err) < 0)
 		return err->code;
-	if (make_dir(dir, 0711, err) < 0 || make_dir(fs, 0755, err) < 0 ||
+	if (make_dir(dir, 0700, err) < 0 || make_dir(fs, 0755, err) < 0 ||
 	    make_dir(work, 0711, err) < 0)
 		return err->code;
 	return take_owner(s, chain, fs, err);

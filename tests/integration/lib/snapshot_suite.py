@@ -245,6 +245,14 @@ class Suite:
             st = os.stat(d)
             check_eq("owner and mode of the root", (5, 6, 0o755), (st.st_uid, st.st_gid, stat.S_IMODE(st.st_mode)))
 
+    def case_private(self):
+        """What a container makes, set-user-ID files of root's too, is out of reach of the machine's other users."""
+        fs = self.s.prepare(self.name())[0]["source"]
+        write(fs + "/x", "")
+        os.chmod(fs + "/x", 0o4755)
+        for directory in ("", "/s", "/m", "/trash", fs[len(self.root()) : -len("/fs")]):
+            check_eq(f"snapshots{directory}", 0o700, stat.S_IMODE(os.stat(self.root() + directory).st_mode))
+
     def case_usage(self):
         def change(d):
             write(d + "/big", "x" * 1000000)
