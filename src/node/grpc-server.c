@@ -163,10 +163,10 @@ static void handle_call(struct grpc_server *server, struct grpc_stream *t)
 	clock_gettime(CLOCK_MONOTONIC, &from);
 	t->method->handle(o->data, &t->call);
 	clock_gettime(CLOCK_MONOTONIC, &to);
-	if (o->observe)
-		o->observe(o->data, (size_t)(t->method - o->methods), &t->call,
-			   (int64_t)(to.tv_sec - from.tv_sec) * 1000000 +
-				   (to.tv_nsec - from.tv_nsec) / 1000);
+	t->spent_us +=
+		(int64_t)(to.tv_sec - from.tv_sec) * 1000000 + (to.tv_nsec - from.tv_nsec) / 1000;
+	if (o->observe && (!t->call.has_more || t->call.code != GRPC_OK))
+		o->observe(o->data, (size_t)(t->method - o->methods), &t->call, t->spent_us);
 }
 
 static void *work(void *data)

@@ -536,14 +536,14 @@ int snapshotter_update(struct snapshotter *s, const char *key, const struct anno
 	return 0;
 }
 
-int snapshotter_list(struct snapshotter *s,
+int snapshotter_list(struct snapshotter *s, int64_t after_id,
 		     int (*take)(void *data, const struct snapshot *row, struct err *err),
 		     void *data, struct err *err)
 {
 	int r;
 
 	pthread_mutex_lock(&s->lock);
-	r = snapshot_each(s->state, take, data, err);
+	r = snapshot_each(s->state, after_id, take, data, err);
 	pthread_mutex_unlock(&s->lock);
 	return r;
 }

@@ -170,13 +170,15 @@ class Snapshots(Client):
     def cleanup(self):
         self.call(SNAPSHOTS + "Cleanup", field(1, "nacre"))
 
-    def list(self, *filters):
+    def list_replies(self, *filters):
         request = field(1, "nacre") + b"".join(field(2, f) for f in filters)
         try:
-            replies = list(self.channel.unary_stream(SNAPSHOTS + "List")(request, timeout=60))
+            return list(self.channel.unary_stream(SNAPSHOTS + "List")(request, timeout=60))
         except grpc.RpcError as error:
             raise Error(error) from None
-        return [self.info(i) for reply in replies for i in fields(reply).get(1, [])]
+
+    def list(self, *filters):
+        return [self.info(i) for reply in self.list_replies(*filters) for i in fields(reply).get(1, [])]
 
 
 if __name__ == "__main__":

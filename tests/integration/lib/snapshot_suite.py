@@ -191,6 +191,28 @@ class Suite:
         check("all are there", names <= set(listed), names - set(listed))
         check("as stat says", all(listed[n] == self.s.stat(n) for n in names))
 
+    def case_labels(self):
+        """An image's author says how much there is in labels; without a list containerd collects nothing any more."""
+        key = "containerd.io/snapshot/x."
+        labels = {key + str(n): "y" * 4000 for n in range(900)}
+        names = {self.name() for _ in range(20)}
+        for name in sorted(names):
+            self.s.prepare(name, "", labels)
+        listed = [i for i in self.s.list() if i["name"] in names]
+        check_eq("70 MiB of them are listed, each snapshot once", sorted(names), sorted(i["name"] for i in listed))
+        check("whole", all(i["labels"] == labels for i in listed))
+        largest = max(len(reply) for reply in self.s.list_replies())
+        check("in messages of a few MiB", largest < 8 << 20, largest)
+        for name in names:
+            self.s.remove(name)
+        check_fails("more than can be listed", "RESOURCE_EXHAUSTED", self.s.prepare, self.name(), "", {key + str(n): "y" * 4000 for n in range(2200)})
+        name = self.name()
+        self.s.prepare(name, "", {key + str(n): "y" * 4000 for n in range(2000)})
+        more = {"z." + str(n): "y" * 4000 for n in range(200)}
+        check_fails("or become so", "RESOURCE_EXHAUSTED", self.s.update, name, more, *("labels." + k for k in more))
+        self.s.remove(name)
+        check_fails("a name that is too long", "INVALID_ARGUMENT", self.s.prepare, "k" * 40000)
+
     def case_files(self):
         """What layers above change, hide and move."""
 
