@@ -628,10 +628,16 @@ static int sweep_snapshot(void *data, int dirfd, const char *entry, struct err *
 	return err->code;
 }
 
+/* A container may have made something that cannot be deleted (chattr +i). Its tree stays; all others go. */
 static int sweep_trash(void *data, int dirfd, const char *entry, struct err *err)
 {
-	(void)data;
-	return tree_remove(dirfd, entry, err);
+	const struct snapshotter *s = data;
+	struct err local = ERR_INIT;
+
+	(void)err;
+	if (tree_remove(dirfd, entry, &local) < 0)
+		log_warn("%s/trash/%s cannot be deleted: %s", s->dir, entry, local.text);
+	return 0;
 }
 
 /* What is in use goes with the cleanup after. */

@@ -318,6 +318,30 @@ class Suite:
         check_eq("cleanup does", set(), added & set(os.listdir(self.root() + "/s")))
         check_eq("all of it", [], os.listdir(self.root() + "/trash"))
 
+    def case_cleanup_stuck(self):
+        """What cannot be deleted, as a file after chattr +i, is in the way of nothing else."""
+        keys = [self.name() for _ in range(8)]
+        sources = [self.s.prepare(key)[0]["source"] for key in keys]
+        os.mkdir(sources[3] + "/stuck")
+        if libc.mount(b"tmpfs", (sources[3] + "/stuck").encode(), b"tmpfs", 0, b""):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        for key in keys:
+            self.s.remove(key)
+        try:
+            self.s.cleanup()
+            left = os.listdir(self.root() + "/trash")
+            check_eq("all others go", 1, len(left))
+            self.s.prepare(keys[0])
+            self.s.remove(keys[0])
+            self.s.cleanup()
+            check_eq("later ones too", left, os.listdir(self.root() + "/trash"))
+        finally:
+            with open("/proc/self/mounts", encoding="utf-8") as mounts:
+                for directory in [m.split()[1] for m in mounts if m.split()[1].endswith("/stuck") and m.split()[1].startswith(self.root())]:
+                    libc.umount2(directory.encode(), 2)
+        self.s.cleanup()
+        check_eq("in the end it goes as well", [], os.listdir(self.root() + "/trash"))
+
     def root(self):
         return os.environ["SNAPSHOTS"]
 
