@@ -71,7 +71,7 @@ struct grpc_server;
 struct grpc_server_options {
 	const struct grpc_method *methods; /* borrowed; ends with a NULL path */
 	void *data;                        /* borrowed; of the handlers */
-	unsigned n_workers;                /* 0: 8 */
+	unsigned n_workers;                /* at most; made when they are needed; 0: 64, no more */
 	/* Called by a worker after each call (the last part of its reply), with the number of its method and the time that it took;
 	 * may be NULL. */
 	void (*observe)(void *data, size_t method, const struct grpc_call *call, int64_t us);

@@ -102,6 +102,7 @@ int snapshotter_new(struct snapshotter **ret, const struct snapshotter_options *
 	s->o = *options;
 	s->lock_fd = -1;
 	s->dir = xasprintf("%s/snapshots", node_store_root(options->store));
+	pthread_mutex_init(&s->turns.lock, NULL);
 	pthread_mutex_init(&s->fetching, NULL);
 	snapshot_ahead_init(&s->ahead);
 	pthread_mutex_init(&s->views, NULL);
@@ -129,6 +130,7 @@ void snapshotter_free(struct snapshotter *s)
 	close_fd(&s->lock_fd);
 	said_of_image_release(&s->said);
 	snapshot_seen_release(&s->seen);
+	pthread_mutex_destroy(&s->turns.lock);
 	pthread_mutex_destroy(&s->fetching);
 	pthread_mutex_destroy(&s->views);
 	pthread_mutex_destroy(&s->lock);
@@ -685,9 +687,11 @@ int snapshotter_cleanup(struct snapshotter *s, struct err *err)
 {
 	struct node_store *store = s->o.store;
 
-	pthread_mutex_lock(&s->fetching);
-	said_of_image_release(&s->said);
-	pthread_mutex_unlock(&s->fetching);
+	/* Whoever has it may wait for the network; there will be another cleanup. */
+	if (pthread_mutex_trylock(&s->fetching) == 0) {
+		said_of_image_release(&s->said);
+		pthread_mutex_unlock(&s->fetching);
+	}
 	pthread_mutex_lock(&s->lock);
 	snapshot_seen_release(&s->seen);
 	pthread_mutex_unlock(&s->lock);

@@ -26,6 +26,9 @@
 
 struct snapshotter;
 
+/* As many calls may be at work at once: those that fetch layers leave room for others as long as there are no fewer. */
+enum { SNAPSHOT_CALLS = 64 };
+
 struct snapshotter_options {
 	struct node_store *store;     /* borrowed */
 	struct node_sources *sources; /* borrowed; NULL: only what is there counts */

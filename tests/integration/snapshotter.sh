@@ -47,6 +47,13 @@ suite suite
 check_eq "nothing is left mounted" "" "$(mounts_below "$T")"
 stop_server "$SNAPSHOTTER"
 
+PORT=$(free_port)
+NODE=$T/node-slow start_snapshotter --source "http://127.0.0.1:$PORT"
+suite slow "$PORT"
+note "the snapshotter's memory: $(peak_rss_kib "$SNAPSHOTTER") KiB at most"
+grep -q __asan_init "$NACRE" || check "slow: with all its threads it takes 32 MiB at most" [ "$(peak_rss_kib "$SNAPSHOTTER")" -le 32768 ]
+stop_server "$SNAPSHOTTER" KILL # it waits for the source
+
 # ---- what containerd fetches ----------------------------------------------------------------------------
 
 # Notes the digests of a manifest's store layers: no pull here needs them.

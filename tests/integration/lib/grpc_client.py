@@ -72,9 +72,11 @@ class Client:
         options = [("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", 64 << 20)]
         self.channel = grpc.insecure_channel("unix://" + socket, options=options)
 
-    def call(self, method, request, timeout=600):
+    timeout = 600
+
+    def call(self, method, request):
         try:
-            return fields(self.channel.unary_unary(method)(request, timeout=timeout, wait_for_ready=True))
+            return fields(self.channel.unary_unary(method)(request, timeout=self.timeout, wait_for_ready=True))
         except grpc.RpcError as error:
             raise Error(error) from None
 
@@ -137,6 +139,11 @@ class Snapshots(Client):
     def prepare(self, key, parent="", labels=None, method="Prepare"):
         request = field(1, "nacre") + field(2, key) + field(3, parent) + field(4, labels or {})
         return self.mounts_of(self.call(SNAPSHOTS + method, request))
+
+    def start_prepare(self, key, parent, labels):
+        """A future."""
+        request = field(1, "nacre") + field(2, key) + field(3, parent) + field(4, labels)
+        return self.channel.unary_unary(SNAPSHOTS + "Prepare").future(request, timeout=self.timeout)
 
     def view(self, key, parent="", labels=None):
         return self.prepare(key, parent, labels, "View")

@@ -7,6 +7,7 @@
     snapshot_suite.py SOCKET DIR image-ref LAYOUT HOST yes|no
                                                   store layers of HOST/git:1, which may (not) be asked for them
     snapshot_suite.py SOCKET DIR hostile LAYOUT   store layers whose annotations lie; LAYOUT is an OCI layout
+    snapshot_suite.py SOCKET DIR slow PORT        layers whose source, here at PORT, never answers
     snapshot_suite.py SOCKET DIR layers LAYOUT    its store layers, one on the other
 """
 
@@ -493,6 +494,40 @@ def run_layers(client, layout):
     check_eq("all are answered", ["ALREADY_EXISTS"] * len(answers), answers)
 
 
+def run_slow(client, port):
+    """Layers that come slowly, if at all, are in nobody's way: containers start and end as ever."""
+    global case_name
+    case_name = "slow"
+    limit, n = 48, 52  # SNAPSHOT_TURNS and SNAPSHOT_TURNS_WAITING; pulled here
+    with socket.create_server(("127.0.0.1", port)) as source:
+        source.settimeout(60)
+        calls = []
+        for i in range(n):
+            claims = {PATH + "0": f"/nix/store/{i:032}-x sha256:{'0' * 52} 1"}
+            calls.append(client.start_prepare(f"slow/{i}", "", {REF: "sha256:" + hashlib.sha256(str(i).encode()).hexdigest(), **claims}))
+        answered = lambda: sum(c.done() for c in calls)
+        connection, _ = source.accept()
+        with connection:
+            end = time.monotonic() + 60
+            while answered() < n - limit and time.monotonic() < end:
+                time.sleep(0.02)
+            check("more than can wait are left to containerd", n > answered() >= n - limit, answered())
+            try:
+                client.timeout = 60
+                client.prepare("slow/container")
+                client.mounts("slow/container")
+                check_eq("a container starts", "active", client.stat("slow/container")["kind"])
+                client.commit("slow/image", "slow/container")
+                client.remove("slow/image")
+                client.cleanup()
+                check("and ends", "slow/image" not in [i["name"] for i in client.list()])
+            except Error as error:
+                check("a container starts and ends", False, error)
+            check("while the others wait", answered() < n, answered())
+            for call in calls:
+                call.cancel()
+
+
 def run_image_ref(client, layout, host, is_allowed):
     global case_name
     case_name = "image-ref"
@@ -613,6 +648,8 @@ if __name__ == "__main__":
         run_image_ref(snapshots, sys.argv[4], sys.argv[5], sys.argv[6] == "yes")
     elif sys.argv[3] == "layers":
         run_layers(snapshots, sys.argv[4])
+    elif sys.argv[3] == "slow":
+        run_slow(snapshots, int(sys.argv[4]))
     elif sys.argv[3] == "places":
         run_places(snapshots, sys.argv[2], sys.argv[4:])
     else:
