@@ -84,6 +84,9 @@ const struct hash *snapshot_record_of(const struct snapshot *row);
 /* Its directory of files. Owned by the caller. */
 char *snapshot_fs(const struct snapshotter *s, int64_t id);
 
+/* What a directory takes: bytes on the disk and inodes, each once however many names it has. */
+int snapshot_measure(const char *dir, int64_t *ret_bytes, int64_t *ret_inodes, struct err *err);
+
 /* The store paths of a chain. */
 struct chain_paths {
 	struct view_path *items; /* owned */

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <fts.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -353,30 +352,6 @@ int snapshotter_mounts(struct snapshotter *s, const char *key, struct snapshot_m
 
 /* ---- commit, remove ---- */
 
-/* Bytes on disk and inodes. */
-static int measure(const char *dir, int64_t *ret_bytes, int64_t *ret_inodes, struct err *err)
-{
-	char *const roots[] = {(char *)(uintptr_t)dir, NULL};
-	FTS *walk = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
-	int64_t bytes = 0, inodes = 0;
-	FTSENT *e;
-
-	if (!walk)
-		return err_errno(err, "read %s", dir);
-	while ((e = fts_read(walk))) {
-		if (e->fts_info == FTS_DP || e->fts_info == FTS_NS)
-			continue;
-		/* A file with several names counts once in all. */
-		bytes += (int64_t)e->fts_statp->st_blocks * 512 /
-			 (e->fts_info == FTS_F ? (int64_t)e->fts_statp->st_nlink : 1);
-		inodes++;
-	}
-	fts_close(walk);
-	*ret_bytes = bytes;
-	*ret_inodes = inodes;
-	return 0;
-}
-
 static int sync_dir(const char *dir, struct err *err)
 {
 	cleanup_fd int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -424,7 +399,7 @@ int snapshotter_commit(struct snapshotter *s, const char *name, const char *key,
 	fs = snapshot_fs(s, row.id);
 	if (*chain_of_name(name) && snapshot_take_places(s, &row, err) < 0)
 		return err->code;
-	if (sync_dir(fs, err) < 0 || measure(fs, &row.size, &row.inodes, err) < 0)
+	if (sync_dir(fs, err) < 0 || snapshot_measure(fs, &row.size, &row.inodes, err) < 0)
 		return as_io(err);
 	annotations_release(&row.labels);
 	annotations_copy(&row.labels, labels);
@@ -564,7 +539,7 @@ int snapshotter_usage(struct snapshotter *s, const char *key, int64_t *ret_bytes
 		return 0;
 	}
 	fs = snapshot_fs(s, row.id);
-	return measure(fs, ret_bytes, ret_inodes, err) < 0 ? as_io(err) : 0;
+	return snapshot_measure(fs, ret_bytes, ret_inodes, err) < 0 ? as_io(err) : 0;
 }
 
 void snapshotter_stats(struct snapshotter *s, struct snapshotter_stats *ret)
