@@ -428,6 +428,15 @@ int snapshot_set_labels(struct snapshot_state *s, struct snapshot *snapshot, str
 	return write_labels(s, snapshot, err);
 }
 
+int snapshot_set_uses(struct snapshot_state *s, int64_t id, const char *uses, struct err *err)
+{
+	cleanup_query sqlite3_stmt *q = query(s, "UPDATE snapshots SET uses = ? WHERE id = ?");
+
+	bind_text(q, 1, uses);
+	sqlite3_bind_int64(q, 2, id);
+	return run(s, q, err);
+}
+
 int snapshot_delete(struct snapshot_state *s, const struct snapshot *snapshot, struct err *err)
 {
 	cleanup_query sqlite3_stmt *child = query(s, "SELECT 1 FROM snapshots WHERE parent = ?");

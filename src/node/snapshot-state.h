@@ -57,6 +57,8 @@ int snapshot_insert(struct snapshot_state *s, struct snapshot *snapshot, struct 
 int snapshot_commit_row(struct snapshot_state *s, struct snapshot *snapshot, const char *name,
 			struct err *err);
 int snapshot_set_labels(struct snapshot_state *s, struct snapshot *snapshot, struct err *err);
+/* What is mounted in m/ for it now. */
+int snapshot_set_uses(struct snapshot_state *s, int64_t id, const char *uses, struct err *err);
 /* E_CONFLICT when it has children. */
 int snapshot_delete(struct snapshot_state *s, const struct snapshot *snapshot, struct err *err);
 /* Those with a higher id than `after_id`, in the order of their ids (a new one has the highest), until `take` returns other

@@ -207,6 +207,11 @@ static int find_parent(struct snapshotter *s, const char *parent, struct snapsho
 	return snapshot_chain_load(s, row.id, ret, err);
 }
 
+static const char *uses_of(const struct mount_plan *plan)
+{
+	return plan->uses.len ? (const char *)plan->uses.data : "";
+}
+
 /* The row and its directories, or neither. */
 static int create(struct snapshotter *s, struct snapshot *row, const char *parent,
 		  struct snapshot_chain *chain, struct mount_plan *plan, struct err *err)
@@ -220,7 +225,7 @@ static int create(struct snapshotter *s, struct snapshot *row, const char *paren
 		r = mount_plan_make(s, chain, plan, err);
 	if (r >= 0) {
 		row->parent_id = chain->len ? chain->items[0].id : 0;
-		row->uses = xstrdup(plan->uses.len ? (const char *)plan->uses.data : "");
+		row->uses = xstrdup(uses_of(plan));
 		r = snapshot_insert(s->state, row, err);
 	}
 	if (r >= 0 && make_dirs(s, row, chain, err) < 0)
@@ -326,6 +331,16 @@ int snapshotter_prepare(struct snapshotter *s, const struct snapshot_request *re
 	return prepare_ordinary(s, &row, request->parent, ret, err);
 }
 
+/* What lay elsewhere when the snapshot was made has another name in m/ now. A cleanup that does not know of it would take it away
+ * before containerd has mounted what it is told. */
+static int note_uses(struct snapshotter *s, const struct snapshot *row,
+		     const struct mount_plan *plan, struct err *err)
+{
+	if (strcmp(row->uses, uses_of(plan)) == 0)
+		return 0;
+	return snapshot_set_uses(s->state, row->id, uses_of(plan), err);
+}
+
 int snapshotter_mounts(struct snapshotter *s, const char *key, struct snapshot_mount *ret,
 		       struct err *err)
 {
@@ -343,6 +358,8 @@ int snapshotter_mounts(struct snapshotter *s, const char *key, struct snapshot_m
 		r = snapshot_chain_load(s, row.parent_id, &chain, err);
 	if (r >= 0)
 		r = mount_plan_make(s, &chain, &plan, err);
+	if (r >= 0)
+		r = note_uses(s, &row, &plan, err);
 	pthread_mutex_unlock(&s->lock);
 	if (r >= 0 && snapshot_mount_make(s, &row, &plan, ret, err) < 0)
 		r = as_io(err);

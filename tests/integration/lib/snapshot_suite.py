@@ -435,6 +435,14 @@ def run_hostile(client, directory, layout):
     with mounted(client.view("hostile/view", found[0]["name"]), directory + "/mnt") as d:
         check_eq("which is its path", [os.path.basename(path)], os.listdir(d + "/nix/store"))
     client.remove("hostile/view")
+    client.prepare("hostile/moved", found[0]["name"])
+    with elsewhere(nar_hash, directory):
+        mounts = client.mounts("hostile/moved")
+        client.cleanup()
+        with mounted(mounts, directory + "/mnt") as d:
+            check_eq("a path that lies elsewhere since: its mount outlives a cleanup", [os.path.basename(path)], os.listdir(d + "/nix/store"))
+    client.remove("hostile/moved")
+    client.cleanup()
     chain = "sha256:" + hashlib.sha256(f"{a} {b}".encode()).hexdigest()
     refused("a chainID without its parent", chain, b_labels)
     check_eq("the next layer on its parent", "ALREADY_EXISTS", prepare(chain, b_labels, found[0]["name"]))
@@ -459,6 +467,20 @@ def run_hostile(client, directory, layout):
         refused("nor the other way round" + round_, on(on(a, b), odd), odd_labels, name_of(on(a, b)))
         check_eq("the same path with the same content may" + round_, "ALREADY_EXISTS", prepare(on(on(a, b), a), a_labels, name_of(on(a, b))))
     client.cleanup()
+
+
+@contextlib.contextmanager
+def elsewhere(nar_hash, directory):
+    """The node has the path where this machine's own store would, not in paths/."""
+    node, name = os.path.dirname(os.environ["SNAPSHOTS"]), nar_hash.partition(":")[2]
+    os.makedirs(node + "/host", exist_ok=True)
+    os.rename(f"{node}/paths/{name}", f"{directory}/{name}")
+    os.symlink(f"{directory}/{name}", f"{node}/host/{name}")
+    try:
+        yield
+    finally:
+        os.remove(f"{node}/host/{name}")
+        os.rename(f"{directory}/{name}", f"{node}/paths/{name}")
 
 
 def diff_id_of(path, nar_hash, directory):
