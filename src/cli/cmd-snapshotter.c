@@ -200,6 +200,7 @@ static int serve(struct snapshotter *s, const char *address, int stop_fd, struct
 	const struct grpc_server_options options = {
 		.methods = snapshot_methods,
 		.data = s,
+		.n_workers = SNAPSHOT_CALLS,
 		.observe = snapshotter_observe,
 	};
 	struct snapshotter_stats stats;

@@ -18,7 +18,6 @@
 enum {
 	CONNECTIONS_MAX = 64,
 	QUEUE_MAX = 1024,
-	WORKERS_DEFAULT = 8,
 	WORKERS_MAX = 64,
 	READ_SIZE = 64 << 10,
 	OUTPUT_MAX = 256 << 10, /* held back for a peer that does not read */
@@ -43,11 +42,12 @@ struct grpc_server {
 	int listen_fd; /* borrowed */
 	int wake_fd;   /* owned; eventfd: something is done */
 	struct connection connections[CONNECTIONS_MAX];
-	pthread_t workers[WORKERS_MAX];
+	pthread_t workers[WORKERS_MAX]; /* made when there is a call and nobody free */
 	unsigned n_workers;
 	pthread_mutex_t lock; /* of what follows */
 	struct cond work;
 	struct queue todo, done;
+	size_t n_idle; /* workers */
 	bool is_stopping;
 };
 
@@ -163,10 +163,10 @@ static void handle_call(struct grpc_server *server, struct grpc_stream *t)
 	clock_gettime(CLOCK_MONOTONIC, &from);
 	t->method->handle(o->data, &t->call);
 	clock_gettime(CLOCK_MONOTONIC, &to);
-	if (o->observe)
-		o->observe(o->data, (size_t)(t->method - o->methods), &t->call,
-			   (int64_t)(to.tv_sec - from.tv_sec) * 1000000 +
-				   (to.tv_nsec - from.tv_nsec) / 1000);
+	t->spent_us +=
+		(int64_t)(to.tv_sec - from.tv_sec) * 1000000 + (to.tv_nsec - from.tv_nsec) / 1000;
+	if (o->observe && (!t->call.has_more || t->call.code != GRPC_OK))
+		o->observe(o->data, (size_t)(t->method - o->methods), &t->call, t->spent_us);
 }
 
 static void *work(void *data)
@@ -176,8 +176,10 @@ static void *work(void *data)
 
 	pthread_mutex_lock(&server->lock);
 	for (;;) {
+		server->n_idle++;
 		while (!(t = queue_take(&server->todo)) && !server->is_stopping)
 			cond_wait(&server->work, &server->lock);
+		server->n_idle--;
 		if (!t)
 			break;
 		pthread_mutex_unlock(&server->lock);
@@ -191,10 +193,21 @@ static void *work(void *data)
 	return NULL;
 }
 
+static int add_worker(struct grpc_server *server, struct err *err)
+{
+	errno = pthread_create(&server->workers[server->n_workers], NULL, work, server);
+	if (errno)
+		return err_errno(err, "start a thread");
+	server->n_workers++;
+	return 0;
+}
+
+/* A worker that cannot be started is one less: the others come to the call. */
 static bool start_call(void *data, struct grpc_stream *t)
 {
 	struct grpc_server *server = data;
-	bool has_room;
+	bool has_room, is_short;
+	struct err ignored = ERR_INIT;
 
 	pthread_mutex_lock(&server->lock);
 	has_room = server->todo.len < QUEUE_MAX;
@@ -202,7 +215,10 @@ static bool start_call(void *data, struct grpc_stream *t)
 		queue_put(&server->todo, t);
 		cond_wake_one(&server->work);
 	}
+	is_short = server->todo.len > server->n_idle;
 	pthread_mutex_unlock(&server->lock);
+	if (is_short && server->n_workers < server->options.n_workers)
+		add_worker(server, &ignored);
 	return has_room;
 }
 
@@ -403,17 +419,6 @@ int grpc_server_run(struct grpc_server *server, int stop_fd, struct err *err)
 	return 0;
 }
 
-static int start_workers(struct grpc_server *server, unsigned n, struct err *err)
-{
-	for (unsigned i = 0; i < n && i < WORKERS_MAX; i++) {
-		errno = pthread_create(&server->workers[i], NULL, work, server);
-		if (errno)
-			return err_errno(err, "start a thread");
-		server->n_workers++;
-	}
-	return 0;
-}
-
 int grpc_server_new(struct grpc_server **ret, int listen_fd,
 		    const struct grpc_server_options *options, struct err *err)
 {
@@ -423,6 +428,8 @@ int grpc_server_new(struct grpc_server **ret, int listen_fd,
 		return err->code;
 	server = xcalloc(1, sizeof(*server));
 	server->options = *options;
+	if (!options->n_workers || options->n_workers > WORKERS_MAX)
+		server->options.n_workers = WORKERS_MAX;
 	server->listen_fd = listen_fd;
 	for (size_t i = 0; i < CONNECTIONS_MAX; i++)
 		server->connections[i].fd = -1;
@@ -431,8 +438,7 @@ int grpc_server_new(struct grpc_server **ret, int listen_fd,
 	if (server->wake_fd < 0)
 		err_errno(err, "eventfd");
 	else
-		start_workers(server, options->n_workers ? options->n_workers : WORKERS_DEFAULT,
-			      err);
+		add_worker(server, err);
 	if (err->code < 0) {
 		grpc_server_free(server);
 		return err->code;

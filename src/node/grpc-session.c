@@ -68,6 +68,22 @@ static size_t status_headers(const struct grpc_stream *t, nghttp2_nv *ret, char 
 	return 2;
 }
 
+/* Hands the call out for the next part of its reply. */
+static bool start_more(struct grpc_stream *t)
+{
+	struct grpc_session *s = t->session;
+
+	buf_reset(&t->call.reply);
+	t->sent = 0;
+	t->call.has_more = false;
+	t->is_out = s->events.start(s->events.data, t);
+	if (t->is_out)
+		s->n_out++;
+	else
+		grpc_call_fail(&t->call, GRPC_UNAVAILABLE, "too many calls wait already");
+	return t->is_out;
+}
+
 /* nghttp2's signature. NOLINTNEXTLINE(readability-function-size) */
 static ssize_t read_reply(nghttp2_session *http, int32_t id, uint8_t *data, size_t len,
 			  uint32_t *flags, nghttp2_data_source *source, void *user)
@@ -82,7 +98,10 @@ static ssize_t read_reply(nghttp2_session *http, int32_t id, uint8_t *data, size
 	if (n)
 		memcpy(data, t->call.reply.data + t->sent, n);
 	t->sent += n;
-	if (t->sent == t->call.reply.len) {
+	/* What was copied is sent before anything else is asked for. */
+	if (!n && t->sent == t->call.reply.len && t->call.has_more && start_more(t))
+		return NGHTTP2_ERR_DEFERRED;
+	if (t->sent == t->call.reply.len && !t->call.has_more) {
 		*flags |= NGHTTP2_DATA_FLAG_EOF | NGHTTP2_DATA_FLAG_NO_END_STREAM;
 		if (nghttp2_submit_trailer(http, id, trailers,
 					   status_headers(t, trailers, code, text)) != 0)
@@ -110,6 +129,7 @@ static void answer(struct grpc_stream *t)
 		n += status_headers(t, headers + 2, code, text);
 		nghttp2_submit_response(http, t->id, headers, n, NULL);
 	} else {
+		t->is_streaming = true;
 		nghttp2_submit_response(http, t->id, headers, n, &provider);
 	}
 }
@@ -335,14 +355,29 @@ bool grpc_session_is_over(const struct grpc_session *s)
 	return !nghttp2_session_want_read(s->http) && !nghttp2_session_want_write(s->http);
 }
 
+/* Messages of a part that failed are not sent: its status is what comes next. */
+static void end_failed(struct grpc_stream *t)
+{
+	if (t->call.code == GRPC_OK)
+		return;
+	buf_reset(&t->call.reply);
+	t->call.has_more = false;
+}
+
 void grpc_session_finish(struct grpc_session *s, struct grpc_stream *t)
 {
 	t->is_out = false;
 	s->n_out--;
-	if (t->is_closed || s->is_hung_up)
+	if (t->is_closed || s->is_hung_up) {
 		stream_free(t);
-	else
+	} else if (t->is_streaming) {
+		if (atomic_load(&t->call.cancelled))
+			grpc_call_fail(&t->call, GRPC_DEADLINE_EXCEEDED, "the deadline has passed");
+		end_failed(t);
+		nghttp2_session_resume_data(s->http, t->id);
+	} else {
 		answer(t);
+	}
 }
 
 void grpc_session_goaway(struct grpc_session *s)
@@ -382,9 +417,11 @@ static void expire(struct grpc_stream *t)
 		header("grpc-message", "the deadline has passed"),
 	};
 
-	t->is_answered = true;
 	t->deadline_ms = 0;
 	atomic_store(&t->call.cancelled, true);
+	if (t->is_streaming) /* its worker comes back soon; then the status ends it */
+		return;
+	t->is_answered = true;
 	nghttp2_submit_response(t->session->http, t->id, headers, ARRAY_LEN(headers), NULL);
 }
 
@@ -393,7 +430,7 @@ int64_t grpc_session_expire(struct grpc_session *s, int64_t now_ms)
 	int64_t earliest = 0;
 
 	for (struct grpc_stream *t = s->streams; t; t = t->next) {
-		if (!t->deadline_ms || t->is_answered || t->is_closed)
+		if (!t->deadline_ms || t->is_closed || (t->is_answered && !t->is_out))
 			continue;
 		if (t->deadline_ms <= now_ms)
 			expire(t);

@@ -23,19 +23,21 @@ struct grpc_stream {
 	struct buf body;
 	int64_t deadline_ms; /* monotonic; 0: none */
 	size_t header_bytes;
-	size_t sent; /* of the reply */
+	size_t sent;      /* of the reply */
+	int64_t spent_us; /* the server's; with earlier parts of the reply */
 	int32_t id;
 	int http_status;       /* not 200: refused before it was gRPC */
 	bool is_post, is_grpc; /* seen */
 	bool is_out;           /* with a worker */
 	bool is_closed;        /* HTTP/2 is done with it */
 	bool is_answered;
+	bool is_streaming; /* its headers are out, messages and status follow */
 };
 
 struct grpc_session_events {
 	const struct grpc_method *methods; /* borrowed */
 	void *data;
-	/* Takes the call until grpc_session_finish(). False: too busy. */
+	/* Takes the call until grpc_session_finish(), for one part of its reply. False: too busy. */
 	bool (*start)(void *data, struct grpc_stream *stream);
 };
 
@@ -48,7 +50,8 @@ int grpc_session_receive(struct grpc_session *s, struct slice data);
 ssize_t grpc_session_output(struct grpc_session *s, const uint8_t **ret);
 /* Neither reads nor writes any more. */
 bool grpc_session_is_over(const struct grpc_session *s);
-/* Answers; the stream may be gone afterwards. */
+/* Answers, or sends the next part of the answer; the stream may be gone afterwards. A call that has more is handed out again by
+ * `events.start` once what it had is on its way, as the peer's flow control allows. */
 void grpc_session_finish(struct grpc_session *s, struct grpc_stream *t);
 /* No new calls. */
 void grpc_session_goaway(struct grpc_session *s);

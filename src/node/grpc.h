@@ -19,7 +19,7 @@
 
 enum {
 	GRPC_MESSAGE_MAX = 16 << 20, /* of a request; gRPC's and containerd's own limit */
-	GRPC_REPLY_MAX = 64 << 20,   /* of all messages of a reply */
+	GRPC_REPLY_MAX = 32 << 20,   /* of the messages of one part of a reply */
 	GRPC_TEXT_MAX = 1024,
 	GRPC_PREFIX = 5,
 };
@@ -41,11 +41,15 @@ enum grpc_code {
 	GRPC_UNAVAILABLE = 14,
 };
 
-/* What a handler sees of a call. */
+/* What a handler sees of a call. A reply that may be large comes in parts: a handler that sets `has_more` is called again once
+ * the client has taken what there was, and finds `cursor` as it left it. No worker waits for a client. */
 struct grpc_call {
 	struct slice request; /* borrowed; the message */
-	struct buf reply;     /* framed messages, by grpc_call_add() */
-	enum grpc_code code;  /* by grpc_call_fail() */
+	struct buf
+		reply;  /* framed messages, by grpc_call_add(); empty at the beginning of a part */
+	bool has_more;  /* false at the beginning of a part; does not count in a call that failed */
+	int64_t cursor; /* the handler's; 0 in the first part */
+	enum grpc_code code; /* by grpc_call_fail() */
 	char text[GRPC_TEXT_MAX];
 	atomic_bool cancelled; /* nobody waits for the answer any more */
 };
@@ -67,8 +71,8 @@ struct grpc_server;
 struct grpc_server_options {
 	const struct grpc_method *methods; /* borrowed; ends with a NULL path */
 	void *data;                        /* borrowed; of the handlers */
-	unsigned n_workers;                /* 0: 8 */
-	/* Called by a worker after each call, with the number of its method and the time that it took;
+	unsigned n_workers;                /* at most; made when they are needed; 0: 64, no more */
+	/* Called by a worker after each call (the last part of its reply), with the number of its method and the time that it took;
 	 * may be NULL. */
 	void (*observe)(void *data, size_t method, const struct grpc_call *call, int64_t us);
 };

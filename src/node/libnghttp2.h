@@ -20,6 +20,7 @@
 	F(nghttp2_session_get_stream_user_data)                      \
 	F(nghttp2_session_mem_recv)                                  \
 	F(nghttp2_session_mem_send)                                  \
+	F(nghttp2_session_resume_data)                               \
 	F(nghttp2_session_server_new)                                \
 	F(nghttp2_session_set_stream_user_data)                      \
 	F(nghttp2_session_want_read)                                 \
@@ -48,6 +49,7 @@ LAZY_LIBRARY_DECLARE(libnghttp2, LIBNGHTTP2_FUNCTIONS);
 #define nghttp2_session_get_stream_user_data    libnghttp2.nghttp2_session_get_stream_user_data
 #define nghttp2_session_mem_recv                libnghttp2.nghttp2_session_mem_recv
 #define nghttp2_session_mem_send                libnghttp2.nghttp2_session_mem_send
+#define nghttp2_session_resume_data             libnghttp2.nghttp2_session_resume_data
 #define nghttp2_session_server_new              libnghttp2.nghttp2_session_server_new
 #define nghttp2_session_set_stream_user_data    libnghttp2.nghttp2_session_set_stream_user_data
 #define nghttp2_session_want_read               libnghttp2.nghttp2_session_want_read

@@ -9,6 +9,7 @@
 #include <nacre/tree.h>
 
 #include "base/fs.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "node/mount.h"
 #include "node/node-gc.h"
@@ -295,11 +296,22 @@ static int sweep_all(struct gc *gc, struct err *err)
 	return node_each(gc->store, "paths", sweep_path, gc, err);
 }
 
+/* A tree that cannot be deleted (chattr +i) stays; all others go. */
 static int empty_trash(void *data, int dirfd, const char *entry, struct err *err)
 {
 	struct gc *gc = data;
-	gc->stats->bytes += node_usage(dirfd, entry);
-	return tree_remove(dirfd, entry, err);
+	uint64_t bytes = node_usage(dirfd, entry), rest;
+	struct err local = ERR_INIT;
+
+	(void)err;
+	if (tree_remove(dirfd, entry, &local) < 0) {
+		log_warn("%s/trash/%s cannot be deleted: %s", node_store_root(gc->store), entry,
+			 local.text);
+		rest = node_usage(dirfd, entry);
+		bytes = bytes > rest ? bytes - rest : 0;
+	}
+	gc->stats->bytes += bytes;
+	return 0;
 }
 
 int node_gc(struct node_store *store, const struct gc_options *options, struct gc_stats *ret,
@@ -309,11 +321,8 @@ int node_gc(struct node_store *store, const struct gc_options *options, struct g
 	struct gc gc = {.store = store, .options = options, .stats = &stats, .now_s = time(NULL)};
 	cleanup_free char *trash = xasprintf("%s/trash", node_store_root(store));
 	cleanup_fd int lock = -1;
-	int r = make_dirs_at(AT_FDCWD, trash, err);
+	int r = gc.trash = node_open_private_dir(trash, err);
 
-	gc.trash = r < 0 ? -1 : open(trash, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (r >= 0 && gc.trash < 0)
-		r = err_errno(err, "open %s", trash);
 	if (r >= 0)
 		r = lock = node_store_use_alone(store, err);
 	if (r >= 0)

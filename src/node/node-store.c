@@ -50,6 +50,18 @@ static int open_dir(const char *root, const char *name, struct err *err)
 	return open_made_dir(path, err);
 }
 
+int node_open_private_dir(const char *path, struct err *err)
+{
+	cleanup_fd int fd = open_made_dir(path, err);
+	struct stat st;
+
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0 || ((st.st_mode & 0777) != 0700 && fchmod(fd, 0700) < 0))
+		return err_errno(err, "make %s its owner's alone", path);
+	return take_fd(&fd);
+}
+
 /* Removes what crashes have left in tmp/, unless another process works there: each holds a shared
  * lock as long as it has the store open. */
 static void sweep_tmp(struct node_store *s)
@@ -74,11 +86,12 @@ int node_store_open(struct node_store **ret, const char *root, struct err *err)
 	struct {
 		const char *name;
 		int *fd;
-	} dirs[] = {{"paths", &s->paths},
-		    {"layers", &s->layers},
-		    {"blobs", &s->blobs},
-		    {"refs", &s->refs},
-		    {"tmp", &s->tmp}};
+		bool is_private; /* an image's files as they are, with whatever modes and owners */
+	} dirs[] = {{"paths", &s->paths, false},
+		    {"layers", &s->layers, true},
+		    {"blobs", &s->blobs, false},
+		    {"refs", &s->refs, false},
+		    {"tmp", &s->tmp, true}};
 
 	for (size_t i = 0; i < ARRAY_LEN(dirs); i++)
 		*dirs[i].fd = -1;
@@ -92,7 +105,10 @@ int node_store_open(struct node_store **ret, const char *root, struct err *err)
 	if (!s->root)
 		s->root = xstrdup(root);
 	for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
-		*dirs[i].fd = open_dir(s->root, dirs[i].name, err);
+		cleanup_free char *path = xasprintf("%s/%s", s->root, dirs[i].name);
+
+		*dirs[i].fd = dirs[i].is_private ? node_open_private_dir(path, err)
+						 : open_made_dir(path, err);
 		if (*dirs[i].fd < 0) {
 			node_store_free(s);
 			return err->code;

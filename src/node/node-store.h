@@ -21,6 +21,9 @@
  * 	ROOT/trash/				what a collection is about to delete
  * 	ROOT/lock, ROOT/locks			see node_store_use(), node_store_lock_content()
  *
+ * layers/, tmp/, trash/, run/<id>, mounts/<id> and snapshots/ are their owner's alone: what they hold has modes and owners as
+ * an image or a container has them. What lies in paths/ is canonical.
+ *
  * Nothing appears under its name before it is complete and verified: it is built in tmp/ and
  * renamed. Processes may share a root; where two make the same thing the first rename wins.
  */
@@ -41,6 +44,10 @@ struct node_store;
 /* Creates what is missing. `root` is trusted. */
 int node_store_open(struct node_store **ret, const char *root, struct err *err);
 void node_store_free(struct node_store *s);
+/* Opens a directory in it, created where it is missing, that nobody but its owner enters: files of images and containers lie
+ * there as they are. A set-user-ID file of root's, made by whoever could make an image, must not be within reach of the
+ * machine's other users. Those that an earlier version has made are changed. Returns a descriptor. */
+int node_open_private_dir(const char *path, struct err *err);
 /* The root, absolute; borrowed. */
 const char *node_store_root(const struct node_store *s);
 

@@ -61,6 +61,15 @@ static bool is_coming(struct snapshot_ahead *a, const struct annotations *labels
 	return i >= a->done;
 }
 
+void snapshot_ahead_ask(struct snapshotter *s, const struct annotations *labels)
+{
+	struct snapshot_ahead *a = &s->ahead;
+
+	pthread_mutex_lock(&a->lock);
+	is_coming(a, labels);
+	pthread_mutex_unlock(&a->lock);
+}
+
 void snapshot_ahead_wait(struct snapshotter *s, const struct annotations *labels)
 {
 	struct snapshot_ahead *a = &s->ahead;

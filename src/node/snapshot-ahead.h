@@ -39,7 +39,9 @@ void snapshot_ahead_init(struct snapshot_ahead *a);
 /* Ends the thread after the layer that it is at. */
 void snapshot_ahead_stop(struct snapshot_ahead *a);
 
-/* containerd asks for the layer that the labels name: waits while the thread has yet to bring it. */
+/* containerd asks for the layer that the labels name. */
+void snapshot_ahead_ask(struct snapshotter *s, const struct annotations *labels);
+/* The same; waits while the thread has yet to bring it. */
 void snapshot_ahead_wait(struct snapshotter *s, const struct annotations *labels);
 /* It is not here: begins with those behind it, if nothing else is under way and their image's registry may be asked. */
 void snapshot_ahead_begin(struct snapshotter *s, const struct annotations *labels);

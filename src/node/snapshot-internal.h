@@ -32,11 +32,29 @@ struct snapshot_seen {
 enum { SEEN_NAME_SIZE = 16, SEEN_CONTENT_SIZE = 32 };
 void snapshot_seen_release(struct snapshot_seen *seen);
 
+/* Calls that may wait for the network, which a slow source can make as long as it likes: only so many at a time, or they would
+ * take all of SNAPSHOT_CALLS, and no container would start any more. snapshot-turns.c. All bytes 0 but the lock: none. */
+struct snapshot_turns {
+	pthread_mutex_t lock; /* guards what follows */
+	struct cond over;
+	size_t n_inside, n_waiting;
+};
+enum {
+	SNAPSHOT_TURNS = 8, /* calls that fetch at the same time: the memory of this process */
+	SNAPSHOT_TURNS_WAITING = 40, /* and that wait to do so */
+};
+_Static_assert(SNAPSHOT_TURNS + SNAPSHOT_TURNS_WAITING <= SNAPSHOT_CALLS - 16,
+	       "there is always somebody for the other calls");
+/* Waits for a turn, unless too many do already: E_LIMIT. */
+int snapshot_turn_take(struct snapshot_turns *turns, struct err *err);
+void snapshot_turn_end(struct snapshot_turns *turns);
+
 struct snapshotter {
 	struct snapshotter_options o;
 	char *dir;                    /* owned; ROOT/snapshots */
 	int lock_fd;                  /* owned; held as long as this process serves */
 	struct snapshot_state *state; /* owned; under `lock` */
+	struct snapshot_turns turns;  /* one is taken before any lock */
 	/* Taken in this order. `fetching` alone is held while the network is waited for. */
 	pthread_mutex_t fetching; /* o.sources, said */
 	pthread_mutex_t views;    /* what is mounted in m/ */
@@ -65,6 +83,9 @@ int snapshot_chain_load(struct snapshotter *s, int64_t id, struct snapshot_chain
 const struct hash *snapshot_record_of(const struct snapshot *row);
 /* Its directory of files. Owned by the caller. */
 char *snapshot_fs(const struct snapshotter *s, int64_t id);
+
+/* What a directory takes: bytes on the disk and inodes, each once however many names it has. */
+int snapshot_measure(const char *dir, int64_t *ret_bytes, int64_t *ret_inodes, struct err *err);
 
 /* The store paths of a chain. */
 struct chain_paths {

@@ -164,8 +164,8 @@ int snapshot_fetch_paths(struct snapshotter *s, const struct layer_record *recor
 	return r < 0 ? r : is_here;
 }
 
-/* 1: all paths are here; 0: not, and nobody has them. */
-static int provide(struct question *q, struct err *err)
+/* In its turn. */
+static int fetch(struct question *q, struct err *err)
 {
 	char why[ERR_TEXT_MAX];
 	int r;
@@ -181,6 +181,22 @@ static int provide(struct question *q, struct err *err)
 	if (r != 0)
 		return r;
 	return decline(q, "not all of its store paths could be had%s%s", *why ? ": " : "", why);
+}
+
+/* 1: all paths are here; 0: not, and nobody has them. */
+static int provide(struct question *q, struct err *err)
+{
+	struct err busy = ERR_INIT;
+	int r;
+
+	snapshot_ahead_ask(q->s, q->labels);
+	if (node_store_has_paths(q->s->o.store, &q->record))
+		return 1;
+	if (snapshot_turn_take(&q->s->turns, &busy) < 0)
+		return decline(q, "%s", busy.text);
+	r = fetch(q, err);
+	snapshot_turn_end(&q->s->turns);
+	return r;
 }
 
 /* 1: the paths are the layer. */
@@ -412,7 +428,7 @@ int snapshot_answer_layer(struct snapshotter *s, const char *parent,
 		*err = local;
 	} else if (r < 0) {
 		snprintf(why, ERR_TEXT_MAX, "%s", local.text);
-		r = 0;
+		r = refuse_unchecked(&q, err);
 	}
 	return r;
 }

@@ -165,11 +165,14 @@ static int provide_places(struct snapshotter *s, const struct places *p,
 		return err_set(err, E_CONFLICT, "this kernel has no views in one overlay");
 	if (!s->o.sources)
 		return err_set(err, E_CONFLICT, "there are no sources");
+	if (snapshot_turn_take(&s->turns, err) < 0)
+		return err->code;
 	pthread_mutex_lock(&s->fetching);
 	r = node_sources_find(s->o.sources, p->store_dir, &p->bases, record, why, err);
 	if (r >= 0)
 		r = node_sources_provide(s->o.sources, s->o.store, record, &stats, why, err);
 	pthread_mutex_unlock(&s->fetching);
+	snapshot_turn_end(&s->turns);
 	snapshot_metrics_fetch(&s->metrics, &stats, r < 0 || *why, snapshot_now_us() - from_us);
 	for (size_t i = 0; r >= 0 && i < record->len; i++)
 		if (!node_store_has_path(s->o.store, &record->paths[i].nar_hash))

@@ -12,6 +12,7 @@
 
 enum {
 	LIST_BATCH = 100,        /* infos a message */
+	LIST_BYTES = 1 << 20,    /* with these a message is full */
 	LABEL_MAX = 4096,        /* key and value, as containerd has it */
 	UNPACKED_MAX = 64 << 20, /* memory of one request's messages */
 	UNPACKED_BLOCK_OVERHEAD = 32,
@@ -384,15 +385,16 @@ static void handle_cleanup(void *data, struct grpc_call *call)
 
 /* ---- list ---- */
 
+/* A part of the list is one message. */
 struct list {
 	struct grpc_call *call;
 	struct info_message messages[LIST_BATCH];
 	Pb__Info *infos[LIST_BATCH];
-	size_t len;
+	size_t len, bytes;
 	const char *ref; /* borrowed; only snapshots with this label; NULL: all */
 };
 
-static void list_flush(struct list *l)
+static void list_send(struct list *l)
 {
 	Pb__ListResponse response = PB__LIST_RESPONSE__INIT;
 
@@ -402,7 +404,6 @@ static void list_flush(struct list *l)
 		reply(l->call, &response);
 	for (size_t i = 0; i < l->len; i++)
 		info_release(&l->messages[i]);
-	l->len = 0;
 }
 
 static void copy_row(struct snapshot *ret, const struct snapshot *row)
@@ -417,22 +418,24 @@ static void copy_row(struct snapshot *ret, const struct snapshot *row)
 	annotations_copy(&ret->labels, &row->labels);
 }
 
+/* 1: the message is full. */
 static int list_take(void *data, const struct snapshot *row, struct err *err)
 {
 	struct list *l = data;
 	const char *ref = annotations_get(&row->labels, "containerd.io/snapshot.ref");
+	struct info_message *m = &l->messages[l->len];
 	struct snapshot copy;
 
 	if (l->ref && (!ref || strcmp(ref, l->ref) != 0))
 		return 0;
 	if (atomic_load(&l->call->cancelled))
 		return err_set(err, E_CANCELLED, "nobody waits for the list");
+	l->call->cursor = row->id;
 	copy_row(&copy, row);
-	info_init(&l->messages[l->len], &copy);
-	l->infos[l->len] = &l->messages[l->len].info;
-	if (++l->len == LIST_BATCH)
-		list_flush(l);
-	return 0;
+	info_init(m, &copy);
+	l->infos[l->len++] = &m->info;
+	l->bytes += protobuf_c_message_get_packed_size(&m->info.base);
+	return l->len == LIST_BATCH || l->bytes >= LIST_BYTES;
 }
 
 /* containerd compares again what it gets, so a filter may be left out; the one that it asks for
@@ -452,6 +455,8 @@ static char *ref_of_filters(const Pb__ListRequest *request)
 	return xstrndup(value, 7 + 64);
 }
 
+/* A message at a time, each once the client has taken the one before: image authors choose how much there is in labels. Between
+ * two the lock is free; a snapshot that is there all the while is in the list once. */
 static void handle_list(void *data, struct grpc_call *call)
 {
 	struct list *l = xcalloc(1, sizeof(*l));
@@ -459,14 +464,17 @@ static void handle_list(void *data, struct grpc_call *call)
 	struct err err = ERR_INIT;
 	struct arena arena;
 	Pb__ListRequest *request = unpack(call, &pb__list_request__descriptor, &arena);
+	int r;
 
 	if (request) {
 		ref = ref_of_filters(request);
 		l->ref = ref;
 		l->call = call;
-		if (snapshotter_list(data, list_take, l, &err) < 0)
+		r = snapshotter_list(data, call->cursor, list_take, l, &err);
+		if (r < 0)
 			fail(call, "list", &err);
-		list_flush(l);
+		call->has_more = r > 0;
+		list_send(l);
 		pb__list_request__free_unpacked(request, &arena.allocator);
 	}
 	free(l);

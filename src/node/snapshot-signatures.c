@@ -62,8 +62,11 @@ int snapshot_check_signatures(struct snapshotter *s, const struct annotations *l
 
 	if (!s->o.sources || node_sources_is_settled(s->o.sources, s->o.store, diff_id))
 		return 0;
+	if (snapshot_turn_take(&s->turns, err) < 0)
+		return err->code;
 	pthread_mutex_lock(&s->fetching);
 	r = check(s, labels, diff_id, record, err);
 	pthread_mutex_unlock(&s->fetching);
+	snapshot_turn_end(&s->turns);
 	return r;
 }

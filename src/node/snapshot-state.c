@@ -7,7 +7,13 @@
 #include "base/mem.h"
 #include "node/snapshot-state.h"
 
-enum { BUSY_MS = 10000, VERSION = 2 };
+enum {
+	BUSY_MS = 10000,
+	VERSION = 2,
+	NAME_BYTES_MAX = 32 << 10,  /* of containerd's own database */
+	LABELS_BYTES_MAX = 8 << 20, /* so that one snapshot is no more than half a message */
+	LABEL_OVERHEAD = 16,        /* of each, there */
+};
 
 struct snapshot_state {
 	sqlite3 *db;      /* owned */
@@ -305,11 +311,27 @@ int snapshot_find_store(struct snapshot_state *s, const char *chain, int64_t par
 	return read_one(s, q, chain, ret, err);
 }
 
+/* What could not be listed would end containerd's collections. */
+static int check_labels(const struct snapshot *snapshot, struct err *err)
+{
+	size_t bytes = 0;
+
+	for (size_t i = 0; i < snapshot->labels.len; i++)
+		bytes += strlen(snapshot->labels.items[i].key) +
+			 strlen(snapshot->labels.items[i].value) + LABEL_OVERHEAD;
+	if (bytes > LABELS_BYTES_MAX)
+		return err_set(err, E_LIMIT, "snapshot %.64s has more than %d bytes of labels",
+			       snapshot->name, LABELS_BYTES_MAX);
+	return 0;
+}
+
 static int write_labels(struct snapshot_state *s, const struct snapshot *snapshot, struct err *err)
 {
 	cleanup_query sqlite3_stmt *drop = query(s, "DELETE FROM labels WHERE snapshot = ?");
 	cleanup_query sqlite3_stmt *q = query(s, "INSERT OR REPLACE INTO labels VALUES(?, ?, ?)");
 
+	if (check_labels(snapshot, err) < 0)
+		return err->code;
 	sqlite3_bind_int64(drop, 1, snapshot->id);
 	if (run(s, drop, err) < 0)
 		return err->code;
@@ -328,6 +350,9 @@ static int check_free(struct snapshot_state *s, const char *name, struct err *er
 {
 	cleanup_query sqlite3_stmt *q = query(s, "SELECT 1 FROM snapshots WHERE name = ?");
 
+	if (strlen(name) > NAME_BYTES_MAX)
+		return err_set(err, E_INVALID, "a snapshot's name has more than %d bytes",
+			       NAME_BYTES_MAX);
 	bind_text(q, 1, name);
 	switch (sqlite3_step(q)) {
 	case SQLITE_ROW:
@@ -403,6 +428,15 @@ int snapshot_set_labels(struct snapshot_state *s, struct snapshot *snapshot, str
 	return write_labels(s, snapshot, err);
 }
 
+int snapshot_set_uses(struct snapshot_state *s, int64_t id, const char *uses, struct err *err)
+{
+	cleanup_query sqlite3_stmt *q = query(s, "UPDATE snapshots SET uses = ? WHERE id = ?");
+
+	bind_text(q, 1, uses);
+	sqlite3_bind_int64(q, 2, id);
+	return run(s, q, err);
+}
+
 int snapshot_delete(struct snapshot_state *s, const struct snapshot *snapshot, struct err *err)
 {
 	cleanup_query sqlite3_stmt *child = query(s, "SELECT 1 FROM snapshots WHERE parent = ?");
@@ -421,21 +455,22 @@ int snapshot_delete(struct snapshot_state *s, const struct snapshot *snapshot, s
 	return run(s, q, err);
 }
 
-int snapshot_each(struct snapshot_state *s,
+int snapshot_each(struct snapshot_state *s, int64_t after_id,
 		  int (*take)(void *data, const struct snapshot *snapshot, struct err *err),
 		  void *data, struct err *err)
 {
-	cleanup_query sqlite3_stmt *q = query(s, SELECT "ORDER BY s.id");
+	cleanup_query sqlite3_stmt *q = query(s, SELECT "WHERE s.id > ? ORDER BY s.id");
 	int r, result = 0;
 
-	while (result >= 0 && (r = sqlite3_step(q)) == SQLITE_ROW) {
+	sqlite3_bind_int64(q, 1, after_id);
+	while (result == 0 && (r = sqlite3_step(q)) == SQLITE_ROW) {
 		cleanup_snapshot struct snapshot row = {0};
 
 		result = read_row(s, q, &row, err);
 		if (result >= 0)
 			result = take(data, &row, err);
 	}
-	if (result < 0)
+	if (result != 0)
 		return result;
 	return r == SQLITE_DONE ? 0 : failed(s, err);
 }

@@ -49,16 +49,21 @@ int snapshot_get_id(struct snapshot_state *s, int64_t id, struct snapshot *ret, 
 /* The store layer with this chainID on this parent. E_NOTFOUND. */
 int snapshot_find_store(struct snapshot_state *s, const char *chain, int64_t parent_id,
 			struct snapshot *ret, struct err *err);
-/* Sets the id and both times. E_EXISTS when the name is taken. */
+/* Sets the id and both times. E_EXISTS when the name is taken; E_INVALID when it is too long. Wherever labels are written:
+ * E_LIMIT when they are too much to be listed. */
 int snapshot_insert(struct snapshot_state *s, struct snapshot *snapshot, struct err *err);
 /* An active one becomes committed under the name, with chain, size, inodes, paths and labels as in
  * `snapshot`. E_EXISTS. */
 int snapshot_commit_row(struct snapshot_state *s, struct snapshot *snapshot, const char *name,
 			struct err *err);
 int snapshot_set_labels(struct snapshot_state *s, struct snapshot *snapshot, struct err *err);
+/* What is mounted in m/ for it now. */
+int snapshot_set_uses(struct snapshot_state *s, int64_t id, const char *uses, struct err *err);
 /* E_CONFLICT when it has children. */
 int snapshot_delete(struct snapshot_state *s, const struct snapshot *snapshot, struct err *err);
-int snapshot_each(struct snapshot_state *s,
+/* Those with a higher id than `after_id`, in the order of their ids (a new one has the highest), until `take` returns other
+ * than 0: that is returned. */
+int snapshot_each(struct snapshot_state *s, int64_t after_id,
 		  int (*take)(void *data, const struct snapshot *snapshot, struct err *err),
 		  void *data, struct err *err);
 /* The snapshot of that id (0: none) and those it stands on, nearest first, without their labels.

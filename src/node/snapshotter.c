@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <errno.h>
-#include <fts.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -63,22 +62,25 @@ static bool is_one_disk(const struct snapshotter *s)
 	return stat(s->dir, &a) == 0 && stat(store, &b) == 0 && a.st_dev == b.st_dev;
 }
 
+static int make_private_dir(const char *dir, struct err *err)
+{
+	cleanup_fd int fd = node_open_private_dir(dir, err);
+
+	return fd < 0 ? fd : 0;
+}
+
 static int open_all(struct snapshotter *s, struct err *err)
 {
 	static const char *const dirs[] = {"s", "m", "trash"};
 	cleanup_free char *file = xasprintf("%s/state.db", s->dir);
 
-	if (make_dirs_at(AT_FDCWD, s->dir, err) < 0)
-		return err->code;
-	if (chmod(s->dir, 0711) < 0)
-		return err_errno(err, "%s", s->dir);
-	if (lock_root(s, err) < 0)
+	if (make_private_dir(s->dir, err) < 0 || lock_root(s, err) < 0)
 		return err->code;
 	for (size_t i = 0; i < ARRAY_LEN(dirs); i++) {
 		cleanup_free char *dir = xasprintf("%s/%s", s->dir, dirs[i]);
 
-		if (mkdir(dir, 0711) < 0 && errno != EEXIST)
-			return err_errno(err, "create %s", dir);
+		if (make_private_dir(dir, err) < 0)
+			return err->code;
 	}
 	if (snapshot_state_open(&s->state, file, err) < 0)
 		return err->code;
@@ -99,6 +101,7 @@ int snapshotter_new(struct snapshotter **ret, const struct snapshotter_options *
 	s->o = *options;
 	s->lock_fd = -1;
 	s->dir = xasprintf("%s/snapshots", node_store_root(options->store));
+	pthread_mutex_init(&s->turns.lock, NULL);
 	pthread_mutex_init(&s->fetching, NULL);
 	snapshot_ahead_init(&s->ahead);
 	pthread_mutex_init(&s->views, NULL);
@@ -126,6 +129,7 @@ void snapshotter_free(struct snapshotter *s)
 	close_fd(&s->lock_fd);
 	said_of_image_release(&s->said);
 	snapshot_seen_release(&s->seen);
+	pthread_mutex_destroy(&s->turns.lock);
 	pthread_mutex_destroy(&s->fetching);
 	pthread_mutex_destroy(&s->views);
 	pthread_mutex_destroy(&s->lock);
@@ -183,7 +187,7 @@ static int make_dirs(struct snapshotter *s, const struct snapshot *row,
 
 	if (access(dir, F_OK) == 0 && to_trash(s, dir, err) < 0)
 		return err->code;
-	if (make_dir(dir, 0711, err) < 0 || make_dir(fs, 0755, err) < 0 ||
+	if (make_dir(dir, 0700, err) < 0 || make_dir(fs, 0755, err) < 0 ||
 	    make_dir(work, 0711, err) < 0)
 		return err->code;
 	return take_owner(s, chain, fs, err);
@@ -203,6 +207,11 @@ static int find_parent(struct snapshotter *s, const char *parent, struct snapsho
 	return snapshot_chain_load(s, row.id, ret, err);
 }
 
+static const char *uses_of(const struct mount_plan *plan)
+{
+	return plan->uses.len ? (const char *)plan->uses.data : "";
+}
+
 /* The row and its directories, or neither. */
 static int create(struct snapshotter *s, struct snapshot *row, const char *parent,
 		  struct snapshot_chain *chain, struct mount_plan *plan, struct err *err)
@@ -216,7 +225,7 @@ static int create(struct snapshotter *s, struct snapshot *row, const char *paren
 		r = mount_plan_make(s, chain, plan, err);
 	if (r >= 0) {
 		row->parent_id = chain->len ? chain->items[0].id : 0;
-		row->uses = xstrdup(plan->uses.len ? (const char *)plan->uses.data : "");
+		row->uses = xstrdup(uses_of(plan));
 		r = snapshot_insert(s->state, row, err);
 	}
 	if (r >= 0 && make_dirs(s, row, chain, err) < 0)
@@ -322,6 +331,16 @@ int snapshotter_prepare(struct snapshotter *s, const struct snapshot_request *re
 	return prepare_ordinary(s, &row, request->parent, ret, err);
 }
 
+/* What lay elsewhere when the snapshot was made has another name in m/ now. A cleanup that does not know of it would take it away
+ * before containerd has mounted what it is told. */
+static int note_uses(struct snapshotter *s, const struct snapshot *row,
+		     const struct mount_plan *plan, struct err *err)
+{
+	if (strcmp(row->uses, uses_of(plan)) == 0)
+		return 0;
+	return snapshot_set_uses(s->state, row->id, uses_of(plan), err);
+}
+
 int snapshotter_mounts(struct snapshotter *s, const char *key, struct snapshot_mount *ret,
 		       struct err *err)
 {
@@ -339,6 +358,8 @@ int snapshotter_mounts(struct snapshotter *s, const char *key, struct snapshot_m
 		r = snapshot_chain_load(s, row.parent_id, &chain, err);
 	if (r >= 0)
 		r = mount_plan_make(s, &chain, &plan, err);
+	if (r >= 0)
+		r = note_uses(s, &row, &plan, err);
 	pthread_mutex_unlock(&s->lock);
 	if (r >= 0 && snapshot_mount_make(s, &row, &plan, ret, err) < 0)
 		r = as_io(err);
@@ -347,30 +368,6 @@ int snapshotter_mounts(struct snapshotter *s, const char *key, struct snapshot_m
 }
 
 /* ---- commit, remove ---- */
-
-/* Bytes on disk and inodes. */
-static int measure(const char *dir, int64_t *ret_bytes, int64_t *ret_inodes, struct err *err)
-{
-	char *const roots[] = {(char *)(uintptr_t)dir, NULL};
-	FTS *walk = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
-	int64_t bytes = 0, inodes = 0;
-	FTSENT *e;
-
-	if (!walk)
-		return err_errno(err, "read %s", dir);
-	while ((e = fts_read(walk))) {
-		if (e->fts_info == FTS_DP || e->fts_info == FTS_NS)
-			continue;
-		/* A file with several names counts once in all. */
-		bytes += (int64_t)e->fts_statp->st_blocks * 512 /
-			 (e->fts_info == FTS_F ? (int64_t)e->fts_statp->st_nlink : 1);
-		inodes++;
-	}
-	fts_close(walk);
-	*ret_bytes = bytes;
-	*ret_inodes = inodes;
-	return 0;
-}
 
 static int sync_dir(const char *dir, struct err *err)
 {
@@ -419,7 +416,7 @@ int snapshotter_commit(struct snapshotter *s, const char *name, const char *key,
 	fs = snapshot_fs(s, row.id);
 	if (*chain_of_name(name) && snapshot_take_places(s, &row, err) < 0)
 		return err->code;
-	if (sync_dir(fs, err) < 0 || measure(fs, &row.size, &row.inodes, err) < 0)
+	if (sync_dir(fs, err) < 0 || snapshot_measure(fs, &row.size, &row.inodes, err) < 0)
 		return as_io(err);
 	annotations_release(&row.labels);
 	annotations_copy(&row.labels, labels);
@@ -533,14 +530,14 @@ int snapshotter_update(struct snapshotter *s, const char *key, const struct anno
 	return 0;
 }
 
-int snapshotter_list(struct snapshotter *s,
+int snapshotter_list(struct snapshotter *s, int64_t after_id,
 		     int (*take)(void *data, const struct snapshot *row, struct err *err),
 		     void *data, struct err *err)
 {
 	int r;
 
 	pthread_mutex_lock(&s->lock);
-	r = snapshot_each(s->state, take, data, err);
+	r = snapshot_each(s->state, after_id, take, data, err);
 	pthread_mutex_unlock(&s->lock);
 	return r;
 }
@@ -559,7 +556,7 @@ int snapshotter_usage(struct snapshotter *s, const char *key, int64_t *ret_bytes
 		return 0;
 	}
 	fs = snapshot_fs(s, row.id);
-	return measure(fs, ret_bytes, ret_inodes, err) < 0 ? as_io(err) : 0;
+	return snapshot_measure(fs, ret_bytes, ret_inodes, err) < 0 ? as_io(err) : 0;
 }
 
 void snapshotter_stats(struct snapshotter *s, struct snapshotter_stats *ret)
@@ -625,10 +622,16 @@ static int sweep_snapshot(void *data, int dirfd, const char *entry, struct err *
 	return err->code;
 }
 
+/* A container may have made something that cannot be deleted (chattr +i). Its tree stays; all others go. */
 static int sweep_trash(void *data, int dirfd, const char *entry, struct err *err)
 {
-	(void)data;
-	return tree_remove(dirfd, entry, err);
+	const struct snapshotter *s = data;
+	struct err local = ERR_INIT;
+
+	(void)err;
+	if (tree_remove(dirfd, entry, &local) < 0)
+		log_warn("%s/trash/%s cannot be deleted: %s", s->dir, entry, local.text);
+	return 0;
 }
 
 /* What is in use goes with the cleanup after. */
@@ -676,9 +679,11 @@ int snapshotter_cleanup(struct snapshotter *s, struct err *err)
 {
 	struct node_store *store = s->o.store;
 
-	pthread_mutex_lock(&s->fetching);
-	said_of_image_release(&s->said);
-	pthread_mutex_unlock(&s->fetching);
+	/* Whoever has it may wait for the network; there will be another cleanup. */
+	if (pthread_mutex_trylock(&s->fetching) == 0) {
+		said_of_image_release(&s->said);
+		pthread_mutex_unlock(&s->fetching);
+	}
 	pthread_mutex_lock(&s->lock);
 	snapshot_seen_release(&s->seen);
 	pthread_mutex_unlock(&s->lock);

@@ -26,6 +26,9 @@
 
 struct snapshotter;
 
+/* As many calls may be at work at once: those that fetch layers leave room for others as long as there are no fewer. */
+enum { SNAPSHOT_CALLS = 64 };
+
 struct snapshotter_options {
 	struct node_store *store;     /* borrowed */
 	struct node_sources *sources; /* borrowed; NULL: only what is there counts */
@@ -74,7 +77,8 @@ int snapshotter_stat(struct snapshotter *s, const char *key, struct snapshot *re
 /* `mask`: "labels" or "labels.KEY"; empty: all labels. */
 int snapshotter_update(struct snapshotter *s, const char *key, const struct annotations *labels,
 		       const struct strv *mask, struct snapshot *ret, struct err *err);
-int snapshotter_list(struct snapshotter *s,
+/* As snapshot_each(). */
+int snapshotter_list(struct snapshotter *s, int64_t after_id,
 		     int (*take)(void *data, const struct snapshot *row, struct err *err),
 		     void *data, struct err *err);
 int snapshotter_usage(struct snapshotter *s, const char *key, int64_t *ret_bytes,

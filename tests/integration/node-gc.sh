@@ -71,6 +71,17 @@ check_eq "nothing is left in the trash" 0 "$(count trash)"
 check_eq "what was collected is fetched anew" "$both" "$(run "oci:$T/image:both" ls /nix/store | wc -l)"
 check_match "still clean" " 0 damaged$" "$(node verify)"
 
+# What cannot be deleted, as a file after chattr +i, is in the way of nothing else.
+mkdir -p "$NODE/trash/stuck/mounted" "$NODE"/trash/other-{1,2,3,4,5,6,7,8}
+mount -t tmpfs tmpfs "$NODE/trash/stuck/mounted" || die "mount tmpfs"
+"$NACRE" node gc --root "$NODE" >"$T/out" 2>&1
+check_eq "a collection passes over what cannot be deleted" 0 $?
+check_match "says so" "trash/stuck cannot be deleted: .*mounted" "$(cat "$T/out")"
+check_eq "and deletes all others" stuck "$(ls "$NODE/trash")"
+umount "$NODE/trash/stuck/mounted"
+node gc >/dev/null
+check_eq "in the end it goes as well" 0 "$(count trash)"
+
 # Damage is found, and mended by fetching anew.
 one=$(find "$NODE/paths" -name '*' -type f -path '*/bin/*' | sort | head -n 1)
 chmod u+w "$one" && echo damaged >>"$one"

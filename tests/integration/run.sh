@@ -72,6 +72,7 @@ says "modes of the root layer" "1777 700" "$I" sh -c 'stat -c %a /tmp /root | xa
 check_eq "only the closure is visible" "$(closure "$P" | sed 's|.*/||')" "$(run "$I" ls /nix/store)"
 check_eq "nothing is left of containers" "" "$(find "$NODE/run" "$NODE/tmp" -mindepth 1 2>/dev/null)"
 check_eq "no mounts are left" "" "$(mounts_below "$NODE")"
+check_eq "what layers hold is its owner's alone" "700 700" "$(stat -c %a "$NODE/layers" "$NODE/tmp" | xargs)"
 
 # A nacre that was killed leaves nothing behind for long.
 "$NACRE" run --root "$NODE" "$I" sh -c 'echo ready; sleep 1000' >"$T/out" 2>&1 &

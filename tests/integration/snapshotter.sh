@@ -37,6 +37,7 @@ TOML
 
 # ---- the calls themselves -----------------------------------------------------------------------------
 
+mkdir -p -m 0711 "$SNAPSHOTS" "$SNAPSHOTS/s" # as earlier versions made them
 start_snapshotter
 check_fails "a second one on the same root" "another nacre snapshotter" "$NACRE" snapshotter --address "$T/other.sock" --root "$NODE" --host-store none
 check_eq "the drop-in that is shipped is what it prints" "$("$NACRE" snapshotter --print-config)" "$(tail -n +3 "$SRC/packaging/containerd/nacre.toml")"
@@ -45,6 +46,13 @@ check_eq "the socket is its owner's alone" 600 "$(stat -c %a "$SOCKET")"
 suite suite
 check_eq "nothing is left mounted" "" "$(mounts_below "$T")"
 stop_server "$SNAPSHOTTER"
+
+PORT=$(free_port)
+NODE=$T/node-slow start_snapshotter --source "http://127.0.0.1:$PORT"
+suite slow "$PORT"
+note "the snapshotter's memory: $(peak_rss_kib "$SNAPSHOTTER") KiB at most"
+grep -q __asan_init "$NACRE" || check "slow: with all its threads it takes 32 MiB at most" [ "$(peak_rss_kib "$SNAPSHOTTER")" -le 32768 ]
+stop_server "$SNAPSHOTTER" KILL # it waits for the source
 
 # ---- what containerd fetches ----------------------------------------------------------------------------
 

@@ -72,9 +72,11 @@ class Client:
         options = [("grpc.max_receive_message_length", 64 << 20), ("grpc.max_send_message_length", 64 << 20)]
         self.channel = grpc.insecure_channel("unix://" + socket, options=options)
 
-    def call(self, method, request, timeout=600):
+    timeout = 600
+
+    def call(self, method, request):
         try:
-            return fields(self.channel.unary_unary(method)(request, timeout=timeout, wait_for_ready=True))
+            return fields(self.channel.unary_unary(method)(request, timeout=self.timeout, wait_for_ready=True))
         except grpc.RpcError as error:
             raise Error(error) from None
 
@@ -138,6 +140,11 @@ class Snapshots(Client):
         request = field(1, "nacre") + field(2, key) + field(3, parent) + field(4, labels or {})
         return self.mounts_of(self.call(SNAPSHOTS + method, request))
 
+    def start_prepare(self, key, parent, labels):
+        """A future."""
+        request = field(1, "nacre") + field(2, key) + field(3, parent) + field(4, labels)
+        return self.channel.unary_unary(SNAPSHOTS + "Prepare").future(request, timeout=self.timeout)
+
     def view(self, key, parent="", labels=None):
         return self.prepare(key, parent, labels, "View")
 
@@ -170,13 +177,15 @@ class Snapshots(Client):
     def cleanup(self):
         self.call(SNAPSHOTS + "Cleanup", field(1, "nacre"))
 
-    def list(self, *filters):
+    def list_replies(self, *filters):
         request = field(1, "nacre") + b"".join(field(2, f) for f in filters)
         try:
-            replies = list(self.channel.unary_stream(SNAPSHOTS + "List")(request, timeout=60))
+            return list(self.channel.unary_stream(SNAPSHOTS + "List")(request, timeout=60))
         except grpc.RpcError as error:
             raise Error(error) from None
-        return [self.info(i) for reply in replies for i in fields(reply).get(1, [])]
+
+    def list(self, *filters):
+        return [self.info(i) for reply in self.list_replies(*filters) for i in fields(reply).get(1, [])]
 
 
 if __name__ == "__main__":

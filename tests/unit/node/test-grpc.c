@@ -162,7 +162,7 @@ static ssize_t client_body(nghttp2_session *http, int32_t id, uint8_t *data, siz
 	return (ssize_t)n;
 }
 
-static void world_init(struct world *w)
+static void world_init_with(struct world *w, const nghttp2_option *option)
 {
 	const struct grpc_session_events events = {methods, w, on_start};
 	nghttp2_session_callbacks *callbacks;
@@ -172,9 +172,14 @@ static void world_init(struct world *w)
 	nghttp2_session_callbacks_set_on_header_callback(callbacks, client_header);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, client_data);
 	nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, client_close);
-	nghttp2_session_client_new(&w->client, callbacks, w);
+	nghttp2_session_client_new2(&w->client, callbacks, w, option);
 	nghttp2_session_callbacks_del(callbacks);
 	nghttp2_submit_settings(w->client, NGHTTP2_FLAG_NONE, NULL, 0);
+}
+
+static void world_init(struct world *w)
+{
+	world_init_with(w, NULL);
 }
 
 static void world_release(struct world *w)
@@ -364,6 +369,118 @@ static void test_busy(void **state)
 	world_release(&w);
 }
 
+/* A reply in parts: each is asked for once the client has taken the one before. */
+static void test_parts(void **state)
+{
+	enum { PART = 300 << 10, PARTS = 3 };
+	cleanup_free uint8_t *part = xcalloc(1, PART);
+	struct world w;
+	const struct request r = REQUEST;
+
+	(void)state;
+	world_init(&w);
+	submit(&w, &r, slice_make("\0\0\0\0\0", 5));
+	for (size_t i = 1; i <= PARTS; i++) {
+		assert_int_equal(w.n_started, i);
+		assert_int_equal(w.data.len, (i - 1) * (PART + GRPC_PREFIX));
+		assert_int_equal(w.call->call.cursor, i - 1);
+		assert_int_equal(w.call->call.reply.len, 0);
+		assert_false(w.call->call.has_more);
+		assert_int_equal(grpc_session_calls_out(w.session), 1);
+		assert_int_equal(grpc_call_add(&w.call->call, part, PART), 0);
+		w.call->call.cursor = (int64_t)i;
+		w.call->call.has_more = i < PARTS;
+		assert_string_equal(w.code, "");
+		grpc_session_finish(w.session, w.call);
+		exchange(&w);
+	}
+	assert_int_equal(w.n_started, PARTS);
+	assert_int_equal(w.data.len, PARTS * (PART + GRPC_PREFIX));
+	assert_string_equal(w.code, "0");
+	assert_true(w.is_closed);
+	assert_int_equal(grpc_session_calls_out(w.session), 0);
+	world_release(&w);
+}
+
+/* How a reply ends whose second part does not come. */
+static void test_parts_end(void **state)
+{
+	enum ending { FAILS, IS_LATE, FINDS_NO_WORKER, IS_RESET, IS_HUNG_UP, ENDINGS };
+	static const char *const codes[ENDINGS] = {"8", "4", "14", "", ""};
+
+	(void)state;
+	for (enum ending ending = 0; ending < ENDINGS; ending++) {
+		struct world w;
+		struct request r = REQUEST;
+
+		world_init(&w);
+		r.timeout = "5S";
+		submit(&w, &r, slice_make("\0\0\0\0\0", 5));
+		assert_int_equal(grpc_call_add(&w.call->call, "x", 1), 0);
+		w.call->call.has_more = true;
+		w.is_busy = ending == FINDS_NO_WORKER;
+		grpc_session_finish(w.session, w.call);
+		exchange(&w);
+		assert_int_equal(w.n_started, w.is_busy ? 1 : 2);
+		assert_string_equal(w.status, "200");
+		if (ending == FAILS) {
+			assert_int_equal(grpc_call_add(&w.call->call, "y", 1), 0);
+			w.call->call.has_more = true;
+			grpc_call_fail(&w.call->call, GRPC_RESOURCE_EXHAUSTED, "too much");
+		} else if (ending == IS_LATE) {
+			assert_true(grpc_session_expire(w.session, grpc_now_ms() + 6000) == 0);
+		} else if (ending == IS_RESET) {
+			nghttp2_submit_rst_stream(w.client, NGHTTP2_FLAG_NONE, 1, NGHTTP2_CANCEL);
+			exchange(&w);
+		} else if (ending == IS_HUNG_UP) {
+			grpc_session_hang_up(w.session);
+		}
+		if (!w.is_busy) {
+			assert_int_equal(atomic_load(&w.call->call.cancelled), ending != FAILS);
+			grpc_session_finish(w.session, w.call);
+		}
+		if (ending != IS_HUNG_UP)
+			exchange(&w);
+		assert_string_equal(w.code, codes[ending]);
+		assert_int_equal(w.data.len, GRPC_PREFIX + 1);
+		assert_int_equal(grpc_session_calls_out(w.session), 0);
+		world_release(&w);
+	}
+}
+
+/* One that does not read is not asked for more: what is kept for it is a part. */
+static void test_parts_unread(void **state)
+{
+	enum { PART = 1 << 20 };
+	cleanup_free uint8_t *part = xcalloc(1, PART);
+	nghttp2_option *option;
+	struct world w;
+	const struct request r = REQUEST;
+
+	(void)state;
+	nghttp2_option_new(&option);
+	nghttp2_option_set_no_auto_window_update(option, 1);
+	world_init_with(&w, option);
+	nghttp2_option_del(option);
+	submit(&w, &r, slice_make("\0\0\0\0\0", 5));
+	assert_int_equal(grpc_call_add(&w.call->call, part, PART), 0);
+	w.call->call.has_more = true;
+	grpc_session_finish(w.session, w.call);
+	exchange(&w);
+	assert_true(w.data.len < PART);
+	assert_int_equal(w.n_started, 1);
+	/* It reads on. */
+	nghttp2_submit_window_update(w.client, NGHTTP2_FLAG_NONE, 0, 2 * PART);
+	nghttp2_submit_window_update(w.client, NGHTTP2_FLAG_NONE, 1, 2 * PART);
+	exchange(&w);
+	assert_int_equal(w.data.len, PART + GRPC_PREFIX);
+	assert_int_equal(w.n_started, 2);
+	grpc_session_finish(w.session, w.call);
+	exchange(&w);
+	assert_string_equal(w.code, "0");
+	world_release(&w);
+}
+
 static void test_deadline(void **state)
 {
 	struct world w;
@@ -442,13 +559,14 @@ static void test_no_http2(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_bodies),   cmocka_unit_test(test_timeouts),
-		cmocka_unit_test(test_texts),    cmocka_unit_test(test_call),
-		cmocka_unit_test(test_large),    cmocka_unit_test(test_too_large),
-		cmocka_unit_test(test_refusals), cmocka_unit_test(test_failure),
-		cmocka_unit_test(test_busy),     cmocka_unit_test(test_deadline),
-		cmocka_unit_test(test_reset),    cmocka_unit_test(test_hang_up),
-		cmocka_unit_test(test_no_http2),
+		cmocka_unit_test(test_bodies),    cmocka_unit_test(test_timeouts),
+		cmocka_unit_test(test_texts),     cmocka_unit_test(test_call),
+		cmocka_unit_test(test_large),     cmocka_unit_test(test_too_large),
+		cmocka_unit_test(test_refusals),  cmocka_unit_test(test_failure),
+		cmocka_unit_test(test_busy),      cmocka_unit_test(test_deadline),
+		cmocka_unit_test(test_reset),     cmocka_unit_test(test_hang_up),
+		cmocka_unit_test(test_no_http2),  cmocka_unit_test(test_parts),
+		cmocka_unit_test(test_parts_end), cmocka_unit_test(test_parts_unread),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

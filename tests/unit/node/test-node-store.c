@@ -420,6 +420,33 @@ static void test_listing(void **state)
 	unit_tempdir_end(dirfd, dir);
 }
 
+/* A layer's files have modes of their own: where they lie is nobody else's, also where an earlier version made it. */
+static void test_private(void **state)
+{
+	static const char *const names[] = {"layers", "tmp", "trash"};
+	const struct gc_options options = {.older_than_s = -1};
+	char dir[64];
+	int dirfd = unit_tempdir(dir);
+	struct node_store *s;
+	struct err err = ERR_INIT;
+	struct gc_stats stats;
+	struct stat st;
+
+	(void)state;
+	for (int is_there = 0; is_there < 2; is_there++) {
+		for (size_t i = 0; is_there && i < ARRAY_LEN(names); i++)
+			assert_int_equal(fchmodat(dirfd, names[i], 0755, 0), 0);
+		assert_ok(node_store_open(&s, dir, &err), err);
+		assert_ok(node_gc(s, &options, &stats, &err), err);
+		node_store_free(s);
+		for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+			assert_int_equal(fstatat(dirfd, names[i], &st, 0), 0);
+			assert_int_equal(st.st_mode & 07777, 0700);
+		}
+	}
+	unit_tempdir_end(dirfd, dir);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -427,6 +454,7 @@ int main(void)
 		cmocka_unit_test(test_staged),      cmocka_unit_test(test_refs),
 		cmocka_unit_test(test_index_notes), cmocka_unit_test(test_locks),
 		cmocka_unit_test(test_unpublished), cmocka_unit_test(test_listing),
+		cmocka_unit_test(test_private),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
