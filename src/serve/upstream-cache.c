@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Store paths from the upstreams of a view: narinfos and NARs. */
+#include <errno.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -230,13 +231,13 @@ struct nar_job {
 	struct flight *flight; /* a reference */
 	/* While it runs: */
 	struct sink sink;
-	struct store_put *put;
+	struct store_put *put; /* NULL: a quota leaves no room, it goes to readers alone */
 };
 
 static int nar_write(struct sink *self, const void *data, size_t len, struct err *err)
 {
 	struct nar_job *job = container_of(self, struct nar_job, sink);
-	int r = store_put_write(job->put, data, len, err);
+	int r = job->put ? store_put_write(job->put, data, len, err) : 0;
 
 	return r < 0 ? r : sink_write(flight_sink(job->flight), data, len, err);
 }
@@ -258,6 +259,18 @@ static int nar_fetch(struct nar_job *job, struct err *err)
 	return r;
 }
 
+static int nar_fetch_and_keep(struct nar_job *job, const char *name, struct err *err)
+{
+	int r;
+
+	job->sink = (struct sink){.write = nar_write};
+	r = nar_fetch(job, err);
+	if (r < 0 || !job->put)
+		return r;
+	return upstream_kept(name, store_put_commit(job->put, err), err);
+}
+
+/* 1: it is in the store; 0: it went to those who read along alone. */
 static int nar_store(struct nar_job *job, struct err *err)
 {
 	char hash[HASH_TEXT_MAX];
@@ -267,12 +280,12 @@ static int nar_store(struct nar_job *job, struct err *err)
 	hash_format_bare(hash, &job->n.info.nar_hash, HASH_NIX32);
 	name = xasprintf("%s.nar", hash);
 	r = store_nar_put(job->ask.view->view, name, &job->put, err);
+	/* Nobody reads what is fetched for a closure. */
+	if (!job->ask.in_closure)
+		r = upstream_kept(name, r, err);
 	if (r < 0)
 		return r;
-	job->sink = (struct sink){.write = nar_write};
-	r = nar_fetch(job, err);
-	if (r == 0)
-		r = store_put_commit(job->put, err);
+	r = nar_fetch_and_keep(job, name, err);
 	store_put_free(job->put);
 	return r;
 }
@@ -285,9 +298,9 @@ static void nar_run(void *arg)
 
 	if (r < 0)
 		r = upstream_blame(job->from, r, &err);
-	else
+	if (r > 0)
 		upstream_bind(&job->ask, &job->n, job->from->closures);
-	flight_end(job->flight, r, &err);
+	flight_end(job->flight, r < 0 ? r : 0, &err);
 	flight_unref(job->flight);
 	narinfo_release(&job->n);
 	settings_unref(job->ask.settings);
@@ -385,17 +398,38 @@ int upstream_nar(const struct upstream_ask *ask, const char *hash_part, const st
 	return r < 0 ? r : nar_flight(ask, from, &n, ret, err);
 }
 
+/* A client's fetch goes well without that. */
+static int check_kept(const struct upstream_ask *ask, const char *hash_part,
+		      const struct hash *nar_hash, struct err *err)
+{
+	char hash[HASH_TEXT_MAX];
+	cleanup_free char *name = NULL;
+	struct err ignored = ERR_INIT;
+	uint64_t size;
+
+	hash_format_bare(hash, nar_hash, HASH_NIX32);
+	name = xasprintf("%s.nar", hash);
+	if (store_nar_stat(ask->view->view, name, &size, &ignored) == 0)
+		return 0;
+	err_set(err, E_LIMIT, "%s was fetched and not kept: the quota of this cache is used up",
+		hash_part);
+	err->sys_errno = EDQUOT;
+	return E_LIMIT;
+}
+
 int upstream_path_fetch(const struct upstream_ask *ask, const char *hash_part,
 			struct strv *ret_references, struct err *err)
 {
 	const struct upstream_settings *from;
 	cleanup_narinfo struct narinfo n = {0};
+	struct hash nar_hash;
 	struct flight *f;
 	int r = find(ask, hash_part, &n, &from, err);
 
 	if (r < 0)
 		return r;
 	strv_copy(ret_references, &n.info.references);
+	nar_hash = n.info.nar_hash;
 	r = nar_flight(ask, from, &n, &f, err);
 	if (r == E_EXISTS)
 		return 0;
@@ -403,6 +437,8 @@ int upstream_path_fetch(const struct upstream_ask *ask, const char *hash_part,
 		return r;
 	r = flight_wait(f, err);
 	flight_unref(f);
+	if (r == 0)
+		r = check_kept(ask, hash_part, &nar_hash, err);
 	return r == E_EXISTS ? 0 : r;
 }
 

@@ -66,7 +66,11 @@ void known_set(struct upstreams *u, const char *key, const char *where, const ch
 struct incomplete;
 void incompletes_free(struct incomplete *list);
 
-/* Logs the failure of a fetch. Whatever is wrong with what came is E_NET for who wanted it. */
+/* Logs the failure of a fetch. Whatever is wrong with what came is E_NET for who wanted it. A quota
+ * that is used up stays what it is: no upstream can help. */
 int upstream_blame(const struct upstream_settings *up, int result, struct err *err);
+/* What came of keeping something that a client waits for: 1 it is kept, or 0: a quota is used up. That
+ * refuses the store, not the client, so `err` is clear then. < 0: it failed. */
+int upstream_kept(const char *what, int result, struct err *err);
 
 #endif

@@ -366,8 +366,8 @@ struct blob_job {
 	struct flight *flight; /* a reference */
 	/* While it runs: */
 	struct sink sink;
-	struct upload *upload;
-	bool sent; /* to readers: there is no other try */
+	struct upload *upload; /* NULL: a quota leaves no room, it goes to readers alone */
+	bool sent;             /* to readers: there is no other try */
 };
 
 struct blob_size {
@@ -382,12 +382,43 @@ static int head_blob(void *arg, struct registry *reg, const char *remote, struct
 	return registry_has_blob(reg, remote, w->digest, &w->size, err);
 }
 
+/* `result` is what the store said to the upload. < 0: a failure. */
+static int blob_kept(struct blob_job *job, int result, struct err *err)
+{
+	int r = upstream_kept(job->repository, result, err);
+
+	if (r == 0) {
+		upload_close(job->upload);
+		job->upload = NULL;
+	}
+	return r < 0 ? r : 0;
+}
+
 static int blob_write(struct sink *self, const void *data, size_t len, struct err *err)
 {
 	struct blob_job *job = container_of(self, struct blob_job, sink);
-	int r = upload_write(job->upload, data, len, err);
+	int r = 0;
 
+	if (job->upload)
+		r = blob_kept(job, upload_write(job->upload, data, len, err), err);
 	return r < 0 ? r : sink_write(flight_sink(job->flight), data, len, err);
+}
+
+/* What comes is verified by the client of the registry already. */
+static int blob_fetch(struct blob_job *job, struct registry *reg, const char *remote, uint64_t size,
+		      struct err *err)
+{
+	int r = store_upload_once(job->ask.view->view, job->repository, job->digest.algo,
+				  &job->upload, err);
+
+	r = blob_kept(job, r, err);
+	if (r == 0)
+		r = registry_get_blob(reg, remote, &job->digest, (int64_t)size, &job->sink, err);
+	if (r == 0 && job->upload)
+		r = blob_kept(job, upload_finish(job->upload, &job->digest, err), err);
+	upload_close(job->upload);
+	job->upload = NULL;
+	return r;
 }
 
 static int get_blob(void *arg, struct registry *reg, const char *remote, struct err *err)
@@ -405,14 +436,7 @@ static int get_blob(void *arg, struct registry *reg, const char *remote, struct 
 		return err_set(err, E_LIMIT, "a blob of %llu bytes", (unsigned long long)size);
 	r = flight_open(job->flight, size, err);
 	if (r == 0)
-		r = store_upload_once(job->ask.view->view, job->repository, job->digest.algo,
-				      &job->upload, err);
-	if (r < 0)
-		return r;
-	r = registry_get_blob(reg, remote, &job->digest, (int64_t)size, &job->sink, err);
-	if (r == 0)
-		r = upload_finish(job->upload, &job->digest, err);
-	upload_close(job->upload);
+		r = blob_fetch(job, reg, remote, size, err);
 	return r < 0 ? r : 1;
 }
 

@@ -76,6 +76,36 @@ static void send_along(struct request *req, struct flight *f, unsigned status,
 	req->response_bytes = len;
 }
 
+/* Nothing is sent before all of it is right, so what has no bytes waits for the end. Takes over the
+ * reference. */
+static int send_nothing(struct request *req, struct flight *f, struct err *err)
+{
+	int r = flight_wait(f, err);
+
+	flight_unref(f);
+	if (r == 0)
+		respond_empty(req, 200);
+	return r;
+}
+
+static void refuse_range(struct request *req, uint64_t size)
+{
+	request_refuse(req, 416, "the range is outside of the %llu bytes",
+		       (unsigned long long)size);
+	respond_header(req, "Content-Range", "bytes */%llu", (unsigned long long)size);
+}
+
+static void along_headers(struct request *req, const struct content_reply *reply)
+{
+	respond_header(req, "Content-Type", "%s", reply->content_type);
+	respond_header(req, "Accept-Ranges", "bytes");
+	if (reply->tag)
+		respond_header(req, "ETag", "\"%s\"", reply->tag);
+	if (reply->encode)
+		respond_header(req, "Vary", "Accept-Encoding");
+}
+
+/* Takes over the reference. */
 static int respond_along(struct request *req, struct flight *f, const struct content_reply *reply,
 			 struct err *err)
 {
@@ -89,26 +119,21 @@ static int respond_along(struct request *req, struct flight *f, const struct con
 		kind = http_range_parse(&range, header, size);
 	if (r == 0)
 		r = flight_ready(f, size < READY_BYTES ? size : READY_BYTES, err);
-	if (r < 0) {
+	if (r < 0 || kind == RANGE_BAD) {
 		flight_unref(f);
+		if (r == 0)
+			refuse_range(req, size);
 		return r;
-	}
-	if (kind == RANGE_BAD || !size) {
-		flight_unref(f);
-		request_refuse(req, 416, "the range is outside of the %llu bytes",
-			       (unsigned long long)size);
-		respond_header(req, "Content-Range", "bytes */%llu", (unsigned long long)size);
-		return 0;
 	}
 	if (kind == RANGE_WHOLE)
 		range = (struct byte_range){0, size - 1};
-	send_along(req, f, kind == RANGE_PART ? 206 : 200, range);
-	respond_header(req, "Content-Type", "%s", reply->content_type);
-	respond_header(req, "Accept-Ranges", "bytes");
-	if (reply->tag)
-		respond_header(req, "ETag", "\"%s\"", reply->tag);
-	if (reply->encode)
-		respond_header(req, "Vary", "Accept-Encoding");
+	if (size)
+		send_along(req, f, kind == RANGE_PART ? 206 : 200, range);
+	else
+		r = send_nothing(req, f, err);
+	if (r < 0)
+		return r;
+	along_headers(req, reply);
 	if (kind == RANGE_PART)
 		respond_header(req, "Content-Range", "bytes %llu-%llu/%llu",
 			       (unsigned long long)range.first, (unsigned long long)range.last,

@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "serve/oci-error.h"
 #include "serve/upstream-internal.h"
 
 struct upstreams *upstreams_new(void)
@@ -117,8 +118,21 @@ void known_set(struct upstreams *u, const char *key, const char *where, const ch
 
 int upstream_blame(const struct upstream_settings *up, int result, struct err *err)
 {
+	if (err_is_quota(err))
+		return err->code;
 	log_warn("upstream %s: %s", up->name, err->text);
 	if (result != E_IO && result != E_NOTFOUND && result != E_CANCELLED && result != E_EXISTS)
 		err->code = E_NET;
 	return err->code;
+}
+
+int upstream_kept(const char *what, int result, struct err *err)
+{
+	if (result >= 0)
+		return 1;
+	if (!err_is_quota(err))
+		return result;
+	log_warn("%s goes to clients and is not kept: %s", what, err->text);
+	*err = ERR_INIT;
+	return 0;
 }

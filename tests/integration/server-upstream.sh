@@ -57,6 +57,11 @@ views:
   half: {upstreams: [{url: $UP, trusted-keys: ["$key"]}]}
   alone: {}
   holed: {upstreams: [{url: $UP/holed, trusted-keys: ["$key"]}]}
+  full: {upstreams: [{url: $UP, trusted-keys: ["$key"]}]}
+  one: {upstreams: [{url: $UP, trusted-keys: ["$key"]}]}
+quotas:
+  - {caches: full, bytes: 1}
+  - {caches: one, paths: 1}
 EOF
 start_nacre "$T/data" --config "$T/nacre.yaml"
 
@@ -260,6 +265,22 @@ start_nacre "$T/data-restart" --config "$T/nacre.yaml"
 check "a NAR whose narinfo this server never sent" curl -sf -o "$T/restart" "$NACRE_URL/$nar"
 check_same "is right" "$T/many-7" "$T/restart"
 
+# ---- a quota that is used up: it keeps nothing from clients
+for view in full one; do
+    D=$(new_store "$view")
+    check "$view: nix copy of what cannot be kept" nix copy --from "$NACRE_URL/$view" --to "$D" "$P" --option require-sigs true \
+        --option trusted-public-keys "$key"
+    check "$view: what arrived is right" nix_store_verify "$D"
+done
+check_eq "nothing is kept" 404 "$(status -I "$NACRE_URL/full/nar/${nar:4:52}.nar")"
+check_eq "an image of it cannot be made" 403 "$(status "$NACRE_URL/v2/full/nix/manifests/$hash")"
+check_match "and why" '"DENIED".*quota of this cache is used up' "$(cat "$T/body")"
+mode corrupt
+code=$(curl -s --max-time 60 -o "$T/body" -w '%{http_code}' "$NACRE_URL/full/$nar")
+curl_status=$?
+check "what is wrong is not right because of it ($code, curl $curl_status)" [ "$code/$curl_status" != 200/0 ]
+mode ok
+
 # ---- registries
 registries() {
     stop_nacre
@@ -278,6 +299,8 @@ root:
 views:
   packages: {upstreams: [{url: oci+http://$REGISTRY, packages: pkgs, trusted-keys: ["$key"]}]}
   foreign: {upstreams: [{url: oci+http://$REGISTRY, packages: pkgs, trusted-keys: ["$other"]}]}
+quotas:
+  - {repositories: peer/app/small, bytes: 1KiB}
 EOF
     start_nacre "$T/data-registries" --config "$T/registries.yaml"
 }
@@ -297,7 +320,47 @@ layer=$(curl -s "$NACRE_URL/v2/hub/app/hello/manifests/1" | python3 -c 'import j
 check_eq "a blob has its digest" "${layer#sha256:}" "$(curl -s "$NACRE_URL/v2/app/hello/blobs/$layer?ns=$REGISTRY" | sha256sum | cut -d' ' -f1)"
 check_eq "a blob that nobody has" 404 "$(status "$NACRE_URL/v2/hub/app/hello/blobs/sha256:$(printf x | sha256sum | cut -d' ' -f1)")"
 
+# A blob without bytes, as oras pushes empty files.
+empty=sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+empty_url=$NACRE_URL/v2/peer/app/empty/blobs/$empty
+check_eq "an empty blob at the peer" 201 "$(status -X POST -H 'Content-Length: 0' "http://$PEER/v2/app/empty/blobs/uploads/?digest=$empty")"
+check_eq "a range of it is none" 416 "$(status -r 0- "$empty_url")"
+stop_nacre
+start_nacre "$T/data-empty" --config "$T/registries.yaml"
+empty_url=$NACRE_URL/v2/peer/app/empty/blobs/$empty
+head_of() { # what stays the same when it is asked again
+    tr -d '\r' <"$1" | grep -vE '^(Date|X-Request-Id):' | sort
+}
+check_eq "is pulled through" "200 0" "$(curl -s -D "$T/empty.first" -o "$T/empty" -w '%{http_code} %{size_download}' "$empty_url")"
+check_eq "and is here then" "200 0" "$(curl -s -D "$T/empty.second" -o "$T/empty" -w '%{http_code} %{size_download}' "$empty_url")"
+check_eq "with the same head" "$(head_of "$T/empty.second")" "$(head_of "$T/empty.first")"
+check_match "that says its digest" "Docker-Content-Digest: $empty" "$(cat "$T/empty.first")"
+stop_nacre
+start_nacre "$T/data-registries" --config "$T/registries.yaml"
+
 check "an image through podman" podman_pull "$NACRE_ADDR/hub/app/hello:1"
+
+# A quota that is used up keeps no blob from clients; a manifest that cannot be kept is refused.
+peer_blob() { # SIZE: a blob at the peer of so many bytes; sets blob
+    head -c "$1" /dev/urandom >"$T/blob-$1"
+    blob=sha256:$(sha256sum "$T/blob-$1" | cut -d' ' -f1)
+    check_eq "a blob of $1 bytes at the peer" 201 "$(status -X POST --data-binary "@$T/blob-$1" "http://$PEER/v2/app/small/blobs/uploads/?digest=$blob")"
+}
+for size in 600000 1024 500; do
+    peer_blob $size
+    for try in 1 2; do
+        check_eq "goes to the client, $try" 200 "$(status "$NACRE_URL/v2/peer/app/small/blobs/$blob")"
+        check_same "whole" "$T/blob-$size" "$T/body"
+    done
+    fetched=2
+    [ $size != 1024 ] || fetched=1
+    check_eq "and is kept if there is room" $fetched "$(grep -c "GET /v2/app/small/blobs/$blob" "$PEER_LOG")"
+done
+printf '{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","artifactType":"text/x-note","config":{"mediaType":"application/octet-stream","digest":"%s","size":500},"layers":[]}' \
+    "$blob" >"$T/small"
+check_eq "a manifest at the peer" 201 "$(status -X PUT -H 'Content-Type: application/vnd.oci.image.manifest.v1+json' --data-binary "@$T/small" "http://$PEER/v2/app/small/manifests/1")"
+check_eq "is refused here" 403 "$(status "$NACRE_URL/v2/peer/app/small/manifests/1")"
+check_match "with the reason" '"DENIED","message":"the quota of peer/app/small' "$(cat "$T/body")"
 
 # Many at once: each blob is fetched once, whatever the number of clients.
 check "an image in another nacre" skopeo_copy "oci:$T/hello:hello" "docker://$PEER/app/hello:1"
