@@ -48,10 +48,11 @@ struct brotli_encode_state {
 	BrotliEncoderState *ctx; /* owned */
 };
 
-static int brotli_decode_begin(void *state, const char **ret_why)
+static int brotli_decode_begin(void *state, uint64_t max_window, const char **ret_why)
 {
 	struct brotli_decode_state *s = state;
 
+	(void)max_window;
 	s->ctx = BrotliDecoderCreateInstance(NULL, NULL, NULL);
 	if (s->ctx)
 		return 0;

@@ -70,11 +70,12 @@ static bool bzip2_magic(const uint8_t *head, size_t len)
 	       (len < 4 || (head[3] >= '1' && head[3] <= '9'));
 }
 
-static int bzip2_decode_begin(void *state, const char **ret_why)
+static int bzip2_decode_begin(void *state, uint64_t max_window, const char **ret_why)
 {
 	struct bzip2_state *s = state;
 	int r;
 
+	(void)max_window;
 	if (s->ready)
 		BZ2_bzDecompressEnd(&s->z);
 	s->ready = false;

@@ -54,11 +54,12 @@ static bool gzip_magic(const uint8_t *head, size_t len)
 	return memcmp(head, magic, len) == 0;
 }
 
-static int gzip_decode_begin(void *state, const char **ret_why)
+static int gzip_decode_begin(void *state, uint64_t max_window, const char **ret_why)
 {
 	struct gzip_state *s = state;
 	int r = s->ready ? inflateReset(&s->z) : inflateInit2(&s->z, GZIP_WINDOW_BITS);
 
+	(void)max_window;
 	if (r != Z_OK)
 		return gzip_fail(r, ret_why);
 	s->ready = true;

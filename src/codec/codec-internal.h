@@ -36,8 +36,8 @@ struct codec_decoder_ops {
 	/* Can these first bytes (1..magic_len) of a member be right? */
 	bool (*magic)(const uint8_t *head, size_t len);
 	/* Makes the state, which is all-zero or was used for the member before, ready for a
-	 * member. 0 or < 0. */
-	int (*begin)(void *state, const char **ret_why);
+	 * member. `max_window` as in the limits; who needs little ignores it. 0 or < 0. */
+	int (*begin)(void *state, uint64_t max_window, const char **ret_why);
 	/* 1: the member is complete; 0: go on; < 0: final. */
 	int (*step)(void *state, struct codec_io *io);
 	void (*release)(void *state);

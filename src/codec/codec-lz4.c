@@ -37,10 +37,11 @@ static bool lz4_magic(const uint8_t *head, size_t len)
 	return memcmp(head, frame, len) == 0;
 }
 
-static int lz4_begin(void *state, const char **ret_why)
+static int lz4_begin(void *state, uint64_t max_window, const char **ret_why)
 {
 	struct lz4_state *s = state;
 
+	(void)max_window;
 	if (s->ctx)
 		return 0; /* after a complete frame the context is ready for the next */
 	if (!LZ4F_isError(LZ4F_createDecompressionContext(&s->ctx, LZ4F_VERSION)))

@@ -61,18 +61,25 @@ static bool lzip_magic(const uint8_t *head, size_t len)
 	return memcmp(head, "LZIP", len) == 0;
 }
 
-static int xz_decode_begin(void *state, const char **ret_why)
+/* What a decoder needs besides its dictionary is far less than a MiB. */
+static uint64_t memory_max(uint64_t max_window)
+{
+	return max_window ? max_window + (1 << 20) : CODEC_LZMA_MEMORY_MAX;
+}
+
+static int xz_decode_begin(void *state, uint64_t max_window, const char **ret_why)
 {
 	struct lzma_state *s = state;
-	lzma_ret r = lzma_stream_decoder(&s->z, CODEC_LZMA_MEMORY_MAX, LZMA_TELL_UNSUPPORTED_CHECK);
+	lzma_ret r =
+		lzma_stream_decoder(&s->z, memory_max(max_window), LZMA_TELL_UNSUPPORTED_CHECK);
 
 	return r == LZMA_OK ? 0 : lzma_fail(r, ret_why);
 }
 
-static int lzip_decode_begin(void *state, const char **ret_why)
+static int lzip_decode_begin(void *state, uint64_t max_window, const char **ret_why)
 {
 	struct lzma_state *s = state;
-	lzma_ret r = lzma_lzip_decoder(&s->z, CODEC_LZMA_MEMORY_MAX, 0);
+	lzma_ret r = lzma_lzip_decoder(&s->z, memory_max(max_window), 0);
 
 	return r == LZMA_OK ? 0 : lzma_fail(r, ret_why);
 }

@@ -44,7 +44,12 @@ static bool zstd_magic(const uint8_t *head, size_t len)
 	return memcmp(head, frame, len) == 0;
 }
 
-static int zstd_decode_begin(void *state, const char **ret_why)
+static int window_log(uint64_t max_window)
+{
+	return max_window ? 63 - __builtin_clzll(max_window) : CODEC_ZSTD_WINDOW_LOG_MAX;
+}
+
+static int zstd_decode_begin(void *state, uint64_t max_window, const char **ret_why)
 {
 	struct zstd_decode_state *s = state;
 	size_t r;
@@ -56,7 +61,7 @@ static int zstd_decode_begin(void *state, const char **ret_why)
 		*ret_why = "out of memory";
 		return E_NOMEM;
 	}
-	r = ZSTD_DCtx_setParameter(s->ctx, ZSTD_d_windowLogMax, CODEC_ZSTD_WINDOW_LOG_MAX);
+	r = ZSTD_DCtx_setParameter(s->ctx, ZSTD_d_windowLogMax, window_log(max_window));
 	return ZSTD_isError(r) ? zstd_fail(r, ret_why) : 0;
 }
 

@@ -35,6 +35,9 @@ bool codec_can_encode(enum codec c);
 struct codec_limits {
 	uint64_t max_output; /* bytes; 0: no limit */
 	uint32_t max_ratio;  /* 0: no limit */
+	/* What a zstd, xz or lzip stream may want to look back at, which the decoder keeps in memory; 0:
+	 * the limits above. Of the others brotli needs most, 16 MiB. */
+	uint64_t max_window; /* bytes, a power of two */
 };
 
 /* A decoding sink; finish() fails with E_TRUNCATED when the stream is not complete. `out` is
@@ -43,6 +46,20 @@ struct codec_limits {
 int decoder_new(struct sink **ret, enum codec c, struct sink *out,
 		const struct codec_limits *limits, struct err *err);
 void decoder_free(struct sink *s);
+/* The same for who asks for the output piece by piece: however little input makes however much of
+ * it, a piece of either is all that is in memory. */
+struct decode_reader;
+enum { DECODE_INPUT = 64 << 10 }; /* bytes that the input is asked for at a time */
+/* Up to DECODE_INPUT bytes to `buf`; *ret_got 0 at the end. 0 or < 0. */
+typedef int decode_input(void *arg, void *buf, size_t *ret_got, struct err *err);
+/* `arg` is borrowed. As decoder_new(), but E_UNSUPPORTED for CODEC_NONE, too. */
+int decode_reader_new(struct decode_reader **ret, enum codec c, decode_input *input, void *arg,
+		      const struct codec_limits *limits, struct err *err);
+/* *ret_got is less than `len` only at the end, which is where a complete stream ends. After a
+ * failure there is nothing but decode_reader_free(). */
+int decode_reader_read(struct decode_reader *d, void *buf, size_t len, size_t *ret_got,
+		       struct err *err);
+void decode_reader_free(struct decode_reader *d); /* NULL is nothing */
 /* An encoding sink; `level` 0 is the codec's default. */
 int encoder_new(struct sink **ret, enum codec c, int level, struct sink *out, struct err *err);
 void encoder_free(struct sink *s);

@@ -29,6 +29,11 @@ bool respond_kept(struct request *req, const struct content_reply *reply);
  * takes no coding, or for content that has none: otherwise respond_content(). */
 void respond_content_head(struct request *req, uint64_t size, const struct content_reply *reply);
 
+/* GET and HEAD of content that has a coding already, for a client that does not take it: decoded while
+ * it is sent. A stream that turns out wrong ends short of its last chunk. Takes over `content`. */
+void respond_decoded(struct request *req, struct content *content, enum codec codec,
+		     const char *content_type);
+
 /* SPEC rfc-9110 13.2.2: what the client says about the bytes with this tag (in quotes), of which there
  * are `size`. True: it is answered, with 412 (it wants others) or 304 (it has them). */
 bool respond_condition(struct request *req, const char *etag, uint64_t size);

@@ -5,8 +5,6 @@
 #include "serve/oci-error.h"
 #include "serve/upstream-serve.h"
 
-enum { DOCUMENT_DECODED_MAX = 64 << 20 }; /* bytes of a document decoded for a client */
-
 /* The first row that fits; what has none is a failure of our own. */
 struct status_row {
 	int code;
@@ -183,42 +181,6 @@ enum store_tree nix_tree(const struct request *req)
 	return trees[find_tree(req)].tree;
 }
 
-static int decode(struct content *content, enum codec codec, struct buf *ret, struct err *err)
-{
-	const struct codec_limits limits = {.max_output = DOCUMENT_DECODED_MAX};
-	struct buf_sink out;
-	struct sink *decoder;
-	int r;
-
-	buf_sink_init(&out, ret);
-	r = decoder_new(&decoder, codec, &out.sink, &limits, err);
-	if (r < 0)
-		return r;
-	r = content_copy(content, decoder, err);
-	if (r == 0)
-		r = sink_finish(decoder, err);
-	decoder_free(decoder);
-	return r;
-}
-
-/* A document was put with a coding that this client does not take. */
-static void send_decoded(struct request *req, struct content *content, const char *coding,
-			 const char *content_type)
-{
-	cleanup_buf struct buf text = BUF_INIT(DOCUMENT_DECODED_MAX);
-	struct err err = ERR_INIT;
-	int r = decode(content, nix_codec_by_coding(slice_str(coding)), &text, &err);
-
-	content_free(content);
-	if (r < 0) {
-		request_log_failure(req, &err);
-		respond_plain(req, 500, "the document cannot be decoded");
-		return;
-	}
-	respond_buf(req, 200, content_type, &text);
-	respond_header(req, "Vary", "Accept-Encoding");
-}
-
 /* SPEC nix-cache 1.1: .ls, log, debuginfo, realisations, build-trace-v2 */
 static void document_end(struct request *req)
 {
@@ -242,7 +204,8 @@ static void document_end(struct request *req)
 	}
 	snprintf(coding, sizeof(coding), "%s", content_coding(content));
 	if (!http_accept_encoding(accept, coding)) {
-		send_decoded(req, content, coding, reply.content_type);
+		respond_decoded(req, content, nix_codec_by_coding(slice_str(coding)),
+				reply.content_type);
 		return;
 	}
 	respond_content(req, content, &reply);

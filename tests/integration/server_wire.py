@@ -174,14 +174,14 @@ class Wire:
             return False
 
     def read_chunked(self):
-        body = b""
+        pieces = []
         while True:
             size = int(self.take_line().split(";")[0], 16)
-            body += self.take(size)
+            pieces.append(self.take(size))
             if not size:
                 while self.take_line():
                     pass
-                return body
+                return b"".join(pieces)
             self.take_line()
 
     def read_body(self, method, status, headers):

@@ -19,10 +19,61 @@
 
 enum { TEST_BUF_MAX = 64 << 20 };
 
+struct piece_input {
+	struct slice in;
+	size_t piece; /* bytes, DECODE_INPUT at the most */
+};
+
+static inline int next_piece(void *arg, void *buf, size_t *ret_got, struct err *err)
+{
+	struct piece_input *p = arg;
+	size_t n = p->piece < DECODE_INPUT ? p->piece : DECODE_INPUT;
+
+	(void)err;
+	*ret_got = n < p->in.len ? n : p->in.len;
+	if (*ret_got)
+		memcpy(buf, p->in.data, *ret_got);
+	slice_advance(&p->in, *ret_got);
+	return 0;
+}
+
+/* A reader, with input and output in pieces, ends as `r` and makes the same bytes. */
+static inline void check_reader(enum codec c, struct slice in, size_t piece,
+				const struct codec_limits *limits, int r, const struct buf *want)
+{
+	struct piece_input input = {in, piece};
+	struct decode_reader *d;
+	struct err err = ERR_INIT;
+	size_t len = piece < 1 << 20 ? piece : 1 << 20, got = len, at = 0;
+	cleanup_free uint8_t *buf = xmalloc(len);
+	int is;
+
+	if (c == CODEC_NONE)
+		return;
+	assert_int_equal(decode_reader_new(&d, c, next_piece, &input, limits, &err), 0);
+	do {
+		is = decode_reader_read(d, buf, len, &got, &err);
+		if (is == 0 && r == 0) {
+			assert_true(got <= want->len - at);
+			assert_memory_equal(buf, want->data + at, got);
+			at += got;
+		}
+	} while (is == 0 && got == len);
+	if (is == 0) {
+		assert_int_equal(decode_reader_read(d, buf, len, &got, &err), 0);
+		assert_int_equal(got, 0);
+	}
+	decode_reader_free(d);
+	assert_int_equal(is, r);
+	if (r == 0)
+		assert_int_equal(at, want->len);
+}
+
 /* Decodes `in`, written in pieces of `piece` bytes, into `ret`; 0 or the error's code. */
 static inline int decode_pieces(enum codec c, struct slice in, size_t piece,
 				const struct codec_limits *limits, struct buf *ret, struct err *err)
 {
+	struct slice all = in;
 	struct buf_sink out;
 	struct sink *dec;
 	int r;
@@ -46,6 +97,7 @@ static inline int decode_pieces(enum codec c, struct slice in, size_t piece,
 		r = sink_finish(dec, err);
 	decoder_free(dec);
 	assert_int_equal(r, err->code);
+	check_reader(c, all, piece, limits, r, ret);
 	return r;
 }
 

@@ -26,6 +26,29 @@ static int count_write(struct sink *self, const void *data, size_t len, struct e
 	return 0;
 }
 
+/* Reads a MiB at a time; 0 or the error's code. */
+static int read_counting(enum codec c, struct slice in, const struct codec_limits *limits,
+			 uint64_t *ret_bytes, struct err *err)
+{
+	struct piece_input input = {in, DECODE_INPUT};
+	cleanup_free uint8_t *buf = xmalloc(1 << 20);
+	struct decode_reader *d;
+	size_t got = 1;
+	int r;
+
+	*err = ERR_INIT;
+	*ret_bytes = 0;
+	r = decode_reader_new(&d, c, next_piece, &input, limits, err);
+	if (r < 0)
+		return r;
+	while (r == 0 && got) {
+		r = decode_reader_read(d, buf, 1 << 20, &got, err);
+		*ret_bytes += r == 0 ? got : 0;
+	}
+	decode_reader_free(d);
+	return r;
+}
+
 static int decode_counting(enum codec c, struct slice in, const struct codec_limits *limits,
 			   struct count_sink *count, struct err *err)
 {
@@ -57,6 +80,7 @@ static void test_max_output(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
 		cleanup_buf struct buf bomb = {0};
 		struct count_sink count;
+		uint64_t bytes;
 		struct err err;
 
 		make_bomb(all[i], &bomb);
@@ -75,6 +99,15 @@ static void test_max_output(void **state)
 				 0);
 		assert_int_equal(count.bytes, BOMB_SIZE);
 		assert_true(count.largest <= 128 << 10);
+		assert_int_equal(read_counting(all[i], buf_slice(&bomb),
+					       &(struct codec_limits){BOMB_SIZE - 1, 0}, &bytes,
+					       &err),
+				 E_LIMIT);
+		assert_non_null(strstr(err.text, "bytes allowed"));
+		assert_int_equal(read_counting(all[i], buf_slice(&bomb),
+					       &(struct codec_limits){BOMB_SIZE, 0}, &bytes, &err),
+				 0);
+		assert_int_equal(bytes, BOMB_SIZE);
 	}
 }
 
@@ -120,11 +153,13 @@ static void test_constant_memory(void **state)
 		cleanup_buf struct buf bomb = {0};
 		struct rusage before, after;
 		struct count_sink count;
+		uint64_t bytes;
 		struct err err;
 
 		make_bomb(all[i], &bomb);
 		assert_int_equal(getrusage(RUSAGE_SELF, &before), 0);
 		assert_int_equal(decode_counting(all[i], buf_slice(&bomb), NULL, &count, &err), 0);
+		assert_int_equal(read_counting(all[i], buf_slice(&bomb), NULL, &bytes, &err), 0);
 		assert_int_equal(getrusage(RUSAGE_SELF, &after), 0);
 		/* ru_maxrss is in KiB; the window of the encoder's level is the most that a decoder takes. */
 		assert_true(after.ru_maxrss - before.ru_maxrss < 16 << 10);
@@ -197,6 +232,44 @@ static void test_lzip_memory(void **state)
 	refused(CODEC_LZIP, head, sizeof(head), E_LIMIT, "more than 192 MiB of memory");
 }
 
+/* What a caller gives, who has many decoders at a time. */
+static void test_max_window(void **state)
+{
+	static const struct {
+		enum codec codec;
+		int level;
+		int result;
+	} rows[] = {
+		{CODEC_XZ, 6, 0},   {CODEC_XZ, 7, E_LIMIT}, {CODEC_ZSTD, 19, 0},
+		{CODEC_GZIP, 9, 0}, {CODEC_BZIP2, 9, 0},    {CODEC_BROTLI, 9, 0},
+	};
+	const struct codec_limits limits = {.max_window = 8 << 20};
+	/* As in test_zstd_window(): of 8 MiB, and of a step more. */
+	uint8_t frame[] = {0x28, 0xb5, 0x2f, 0xfd, 0,  (23 - 10) << 3, 5 << 3 | 1, 0, 0,
+			   'h',  'e',  'l',  'l',  'o'};
+	cleanup_buf struct buf got = {0};
+	struct err err;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		cleanup_buf struct buf b = {0};
+
+		encode_all(rows[i].codec, rows[i].level, slice_str("hello"), 1, &b);
+		assert_int_equal(
+			decode_pieces(rows[i].codec, buf_slice(&b), 1, &limits, &got, &err),
+			rows[i].result);
+		if (rows[i].result == E_LIMIT)
+			assert_non_null(strstr(err.text, "more memory"));
+	}
+	assert_int_equal(
+		decode_pieces(CODEC_ZSTD, slice_make(frame, sizeof(frame)), 3, &limits, &got, &err),
+		0);
+	frame[5] |= 1;
+	assert_int_equal(
+		decode_pieces(CODEC_ZSTD, slice_make(frame, sizeof(frame)), 3, &limits, &got, &err),
+		E_LIMIT);
+}
+
 static void test_brotli_large_window(void **state)
 {
 	static const uint8_t head[] = {0x11, 0x1e,
@@ -213,6 +286,7 @@ int main(void)
 		cmocka_unit_test(test_max_ratio),   cmocka_unit_test(test_constant_memory),
 		cmocka_unit_test(test_zstd_window), cmocka_unit_test(test_xz_memory),
 		cmocka_unit_test(test_lzip_memory), cmocka_unit_test(test_brotli_large_window),
+		cmocka_unit_test(test_max_window),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
