@@ -37,7 +37,7 @@ TOML
 
 # ---- the calls themselves -----------------------------------------------------------------------------
 
-mkdir -p -m 0711 "$SNAPSHOTS" "$SNAPSHOTS/s" # as earlier versions made them
+mkdir -p "$SNAPSHOTS/s" && chmod 0711 "$SNAPSHOTS" "$SNAPSHOTS/s" # as earlier versions made them
 start_snapshotter
 check_fails "a second one on the same root" "another nacre snapshotter" "$NACRE" snapshotter --address "$T/other.sock" --root "$NODE" --host-store none
 check_eq "the drop-in that is shipped is what it prints" "$("$NACRE" snapshotter --print-config)" "$(tail -n +3 "$SRC/packaging/containerd/nacre.toml")"
