@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "base/sinks.h"
+#include "net/ca-proof.h"
 #include "net/cache-internal.h"
 #include "net/nar-check.h"
 
@@ -43,37 +44,6 @@ static int stream_file(struct cache *c, const struct narinfo *n, enum codec code
 	return r < 0 ? r : sink_finish(&limit.sink, err);
 }
 
-/* Without a trusted signature it is the content address that counts, and that is proven by the
- * content. */
-static int open_ca(const struct cache *c, const struct path_info *info, struct ca_verifier **ret,
-		   struct err *err)
-{
-	struct content_address ca;
-
-	*ret = NULL;
-	if (!c->n_trusted || path_info_verify(info, c->trusted, c->n_trusted))
-		return 0;
-	if (info->ca && path_info_ca_matches(info) > 0 &&
-	    content_address_parse(&ca, slice_str(info->ca)) == 0)
-		*ret = ca_verifier_new(info, &ca);
-	return *ret ? 0
-		    : err_set(err, E_DENIED,
-			      "%s is not signed by a trusted key, and has no content address that "
-			      "can be checked",
-			      info->path.text);
-}
-
-static int check_ca(struct ca_verifier *ca, const struct path_info *info, struct err *err)
-{
-	int r = ca ? ca_verifier_result(ca, err) : 1;
-
-	if (r == 0)
-		return err_set(err, E_MISMATCH,
-			       "%s does not have the content that its content address says",
-			       info->path.text);
-	return r < 0 ? r : 0;
-}
-
 /* Writes the NAR behind the checks of hash and size; finishes nothing of the caller's. */
 static int read_nar(struct cache *c, const struct narinfo *n, struct nar_check *check,
 		    struct err *err)
@@ -99,7 +69,7 @@ int cache_get_nar(struct cache *c, const struct narinfo *n, struct sink *out, st
 	struct ca_verifier *ca = NULL;
 	struct nar_check check = {0};
 	struct tee_sink tee;
-	int r = open_ca(c, &n->info, &ca, err);
+	int r = c->n_trusted ? ca_proof_open(&n->info, c->trusted, c->n_trusted, &ca, err) : 0;
 
 	if (r < 0)
 		return r;
@@ -108,7 +78,7 @@ int cache_get_nar(struct cache *c, const struct narinfo *n, struct sink *out, st
 	nar_check_init(&check, &n->info, ca ? &tee.sink : out);
 	r = read_nar(c, n, &check, err);
 	if (r == 0)
-		r = check_ca(ca, &n->info, err);
+		r = ca_proof_check(ca, &n->info, err);
 	nar_check_release(&check);
 	ca_verifier_free(ca);
 	if (r < 0)

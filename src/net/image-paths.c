@@ -275,12 +275,7 @@ static void take_attributes(struct image_paths *p, struct path_info *info)
 
 		if (!said || !same_references(&said->references, &info->references))
 			continue;
-		for (size_t j = 0; j < said->signatures.len; j++)
-			strv_add(&info->signatures, said->signatures.items[j]);
-		if (said->deriver && !info->deriver)
-			info->deriver = xstrdup(said->deriver);
-		if (said->ca && !info->ca)
-			info->ca = xstrdup(said->ca);
+		referred_info_add(info, said);
 	}
 	strv_sort_unique(&info->signatures);
 }

@@ -76,12 +76,8 @@ static void take_signatures(struct package_source *s, const struct descriptor *r
 	if (referred_infos_get(&set, s->image, referrer, s->store_dir, &left, &ignored) < 0)
 		return;
 	said = path_infos_find(&set, store_path_base(&info->path));
-	if (!said || !hash_equal(&said->nar_hash, &info->nar_hash))
-		return;
-	for (size_t i = 0; i < said->signatures.len; i++)
-		strv_add(&info->signatures, said->signatures.items[i]);
-	if (!info->ca && said->ca)
-		info->ca = xstrdup(said->ca);
+	if (said && hash_equal(&said->nar_hash, &info->nar_hash))
+		referred_info_add(info, said);
 }
 
 static int add_signatures(struct package_source *s, const struct hash *manifest,

@@ -6,6 +6,8 @@
 #include <nacre/image.h>
 #include <nacre/manifest.h>
 
+#include "base/mem.h"
+
 int referred_infos_get(struct path_infos *ret, struct image_source *from,
 		       const struct descriptor *referrer, const char *store_dir, size_t *left,
 		       struct err *err)
@@ -27,4 +29,17 @@ int referred_infos_get(struct path_infos *ret, struct image_source *from,
 		r = image_get_blob_bytes(from, &m.layers.items[0], *left, &text, err);
 	*left -= text.len;
 	return r < 0 ? r : path_infos_parse(ret, store_dir, buf_slice(&text), err);
+}
+
+void referred_info_add(struct path_info *info, const struct path_info *said)
+{
+	for (size_t i = 0; i < said->signatures.len; i++)
+		strv_add(&info->signatures, said->signatures.items[i]);
+	if (said->deriver && !info->deriver)
+		info->deriver = xstrdup(said->deriver);
+	if (!said->ca || info->ca)
+		return;
+	info->ca = xstrdup(said->ca);
+	if (path_info_ca_matches(info) <= 0)
+		free(take_ptr(info->ca));
 }

@@ -6,6 +6,10 @@
 #include <nacre/pathinfo.h>
 #include <nacre/transport.h>
 
+/* Takes over what somebody said of the same content: signatures, a deriver where none is known, a content address if that
+ * gives the store path. One that does not would make Nix refuse the path, however well it is signed. */
+void referred_info_add(struct path_info *info, const struct path_info *said);
+
 /* What one referrer says of paths in `store_dir`, at most *left bytes of it, which are taken off *left. E_INVALID: it has no
  * path infos. Whoever may push can attach one: what it says counts where a signature is good. */
 int referred_infos_get(struct path_infos *ret, struct image_source *from,

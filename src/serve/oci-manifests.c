@@ -251,6 +251,7 @@ static void manifest_put_end(struct request *req)
 		.media_type = s->media_type[0] ? s->media_type : NULL,
 		.bytes = buf_slice(&req->body),
 		.tags = s->tags.len ? &s->tags : NULL,
+		.mirrored = upstream_covers(req->view, s->repository),
 	};
 	struct manifest_put_result result = {0};
 	struct err err = ERR_INIT;

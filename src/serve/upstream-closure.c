@@ -33,7 +33,8 @@ static void bind_waiting(struct upstreams *u, struct store_view *view, struct st
 			int r = E_NOTFOUND;
 
 			if (w->view == view && strstr(w->text, bound->items[i]))
-				r = store_narinfo_put(view, w->hash_part, slice_str(w->text), &err);
+				r = store_narinfo_fetched(view, w->hash_part, slice_str(w->text),
+							  &err);
 			if (r == E_NOTFOUND) {
 				at = &w->next;
 				continue;
@@ -133,7 +134,7 @@ void upstream_bind(const struct upstream_ask *ask, const struct narinfo *n, bool
 	/* Where something of a closure is not to be had, fetching it would order the next try. */
 	complete = complete && !ask->in_closure;
 	pthread_mutex_lock(&u->bind_lock);
-	r = store_narinfo_put(view, hash_part, slice_str(text), &err);
+	r = store_narinfo_fetched(view, hash_part, slice_str(text), &err);
 	if (r == E_NOTFOUND) {
 		wait_for_references(u, view, hash_part, take_ptr(text));
 		if (complete)

@@ -9,6 +9,8 @@
 #include <nacre/image.h>
 
 #include "base/mem.h"
+#include "base/sinks.h"
+#include "net/ca-proof.h"
 #include "net/layer-spool.h"
 #include "net/referred-infos.h"
 #include "net/registry.h"
@@ -96,16 +98,6 @@ static bool same_claims(const struct path_info *a, const struct path_info *b)
 	return true;
 }
 
-static void take_said(struct path_info *info, const struct path_info *said)
-{
-	for (size_t i = 0; i < said->signatures.len; i++)
-		strv_add(&info->signatures, said->signatures.items[i]);
-	if (said->deriver && !info->deriver)
-		info->deriver = xstrdup(said->deriver);
-	if (said->ca && !info->ca)
-		info->ca = xstrdup(said->ca);
-}
-
 /* The path infos in one referrer; one that makes no sense adds nothing: anybody may attach one. */
 static void read_referrer(struct package *p, const struct descriptor *referrer)
 {
@@ -119,7 +111,7 @@ static void read_referrer(struct package *p, const struct descriptor *referrer)
 		return;
 	said = path_infos_find(&set, store_path_base(&p->info.path));
 	if (said && same_claims(said, &p->info))
-		take_said(&p->info, said);
+		referred_info_add(&p->info, said);
 }
 
 int upstream_package_narinfo(const struct upstream_ask *ask, const struct upstream_settings *up,
@@ -149,33 +141,65 @@ int upstream_package_narinfo(const struct upstream_ask *ask, const struct upstre
 	return 0;
 }
 
-int upstream_package_nar(const struct upstream_ask *ask, const struct upstream_settings *up,
-			 const struct path_info *info, struct sink *out, struct err *err)
+/* The layer, taken apart: its NAR to `out`. */
+static int write_nar(const struct package *p, const struct path_info *info, struct sink *out,
+		     struct err *err)
 {
-	cleanup_package struct package p = {0};
-	struct layer_spool spool;
-	cleanup_free char *hash_part = xstrndup(store_path_base(&info->path), STORE_HASH_LEN);
+	const struct descriptor *layer = &p->manifest.layers.items[0];
 	const struct spooled_path *path;
-	int r = read_package(ask, up, hash_part, &p, err);
+	struct layer_spool spool;
+	int r = layer_spool_init(&spool, err);
 
-	if (r == 0 && !same_claims(&p.info, info))
-		r = err_set(err, E_MISMATCH, "the package %s is another one by now", hash_part);
 	if (r < 0)
 		return r;
-	r = layer_spool_init(&spool, err);
-	if (r < 0)
-		return r;
-	if (media_type_is_layer(p.manifest.layers.items[0].media_type))
-		r = layer_spool_add(&spool, p.from, &p.manifest.layers.items[0], err);
+	if (media_type_is_layer(layer->media_type))
+		r = layer_spool_add(&spool, p->from, layer, err);
 	else
-		r = layer_spool_add_nar(&spool, p.from, &p.manifest.layers.items[0], info, err);
+		r = layer_spool_add_nar(&spool, p->from, layer, info, err);
 	path = r < 0 ? NULL : layer_spool_find(&spool, store_path_base(&info->path));
 	if (r >= 0 && (!path || !hash_equal(&path->info.nar_hash, &info->nar_hash) ||
 		       path->info.nar_size != info->nar_size))
-		r = err_set(err, E_MISMATCH, "the layer of the package %s is not %s", hash_part,
-			    info->path.text);
+		r = err_set(err, E_MISMATCH, "the layer of its package is not %s", info->path.text);
 	if (r >= 0)
 		r = layer_spool_read(&spool, path, out, err);
 	layer_spool_release(&spool);
 	return r < 0 ? r : 0;
+}
+
+/* As ca_proof_open(), but what the operator wants to be believed needs neither. */
+static int open_proof(const struct upstream_settings *up, const struct path_info *info,
+		      struct ca_verifier **ret, struct err *err)
+{
+	struct err why = ERR_INIT;
+	int r = ca_proof_open(info, up->trusted, up->n_trusted, ret, &why);
+
+	if (r == E_DENIED && up->trust_all)
+		return 0;
+	if (r < 0)
+		*err = why;
+	return r;
+}
+
+int upstream_package_nar(const struct upstream_ask *ask, const struct upstream_settings *up,
+			 const struct path_info *info, struct sink *out, struct err *err)
+{
+	cleanup_package struct package p = {0};
+	cleanup_free char *hash_part = xstrndup(store_path_base(&info->path), STORE_HASH_LEN);
+	struct ca_verifier *ca = NULL;
+	struct tee_sink tee;
+	int r = read_package(ask, up, hash_part, &p, err);
+
+	if (r == 0 && !same_claims(&p.info, info))
+		r = err_set(err, E_MISMATCH, "the package %s is another one by now", hash_part);
+	if (r == 0)
+		r = open_proof(up, info, &ca, err);
+	if (r < 0)
+		return r;
+	if (ca)
+		tee_sink_init(&tee, ca_verifier_sink(ca), out);
+	r = write_nar(&p, info, ca ? &tee.sink : out, err);
+	if (r == 0)
+		r = ca_proof_check(ca, info, err);
+	ca_verifier_free(ca);
+	return r;
 }

@@ -141,11 +141,12 @@ static int head_manifest(void *arg, struct registry *reg, const char *remote, st
 	return r < 0 ? r : 1;
 }
 
-/* A manifest whose blobs are not all here: its store paths are bound when they are. */
+/* A manifest whose blobs are not all here: what it says of store paths is looked at when they are. */
 struct incomplete {
 	struct incomplete *next;
 	struct store_view *view;
 	char *repository; /* owned */
+	char *upstream;   /* owned; the name of whose it is */
 	struct manifest_bytes bytes;
 	struct manifest m;
 };
@@ -155,6 +156,7 @@ static void incomplete_free(struct incomplete *i)
 	manifest_release(&i->m);
 	manifest_bytes_release(&i->bytes);
 	free(i->repository);
+	free(i->upstream);
 	free(i);
 }
 
@@ -186,9 +188,13 @@ static bool is_complete(const struct incomplete *i)
 	return true;
 }
 
-static int put_manifest(struct store_view *view, const char *repository,
-			const struct manifest_bytes *bytes, const char *reference, struct err *err)
+/* `reference` NULL: by its digest. Nobody with a right to write vouches for what the upstream says of
+ * store paths: the keys do that it is trusted by. */
+static int put_manifest(const struct upstream_settings *from, struct store_view *view,
+			const char *repository, const struct manifest_bytes *bytes,
+			const char *reference, struct err *err)
 {
+	struct store_trust trust = {from->trusted, from->n_trusted, from->trust_all};
 	char digest[DIGEST_TEXT_MAX];
 	struct manifest_put_result result = {0};
 	struct manifest_put put = {
@@ -196,6 +202,7 @@ static int put_manifest(struct store_view *view, const char *repository,
 		.media_type = bytes->media_type,
 		.bytes = buf_slice(&bytes->bytes),
 		.sparse = true,
+		.fetched = &trust,
 	};
 
 	digest_format(digest, &bytes->digest);
@@ -203,7 +210,8 @@ static int put_manifest(struct store_view *view, const char *repository,
 }
 
 /* Takes over `bytes`, also on failure. */
-static void remember_incomplete(const struct upstream_ask *ask, const char *repository,
+static void remember_incomplete(const struct upstream_ask *ask,
+				const struct upstream_settings *from, const char *repository,
 				struct manifest_bytes *bytes)
 {
 	struct upstreams *u = ask->upstreams;
@@ -211,8 +219,10 @@ static void remember_incomplete(const struct upstream_ask *ask, const char *repo
 	struct err ignored = ERR_INIT;
 	size_t n = 1;
 
-	*i = (struct incomplete){
-		.view = ask->view->view, .repository = xstrdup(repository), .bytes = *bytes};
+	*i = (struct incomplete){.view = ask->view->view,
+				 .repository = xstrdup(repository),
+				 .upstream = xstrdup(from->name),
+				 .bytes = *bytes};
 	*bytes = (struct manifest_bytes){0};
 	if (manifest_parse(&i->m, i->bytes.media_type, buf_slice(&i->bytes.bytes), &ignored) < 0 ||
 	    i->m.kind == MANIFEST_INDEX || is_complete(i)) {
@@ -229,7 +239,31 @@ static void remember_incomplete(const struct upstream_ask *ask, const char *repo
 	pthread_mutex_unlock(&u->bind_lock);
 }
 
-/* A blob came: puts the manifests again that are complete now, which binds their paths. */
+/* Where it came from, as the settings are today. NULL: that is no upstream any more. */
+static const struct upstream_settings *upstream_of(const struct view_settings *view,
+						   const struct incomplete *i)
+{
+	char remote[REPOSITORY_MAX + 1];
+
+	for (size_t k = 0; k < view->upstreams.len; k++) {
+		const struct upstream_settings *up = &view->upstreams.items[k];
+
+		if (strcmp(up->name, i->upstream) == 0 && remote_name(up, i->repository, remote))
+			return up;
+	}
+	return NULL;
+}
+
+static void complete_manifest(const struct upstream_ask *ask, const struct incomplete *i)
+{
+	const struct upstream_settings *from = upstream_of(ask->view, i);
+	struct err err = ERR_INIT;
+
+	if (from && put_manifest(from, i->view, i->repository, &i->bytes, NULL, &err) < 0)
+		log_warn("an image of an upstream in %s: %s", i->repository, err.text);
+}
+
+/* A blob came: puts the manifests again that are complete now. */
 static void complete_manifests(const struct upstream_ask *ask, const char *repository)
 {
 	struct upstreams *u = ask->upstreams;
@@ -238,15 +272,13 @@ static void complete_manifests(const struct upstream_ask *ask, const char *repos
 	pthread_mutex_lock(&u->bind_lock);
 	while (*at) {
 		struct incomplete *i = *at;
-		struct err err = ERR_INIT;
 
 		if (i->view != ask->view->view || strcmp(i->repository, repository) != 0 ||
 		    !is_complete(i)) {
 			at = &i->next;
 			continue;
 		}
-		if (put_manifest(i->view, i->repository, &i->bytes, NULL, &err) < 0)
-			log_warn("an image of an upstream in %s: %s", repository, err.text);
+		complete_manifest(ask, i);
 		*at = i->next;
 		incomplete_free(i);
 	}
@@ -261,9 +293,9 @@ static int fetch_manifest(const struct upstream_ask *ask, const char *repository
 	int r = ask_registries(ask, repository, get_manifest, &w, &from, err);
 
 	if (r == 0)
-		r = put_manifest(ask->view->view, repository, &w.bytes, reference, err);
+		r = put_manifest(from, ask->view->view, repository, &w.bytes, reference, err);
 	if (r == 0)
-		remember_incomplete(ask, repository, &w.bytes);
+		remember_incomplete(ask, from, repository, &w.bytes);
 	manifest_bytes_release(&w.bytes);
 	return r;
 }

@@ -511,14 +511,15 @@ static int put(struct conn *c, struct store_view *v, const struct writing *o, st
 	return conflict(err, &old, info);
 }
 
-/* Signs as the view's policy says; never merely because an image brought the path. */
+/* Signs as the view's policy says; never merely because an image brought the path, nor what an
+ * upstream gave. */
 static int offer_sign(const struct view_policy *p, const struct offer *o, struct path_info *ret,
 		      struct err *err)
 {
 	int r = 0;
 
 	path_info_copy(ret, o->info);
-	if (o->attested == ATTEST_IMAGE && !p->sign_images)
+	if (o->fetched || (o->attested <= ATTEST_INFOS && !p->sign_images))
 		return 0;
 	for (size_t i = 0; i < p->n_signing && r >= 0; i++)
 		r = path_info_sign(ret, &p->signing[i], err);

@@ -10,13 +10,14 @@
 #include "store/nars.h"
 
 /* Who vouches for it. A binding to other content is replaced only by a better one: the last two
- * are better than the first two. Other references under the same content replace those of a
- * lesser one. */
+ * are better than the others. Other references under the same content replace those of a
+ * lesser one. The numbers are in the database, where older versions had 1 for images of any kind. */
 enum attestation {
-	ATTEST_IMAGE = 1, /* (c) a writer of the view, by an image that holds the path */
-	ATTEST_WRITER,    /* (c) a writer of the view, by a narinfo */
-	ATTEST_CONTENT,   /* (b) its content address */
-	ATTEST_SIGNED,    /* (a) a key that the view trusts */
+	ATTEST_IMAGE,   /* (c) who may push images, by one that holds the path */
+	ATTEST_INFOS,   /* (c) the same, by path infos that refer to one */
+	ATTEST_WRITER,  /* (c) a writer of the view, by a narinfo */
+	ATTEST_CONTENT, /* (b) its content address */
+	ATTEST_SIGNED,  /* (a) a key that the view trusts */
 };
 
 enum { SIGNATURES_MAX = 64 }; /* of one path */
@@ -43,7 +44,8 @@ struct offer {
 	const struct path_info *info;
 	const struct nar *nar;
 	enum attestation attested;
-	bool later; /* the NAR is to be named uncompressed, until bindings_unplain() */
+	bool later;   /* the NAR is to be named uncompressed, until bindings_unplain() */
+	bool fetched; /* from an upstream: not for the server to sign, whoever else did */
 };
 /* Inside a transaction. E_CONFLICT: something else stands; E_NOTFOUND: references that the view
  * lacks, named; E_LIMIT; E_DENIED: the view wants a signature: after these nothing was changed. Equal to what stands, it adds what is

@@ -197,7 +197,8 @@ static int path_info_claim(struct collection *k, const struct path_info *info, s
 	claim = claim_add(k, &path);
 	path_info_copy(&claim->info, info);
 	claim->has_references = true;
-	claim->attested = ATTEST_WRITER;
+	/* Who may push images may attach them, and need have no right on the cache. */
+	claim->attested = ATTEST_INFOS;
 	return info->ca ? ca_check(k, claim, &n, err) : 0;
 }
 

@@ -216,9 +216,43 @@ static int claim_compare(const void *a, const void *b)
 		      ((const struct claim *)b)->info.path.text);
 }
 
+/* Does the claim count? What was fetched counts as a path of a cache upstream does: signed by a key that
+ * is trusted here or that is the upstream's, content-addressed, or whatever it is where the
+ * operator says so. */
+static bool claim_admit(struct collection *k, struct claim *claim)
+{
+	const struct store_trust *t = k->parts->fetched;
+
+	claim->attested = attestation_of(k->view, &claim->info, claim->attested);
+	if (!t || claim->attested >= ATTEST_CONTENT)
+		return true;
+	if (t->n_keys && path_info_verify(&claim->info, t->keys, t->n_keys))
+		claim->attested = ATTEST_WRITER;
+	else if (!t->all)
+		claims_refuse(k->claims, 1,
+			      "%s comes from an upstream, and is neither signed by a key that is"
+			      " trusted nor content-addressed",
+			      claim->info.path.text);
+	return claim->attested == ATTEST_WRITER || t->all;
+}
+
+static void claims_admit(struct collection *k)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < k->len; i++) {
+		if (claim_admit(k, &k->items[i]))
+			k->items[n++] = k->items[i];
+		else
+			path_info_release(&k->items[i].info);
+	}
+	k->len = n;
+}
+
 /* Gives the claims away, sorted; of two for one path the first counts. */
 static void collection_end(struct collection *k, struct claims *ret)
 {
+	claims_admit(k);
 	qsort(k->items, k->len, sizeof(*k->items), claim_compare);
 	ret->infos = xcalloc(k->len + 1, sizeof(*ret->infos));
 	ret->nars = xcalloc(k->len + 1, sizeof(*ret->nars));
@@ -235,7 +269,7 @@ static void collection_end(struct collection *k, struct claims *ret)
 			continue;
 		}
 		ret->nars[ret->len] = claim->nar;
-		ret->attested[ret->len] = attestation_of(k->view, &claim->info, claim->attested);
+		ret->attested[ret->len] = claim->attested;
 		ret->infos[ret->len++] = claim->info;
 		claim->info = (struct path_info){0};
 		claim->info.path = ret->infos[ret->len - 1].path; /* to compare the next with */
@@ -311,6 +345,9 @@ static int collect(struct collection *k, struct err *err)
 
 	if (p->m->has_subject && strcmp(type, MT_NIX_PATH_INFOS) == 0)
 		return claims_of_path_infos(k, err);
+	/* Images and packages have no signatures in them. */
+	if (p->fetched && !p->fetched->all)
+		return 0;
 	if (strcmp(type, MT_NIX_PACKAGE) == 0)
 		return claims_of_package(k, err);
 	for (size_t i = 0; i < p->m->layers.len && r >= 0; i++)
@@ -344,6 +381,7 @@ int claims_collect(struct store_view *v, const struct manifest_parts *parts, str
 		r = collect(&k, err);
 	if (r >= 0 && k.len)
 		collection_end(&k, ret);
+	ret->fetched = parts->fetched != NULL;
 	ret->to_settle = frames_later(v->store) && (any || ret->len);
 	return r < 0 ? r : 0;
 }
@@ -391,7 +429,11 @@ static int claim_bind(struct conn *c, struct store_view *v, const struct claims 
 	if (r == 0)
 		return err_set(err, E_NOTFOUND, "the NAR of %s is gone",
 			       claims->infos[i].path.text);
-	offer = (struct offer){&claims->infos[i], &n, claims->attested[i], frames_later(v->store)};
+	offer = (struct offer){.info = &claims->infos[i],
+			       .nar = &n,
+			       .attested = claims->attested[i],
+			       .later = frames_later(v->store),
+			       .fetched = claims->fetched};
 	return r < 0 ? r : binding_put(c, v, &offer, err);
 }
 

@@ -18,6 +18,7 @@ struct claims {
 	int64_t *nars;              /* owned */
 	enum attestation *attested; /* owned */
 	size_t len;
+	bool fetched;               /* from an upstream */
 	size_t refused;             /* paths that are not among them */
 	char refusal[ERR_TEXT_MAX]; /* why the first one is not */
 	bool to_settle;             /* there may be something to do behind it (settle.h) */
@@ -29,8 +30,9 @@ void claims_release(struct claims *c);
 struct manifest_parts {
 	const char *repository;
 	const struct manifest *m;
-	int64_t config_blob;        /* 0: none */
-	const int64_t *layer_blobs; /* by position in m->layers; 0: may be missing, and is */
+	int64_t config_blob;               /* 0: none */
+	const int64_t *layer_blobs;        /* by position in m->layers; 0: may be missing, and is */
+	const struct store_trust *fetched; /* borrowed; NULL: a writer of the view put it */
 };
 /* Can a manifest like this say anything of store paths in this view? If not, claims_collect() does nothing. */
 bool claims_possible(struct store_view *v, const struct manifest *m);

@@ -74,8 +74,9 @@ static int put_parse(struct put *p, const char *repository, struct err *err)
 		return r;
 	if (p->ref.is_digest)
 		algo = p->ref.digest.algo;
-	p->record = (struct new_manifest){.parts = {.repository = repository, .m = &p->m},
-					  .bytes = what->bytes};
+	p->record = (struct new_manifest){
+		.parts = {.repository = repository, .m = &p->m, .fetched = what->fetched},
+		.bytes = what->bytes};
 	hash_bytes(&p->record.digest, algo, what->bytes.data, what->bytes.len);
 	if (p->ref.is_digest && !hash_equal(&p->record.digest, &p->ref.digest)) {
 		char is[DIGEST_TEXT_MAX];
@@ -220,12 +221,14 @@ static int infos_job(struct conn *c, void *arg, struct err *err)
 	return claims_bind(c, job->view, job->claims, &job->bound, err);
 }
 
-/* Reads one referrer again, now that what it speaks of is here. */
-static int referrer_apply(struct store_view *v, const char *repository, int64_t manifest,
-			  struct err *err)
+/* Reads one referrer again, now that what it speaks of is here. Who put it is not known any more: where
+ * it may have been fetched, it counts as if it was. */
+static int referrer_apply(const struct put *image, int64_t manifest, struct err *err)
 {
+	static const struct store_trust none = {0};
 	cleanup_manifest_bytes struct manifest_bytes bytes = {0};
-	__attribute__((cleanup(put_release))) struct put p = {.view = v};
+	struct store_view *v = image->view;
+	__attribute__((cleanup(put_release))) struct put p = {.view = v, .what = image->what};
 	struct infos_job job = {v, &p.claims, 0};
 	struct err ignored = ERR_INIT;
 	struct conn *c = reader(v, err);
@@ -237,7 +240,13 @@ static int referrer_apply(struct store_view *v, const char *repository, int64_t 
 	reader_done(v, c);
 	if (r < 0)
 		return r;
-	p.record.parts = (struct manifest_parts){.repository = repository, .m = &p.m};
+	p.record.parts = (struct manifest_parts){
+		.repository = image->record.parts.repository,
+		.m = &p.m,
+		.fetched = image->what->fetched    ? image->what->fetched
+			   : image->what->mirrored ? &none
+						   : NULL,
+	};
 	if (manifest_parse(&p.m, bytes.media_type, buf_slice(&bytes.bytes), &ignored) < 0 ||
 	    put_resolve(&p, &ignored) < 0)
 		return 0; /* its blobs are gone */
@@ -278,14 +287,16 @@ static int referrers_of(struct store_view *v, const char *repository, const stru
 	return r;
 }
 
-static int referrers_apply(struct store_view *v, const char *repository, const struct hash *subject,
-			   struct err *err)
+/* Also where no path of the image was bound: with their signatures they may be. */
+static int referrers_apply(const struct put *p, struct err *err)
 {
 	struct referrer_ids ids = {.len = 0};
-	int r = referrers_of(v, repository, subject, &ids, err);
+	int r = 0;
 
+	if (!p->m.has_subject && (p->bound || p->claims.refused || p->what->fetched))
+		r = referrers_of(p->view, p->record.parts.repository, &p->record.digest, &ids, err);
 	for (size_t i = 0; r >= 0 && i < ids.len; i++)
-		r = referrer_apply(v, repository, ids.items[i], err);
+		r = referrer_apply(p, ids.items[i], err);
 	return r;
 }
 
@@ -302,8 +313,8 @@ int store_manifest_put(struct store_view *v, const char *repository, const struc
 	/* Last, so that the manifest does not wait for it. */
 	if (p.claims.to_settle)
 		settler_wake(v->store);
-	if (r >= 0 && p.bound && !p.m.has_subject)
-		r = referrers_apply(v, repository, &p.record.digest, err);
+	if (r >= 0)
+		r = referrers_apply(&p, err);
 	if (r < 0)
 		return r;
 	*ret = (struct manifest_put_result){

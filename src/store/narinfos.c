@@ -244,6 +244,7 @@ struct narinfo_job {
 	struct store_view *view;
 	const struct path_info *info;
 	enum attestation attested;
+	bool fetched; /* from an upstream */
 };
 
 static int narinfo_job(struct conn *c, void *arg, struct err *err)
@@ -256,14 +257,15 @@ static int narinfo_job(struct conn *c, void *arg, struct err *err)
 
 	if (r < 0)
 		return r;
-	offer = (struct offer){job->info, &n, job->attested};
+	offer = (struct offer){
+		.info = job->info, .nar = &n, .attested = job->attested, .fetched = job->fetched};
 	return binding_put(c, job->view, &offer, err);
 }
 
-static int narinfo_put(struct store_view *v, const struct path_info *info, struct err *err)
+static int bind(struct store_view *v, const struct path_info *info, bool fetched, struct err *err)
 {
 	CLEANUP(content_free) struct content *guard = content_new(v->store);
-	struct narinfo_job job = {v, info, ATTEST_WRITER};
+	struct narinfo_job job = {v, info, ATTEST_WRITER, fetched};
 	bool verified;
 	int r = ca_verify(v, info, &verified, err);
 
@@ -275,8 +277,8 @@ static int narinfo_put(struct store_view *v, const struct path_info *info, struc
 	return db_write(v->store->db, narinfo_job, &job, err);
 }
 
-int store_narinfo_put(struct store_view *v, const char *hash_part, struct slice text,
-		      struct err *err)
+static int narinfo_put(struct store_view *v, const char *hash_part, struct slice text, bool fetched,
+		       struct err *err)
 {
 	cleanup_narinfo struct narinfo n = {0};
 	char dir[STORE_DIR_MAX + 1];
@@ -294,5 +296,17 @@ int store_narinfo_put(struct store_view *v, const char *hash_part, struct slice 
 	if (!slice_equal_str(store_path_hash_part(&n.info.path), hash_part))
 		return err_set(err, E_INVALID, "the narinfo of %s was put as %s.narinfo",
 			       n.info.path.text, hash_part);
-	return narinfo_put(v, &n.info, err);
+	return bind(v, &n.info, fetched, err);
+}
+
+int store_narinfo_put(struct store_view *v, const char *hash_part, struct slice text,
+		      struct err *err)
+{
+	return narinfo_put(v, hash_part, text, false, err);
+}
+
+int store_narinfo_fetched(struct store_view *v, const char *hash_part, struct slice text,
+			  struct err *err)
+{
+	return narinfo_put(v, hash_part, text, true, err);
 }

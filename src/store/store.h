@@ -262,12 +262,25 @@ int store_manifest_stat(struct store_view *v, const char *repository, const char
 int store_manifest_get(struct store_view *v, const char *repository, const char *reference,
 		       struct manifest_bytes *ret, struct err *err);
 
+/* Whose word counts of what was fetched from an upstream (docs/upstreams.md). */
+struct store_trust {
+	const struct public_key *keys; /* borrowed; besides those that the view trusts */
+	size_t n_keys;
+	bool all; /* what nobody signed counts, too */
+};
+
 struct manifest_put {
 	const char *reference;  /* tag or text of a digest */
 	const char *media_type; /* without parameters; NULL: the document says it */
 	struct slice bytes;
 	const struct strv *tags; /* further tags, or NULL */
 	bool sparse; /* what it names may come later or never, whatever the view wants */
+	/* Borrowed. NULL: a writer of the view puts it, and vouches for it. Otherwise it was fetched,
+	 * and its store paths are bound as far as this goes; the server signs none of them. */
+	const struct store_trust *fetched;
+	/* What refers to it here may have been fetched, whoever puts it: the repository is also an
+	 * upstream's. */
+	bool mirrored;
 };
 
 /* What came of it. */
@@ -357,6 +370,10 @@ int store_narinfo(struct store_view *v, const char *hash_part, struct buf *ret, 
  * (named) that are not; E_CONFLICT: the path is bound to other content. */
 int store_narinfo_put(struct store_view *v, const char *hash_part, struct slice text,
 		      struct err *err);
+/* The same of a narinfo that an upstream gave, and that the operator wants to be believed: as good as a
+ * writer's, but the server does not sign it. */
+int store_narinfo_fetched(struct store_view *v, const char *hash_part, struct slice text,
+			  struct err *err);
 
 /* By file name, without "nar/". Known are: the name it was put under (in that compression:
  * encoded anew where it is not zstd, so of unknown size), `<FileHash>.nar.zst` (framed) and

@@ -872,6 +872,12 @@ int store_narinfo_put(struct store_view *v, const char *hash_part, struct slice 
 	return 0;
 }
 
+int store_narinfo_fetched(struct store_view *v, const char *hash_part, struct slice text,
+			  struct err *err)
+{
+	return store_narinfo_put(v, hash_part, text, err);
+}
+
 int store_path_remove(struct store_view *v, const char *name, struct err *err)
 {
 	(void)v;

@@ -295,7 +295,7 @@ root:
   upstream-negative-ttl: 0s
   upstreams:
     - {url: oci+http://$REGISTRY, prefix: hub/, tag-ttl: 0s, back-off: 1s, connect-timeout: 2s}
-    - {url: oci+http://$PEER, repositories: ["peer/**"], prefix: peer/, tag-ttl: 1h}
+    - {url: oci+http://$PEER, repositories: ["peer/**"], prefix: peer/, tag-ttl: 1h, trust: all}
 views:
   packages: {upstreams: [{url: oci+http://$REGISTRY, packages: pkgs, trusted-keys: ["$key"]}]}
   foreign: {upstreams: [{url: oci+http://$REGISTRY, packages: pkgs, trusted-keys: ["$other"]}]}
@@ -404,7 +404,7 @@ check_eq "a referrer at the peer" 201 "$(status -X PUT -H 'Content-Type: applica
     "http://$PEER/v2/app/hello/manifests/sha256:$(sha256sum <"$T/referrer" | cut -d' ' -f1)")"
 check_match "is listed here" "text/x-note" "$(curl -s "$NACRE_URL/v2/peer/app/hello/referrers/$sub")"
 
-# Store layers that came with an image are paths of the cache.
+# Store layers that came with an image of an upstream that is believed are paths of the cache.
 check "a closure into the peer" nix copy --from "$S" --no-check-sigs --to "http://$PEER" "$P"
 check_eq "that this cache does not have" 404 "$(status -I "$NACRE_URL/$hash.narinfo")"
 check "its image, pulled through" skopeo_copy "docker://$PEER/nix:$hash" "docker://$PEER/app/shell:1"

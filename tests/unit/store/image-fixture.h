@@ -163,6 +163,54 @@ UNUSED_OK static void pushed_release(struct pushed *p)
 	buf_release(&p->bytes);
 }
 
+enum { ANNOTATED = 1, REFERENCES = 2 };
+
+/* The three paths in two layers: the first alone, the other two grouped. */
+UNUSED_OK static void push_world(struct world *w, struct pushed *p, const char *repository,
+				 enum image_compression compression, int flags)
+{
+	static const size_t groups[2][2] = {{0}, {1, 2}};
+
+	pushed_init(w, p, repository);
+	for (size_t i = 0; i < 2; i++) {
+		cleanup_buf struct buf layer = {0};
+		struct descriptor *d;
+		struct hash diff;
+
+		layer_of(w, compression, groups[i], i + 1, &layer, &diff);
+		d = pushed_layer(w, p, repository, image_layer_media_type(compression),
+				 buf_slice(&layer));
+		if (flags & ANNOTATED)
+			image_annotate_layer(&d->annotations, &w->set, groups[i], i + 1,
+					     flags & REFERENCES);
+	}
+	assert_ok(pushed_put(w, p, repository, "latest"), w->f.err);
+}
+
+/* Path infos that refer to the image. */
+UNUSED_OK static void push_infos(struct world *w, const struct pushed *image,
+				 const struct path_infos *set, const char *repository,
+				 struct manifest_put_result *ret)
+{
+	cleanup_buf struct buf text = BUF_INIT(1 << 20), manifest = BUF_INIT(1 << 20);
+	cleanup_descriptor struct descriptor subject = {0};
+	struct named_bytes layer;
+	struct hash digest, h;
+	char ref[DIGEST_TEXT_MAX];
+
+	assert_int_equal(path_infos_format(&text, set), 0);
+	assert_ok(put_blob(&w->f, repository, buf_slice(&text), &digest), w->f.err);
+	layer = (struct named_bytes){digest, text.len};
+	assert_ok(put_blob(&w->f, repository, slice_str(OCI_EMPTY_JSON), &digest), w->f.err);
+	descriptor_make(&subject, MT_OCI_MANIFEST, &image->digest, image->bytes.len);
+	assert_int_equal(path_infos_manifest(&manifest, &subject, &layer), 0);
+	hash_bytes(&h, HASH_SHA256, manifest.data, manifest.len);
+	digest_format(ref, &h);
+	assert_ok(put_manifest(&w->f, repository, ref, &manifest, ret), w->f.err);
+	assert_true(ret->has_subject);
+	assert_true(hash_equal(&ret->subject, &image->digest));
+}
+
 /* Is the path served as its package says? */
 UNUSED_OK static void check_path(struct world *w, size_t i)
 {

@@ -26,6 +26,9 @@ struct fixture {
 	struct store_options options;
 	struct store *store;
 	struct store_view *root;
+	/* Of manifests that are put: as in struct manifest_put. */
+	const struct store_trust *fetched;
+	bool mirrored;
 	struct err err;
 };
 
@@ -416,7 +419,10 @@ UNUSED_OK static void get_blob(struct fixture *f, const char *repository, const 
 UNUSED_OK static int put_manifest(struct fixture *f, const char *repository, const char *reference,
 				  const struct buf *bytes, struct manifest_put_result *ret)
 {
-	struct manifest_put put = {.reference = reference, .bytes = buf_slice(bytes)};
+	struct manifest_put put = {.reference = reference,
+				   .bytes = buf_slice(bytes),
+				   .fetched = f->fetched,
+				   .mirrored = f->mirrored};
 
 	return store_manifest_put(f->root, repository, &put, ret, &f->err);
 }
