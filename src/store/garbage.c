@@ -282,6 +282,13 @@ static int garbage_last(struct store *s, int64_t *ret, struct err *err)
 	return r < 0 ? r : 0;
 }
 
+void garbage_unmark(struct store *s)
+{
+	pthread_mutex_lock(&s->garbage_lock);
+	s->garbage_mark = 0;
+	pthread_mutex_unlock(&s->garbage_lock);
+}
+
 int garbage_collect(struct store *s, struct store_gc_result *result, struct err *err)
 {
 	int64_t mark = 0;

@@ -18,4 +18,9 @@ int garbage_nar(struct conn *c, int64_t nar, struct err *err);
  * listed. What was removed is added to `result`. One thread at a time. */
 int garbage_collect(struct store *s, struct store_gc_result *result, struct err *err);
 
+/* After content_new(): nothing that is listed is removed while that content is open. By itself it does
+ * not keep what was listed, and found without readers, before it began. Waits for a removal that is
+ * under way. */
+void garbage_unmark(struct store *s);
+
 #endif

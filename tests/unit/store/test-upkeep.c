@@ -418,6 +418,68 @@ static void test_backup(void **state)
 	fixture_close(&f);
 }
 
+/* What is done once before the next object is linked: our own code calls this function. */
+static struct fixture *maintained_at_link;
+
+__attribute__((visibility("default"))) int linkat(int from, const char *name, int to,
+						  const char *new_name, int flags)
+{
+	struct fixture *f = maintained_at_link;
+
+	maintained_at_link = NULL;
+	if (f)
+		assert_ok(store_maintain(f->store, &f->err), f->err);
+	return (int)syscall(SYS_linkat, from, name, to, new_name, flags);
+}
+
+static void put_log(struct fixture *f, const char *bytes, size_t len)
+{
+	struct store_put *put;
+
+	assert_ok(store_document_put(f->root, STORE_LOG, "log.drv", NULL, &put, &f->err), f->err);
+	assert_ok(store_put_write(put, bytes, len, &f->err), f->err);
+	assert_ok(store_put_commit(put, &f->err), f->err);
+	store_put_free(put);
+}
+
+static uint64_t opaque_bytes(struct fixture *f)
+{
+	struct store_statistics s;
+
+	assert_ok(store_statistics(f->store, &s, &f->err), f->err);
+	return s.opaque_bytes;
+}
+
+/* Garbage that could go at any moment stays until the backup has it. */
+static void test_backup_of_garbage(void **state)
+{
+	struct fixture f = {0}, b;
+	struct store_backup_options options = {0};
+	struct store_backup_result result;
+	cleanup_free char *big = noise(50000, 3);
+	char dir[80];
+
+	(void)state;
+	fixture_open(&f);
+	put_log(&f, big, 50000);
+	put_log(&f, big, 40000);
+	assert_ok(store_maintain(f.store, &f.err), f.err);
+	snprintf(dir, sizeof(dir), "%s/b", f.path);
+	maintained_at_link = &f;
+	assert_ok(store_backup(f.store, dir, &options, &result, &f.err), f.err);
+	assert_null(maintained_at_link);
+	assert_int_equal(result.objects, 2);
+	open_backup(&f, dir, &b);
+	fixture_check(&b);
+	store_close(b.store);
+	/* Only so long. */
+	assert_int_equal(opaque_bytes(&f), 90000);
+	for (int i = 0; i < 2; i++)
+		assert_ok(store_maintain(f.store, &f.err), f.err);
+	assert_int_equal(opaque_bytes(&f), 40000);
+	fixture_close(&f);
+}
+
 /* A backup that fails leaves nothing. */
 static void test_backup_cancelled(void **state)
 {
@@ -552,6 +614,7 @@ int main(void)
 		cmocka_unit_test(test_derived_again),
 		cmocka_unit_test(test_sums),
 		cmocka_unit_test(test_backup),
+		cmocka_unit_test(test_backup_of_garbage),
 		cmocka_unit_test(test_backup_cancelled),
 		cmocka_unit_test(test_backup_while_serving),
 		cmocka_unit_test(test_usages),
