@@ -43,8 +43,7 @@ static int nar_used(struct conn *c, int64_t nar, struct err *err)
 	return r;
 }
 
-/* Removes the derived tars of a NAR, listing their glue. */
-static int bodies_remove(struct conn *c, int64_t nar, struct err *err)
+int garbage_bodies(struct conn *c, int64_t nar, struct err *err)
 {
 	struct query q;
 	int r;
@@ -78,7 +77,7 @@ int garbage_nar(struct conn *c, int64_t nar, struct err *err)
 
 	if (r != 0)
 		return r < 0 ? r : 0;
-	r = bodies_remove(c, nar, err);
+	r = garbage_bodies(c, nar, err);
 	if (r < 0)
 		return r;
 	query_init(&q, c, "DELETE FROM nar WHERE id = ?1 RETURNING object");
