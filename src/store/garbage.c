@@ -14,8 +14,9 @@ int garbage_object(struct conn *c, int64_t object, struct err *err)
 {
 	struct query q;
 
+	/* Listed again it is the last one: who reads it may have come by the use that it had between. */
 	query_init(&q, c,
-		   "INSERT OR IGNORE INTO garbage (object) SELECT ?1 WHERE"
+		   "INSERT OR REPLACE INTO garbage (object) SELECT ?1 WHERE"
 		   " NOT EXISTS (SELECT 1 FROM nar WHERE object = ?1)"
 		   " AND NOT EXISTS (SELECT 1 FROM body WHERE glue = ?1)"
 		   " AND NOT EXISTS (SELECT 1 FROM blob WHERE object = ?1)"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The binary cache: NARs in, narinfos in, trust, and what comes out. */
-#include "store-fixture.h"
+#include "gc-fixture.h"
 
 static const struct entry hello[] = {
 	{"bin"},
@@ -541,6 +541,49 @@ static void test_pending(void **state)
 	fixture_close(&f);
 }
 
+/* A path, and with it the last use of its NAR, goes. */
+static void path_lose(struct fixture *f, const char *name)
+{
+	char base[STORE_BASE_MAX + 1];
+
+	assert_ok(store_path_remove(f->root, base_of(name, base), &f->err), f->err);
+	later(25 * HOUR);
+	assert_ok(store_maintain(f->store, &f->err), f->err);
+}
+
+/* An object that is garbage comes into use again, and is garbage again: who reads it by the use that it
+ * had meanwhile reads it to the end. */
+static void test_garbage_again(void **state)
+{
+	struct fixture f = {0};
+	cleanup_buf struct buf nar = {0}, got = {0};
+	struct store_statistics stats;
+	char name[HASH_TEXT_MAX + 16];
+	struct content *reader;
+	struct hash h;
+
+	(void)state;
+	fixture_open(&f);
+	large_nar(&nar, 1);
+	hash_bytes(&h, HASH_SHA256, nar.data, nar.len);
+	hash_format_bare(name, &h, HASH_NIX32);
+	memcpy(name + strlen(name), ".nar", sizeof(".nar"));
+	put_path(&f, "large", buf_slice(&nar), NULL, CODEC_NONE);
+	path_lose(&f, "large");
+	put_path(&f, "large", buf_slice(&nar), NULL, CODEC_NONE);
+	assert_ok(store_nar_open(f.root, name, &reader, &f.err), f.err);
+	path_lose(&f, "large");
+	assert_ok(store_maintain(f.store, &f.err), f.err);
+	content_bytes(reader, &got);
+	assert_true(slice_equal(buf_slice(&got), buf_slice(&nar)));
+	content_free(reader);
+	for (int i = 0; i < 2; i++)
+		assert_ok(store_maintain(f.store, &f.err), f.err);
+	assert_ok(store_statistics(f.store, &stats, &f.err), f.err);
+	assert_int_equal(stats.physical_bytes, stats.database_bytes);
+	fixture_close(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -556,6 +599,7 @@ int main(void)
 		cmocka_unit_test(test_documents),
 		cmocka_unit_test(test_listing),
 		cmocka_unit_test(test_pending),
+		cmocka_unit_test(test_garbage_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
