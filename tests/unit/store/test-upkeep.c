@@ -509,20 +509,6 @@ static void test_backup(void **state)
 	fixture_close(&f);
 }
 
-/* What is done once before the next object is linked: our own code calls this function. */
-static struct fixture *maintained_at_link;
-
-__attribute__((visibility("default"))) int linkat(int from, const char *name, int to,
-						  const char *new_name, int flags)
-{
-	struct fixture *f = maintained_at_link;
-
-	maintained_at_link = NULL;
-	if (f)
-		assert_ok(store_maintain(f->store, &f->err), f->err);
-	return (int)syscall(SYS_linkat, from, name, to, new_name, flags);
-}
-
 static void put_log(struct fixture *f, const char *bytes, size_t len)
 {
 	struct store_put *put;
@@ -541,6 +527,11 @@ static uint64_t opaque_bytes(struct fixture *f)
 	return s.opaque_bytes;
 }
 
+static void maintain(struct fixture *f)
+{
+	assert_ok(store_maintain(f->store, &f->err), f->err);
+}
+
 /* Garbage that could go at any moment stays until the backup has it. */
 static void test_backup_of_garbage(void **state)
 {
@@ -556,9 +547,9 @@ static void test_backup_of_garbage(void **state)
 	put_log(&f, big, 40000);
 	assert_ok(store_maintain(f.store, &f.err), f.err);
 	snprintf(dir, sizeof(dir), "%s/b", f.path);
-	maintained_at_link = &f;
+	before_link(&f, maintain);
 	assert_ok(store_backup(f.store, dir, &options, &result, &f.err), f.err);
-	assert_null(maintained_at_link);
+	assert_null(link_hook);
 	assert_int_equal(result.objects, 2);
 	open_backup(&f, dir, &b);
 	fixture_check(&b);
