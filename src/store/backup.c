@@ -16,6 +16,7 @@
 
 #include "base/fs.h"
 #include "store/db-internal.h"
+#include "store/garbage.h"
 #include "store/objects.h"
 #include "store/stored-content.h"
 
@@ -214,8 +215,10 @@ int store_backup(struct store *s, const char *dir, const struct store_backup_opt
 {
 	struct backup b = {.store = s, .o = options, .dir = dir, .dirfd = -1, .objects_fd = -1};
 	CLEANUP(content_free) struct content *guard = content_new(s);
-	int made = dir_make(&b, err), r = made;
+	int made, r;
 
+	garbage_unmark(s);
+	made = r = dir_make(&b, err);
 	if (r >= 0)
 		r = database_copy(&b, err);
 	if (r >= 0)

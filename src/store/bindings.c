@@ -547,11 +547,18 @@ int binding_put(struct conn *c, struct store_view *v, const struct offer *o, str
 	return r < 0 ? r : put(c, v, &w, err);
 }
 
-/* ---- Frames that came later ---- */
+/* ---- Frames that came later, or others ---- */
 
-/* 1: one that names the NAR uncompressed; 0: there is none (any more). */
-static int plain_find(struct conn *c, int64_t nar, struct binding *ret, int64_t *ret_view,
-		      struct err *err)
+/* The bindings of a NAR that name it uncompressed, or those that name its frames; in their order. */
+struct naming {
+	int64_t nar;
+	bool plain;
+	int64_t last; /* go on behind this one */
+	int64_t view; /* of that one */
+};
+
+/* 1: the next one; 0: there is none (any more). */
+static int naming_next(struct conn *c, struct naming *at, struct binding *ret, struct err *err)
 {
 	struct query q;
 	int r;
@@ -560,13 +567,17 @@ static int plain_find(struct conn *c, int64_t nar, struct binding *ret, int64_t 
 		   "SELECT binding.id, nar, attested, base, refs, deriver, signatures, ca,"
 		   " nar_hash, nar_size, view, store_dir FROM binding"
 		   " JOIN nar ON nar.id = binding.nar JOIN view ON view.id = binding.view"
-		   " WHERE binding.nar = ?1 AND plain = 1 LIMIT 1");
-	query_bind_int(&q, 1, nar);
+		   " WHERE binding.nar = ?1 AND plain = ?2 AND binding.id > ?3"
+		   " ORDER BY binding.id LIMIT 1");
+	query_bind_int(&q, 1, at->nar);
+	query_bind_int(&q, 2, at->plain);
+	query_bind_int(&q, 3, at->last);
 	r = query_step(&q, err);
 	if (r > 0) {
 		cleanup_free char *dir = query_dup(&q, 11);
 
-		*ret_view = query_int(&q, 10);
+		at->last = query_int(&q, 0);
+		at->view = query_int(&q, 10);
 		r = dir ? binding_load(&q, dir, ret, err)
 			: err_set(err, E_INTERNAL, "a view has paths, but no store directory");
 	}
@@ -574,8 +585,9 @@ static int plain_find(struct conn *c, int64_t nar, struct binding *ret, int64_t 
 	return r;
 }
 
-static int unplain(struct conn *c, const struct binding *b, int64_t view, const struct nar *n,
-		   struct err *err)
+/* Names the frames as they are now. */
+static int frames_name(struct conn *c, const struct binding *b, int64_t view, const struct nar *n,
+		       struct err *err)
 {
 	__attribute__((cleanup(row_texts_release))) struct row_texts t = {0};
 	struct writing w = {&b->info, n, b->attested, false};
@@ -601,20 +613,29 @@ static int unplain(struct conn *c, const struct binding *b, int64_t view, const 
 	return r < 0 ? r : nar_name_views(c, view, n, false, err);
 }
 
-int bindings_unplain(struct conn *c, int64_t nar, struct err *err)
+static int frames_name_all(struct conn *c, struct naming *at, struct err *err)
 {
 	cleanup_nar struct nar n = {0};
 	int r = 1;
 
 	while (r > 0) {
 		cleanup_binding struct binding b = {0};
-		int64_t view;
 
-		r = plain_find(c, nar, &b, &view, err);
+		r = naming_next(c, at, &b, err);
 		if (r > 0 && !n.id)
-			r = nar_find_id(c, nar, &n, err);
+			r = nar_find_id(c, at->nar, &n, err);
 		if (r > 0)
-			r = unplain(c, &b, view, &n, err) < 0 ? err->code : 1;
+			r = frames_name(c, &b, at->view, &n, err) < 0 ? err->code : 1;
 	}
 	return r;
+}
+
+int bindings_unplain(struct conn *c, int64_t nar, struct err *err)
+{
+	return frames_name_all(c, &(struct naming){.nar = nar, .plain = true}, err);
+}
+
+int bindings_reframed(struct conn *c, int64_t nar, struct err *err)
+{
+	return frames_name_all(c, &(struct naming){.nar = nar}, err);
 }

@@ -53,6 +53,9 @@ struct offer {
 int binding_put(struct conn *c, struct store_view *v, const struct offer *offer, struct err *err);
 /* Inside a transaction: the NAR has frames, and narinfos name them from now on. */
 int bindings_unplain(struct conn *c, int64_t nar, struct err *err);
+/* Inside a transaction: the NAR has other frames than before, and the narinfos that named those name
+ * these. */
+int bindings_reframed(struct conn *c, int64_t nar, struct err *err);
 /* ATTEST_SIGNED if a key that the view trusts signed it, else `otherwise`. */
 enum attestation attestation_of(const struct store_view *v, const struct path_info *info,
 				enum attestation otherwise);

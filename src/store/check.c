@@ -326,6 +326,11 @@ static const struct {
 	 " NOT EXISTS (SELECT 1 FROM repository_blob WHERE blob = blob.id)"
 	 " AND NOT EXISTS (SELECT 1 FROM manifest_blob WHERE blob = blob.id)"
 	 " AND NOT EXISTS (SELECT 1 FROM candidate WHERE kind = 5 AND a = blob.id)"},
+	{"listings without a path that nobody looks at",
+	 "SELECT count(*), 0 FROM document AS d WHERE tree = 0"
+	 " AND NOT EXISTS (SELECT 1 FROM binding WHERE view = d.view AND hash_part = d.name)"
+	 " AND NOT EXISTS (SELECT 1 FROM candidate WHERE kind = 0 AND a = d.view AND b = 0"
+	 "  AND name = d.name)"},
 	{"NARs that nothing uses", "SELECT count(*), 0 FROM nar WHERE"
 				   " NOT EXISTS (SELECT 1 FROM binding WHERE nar = nar.id)"
 				   " AND NOT EXISTS (SELECT 1 FROM nar_name WHERE nar = nar.id)"

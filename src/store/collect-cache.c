@@ -417,6 +417,45 @@ static void document_note(struct collector *k, const char *view, const struct ol
 		       xasprintf("put %lld days ago", (long long)(k->now - d->added) / DAY_S), 0);
 }
 
+/* 1: there is such a listing, and no path that it could go with. */
+static int listing_is_alone(struct conn *c, const struct candidate *cand, struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(
+		&q, c,
+		"SELECT 1 FROM document WHERE view = ?1 AND tree = ?2 AND name = ?3 AND NOT EXISTS"
+		" (SELECT 1 FROM binding WHERE view = ?1 AND hash_part = ?3)");
+	query_bind_int(&q, 1, cand->a);
+	query_bind_int(&q, 2, STORE_LISTING);
+	query_bind_str(&q, 3, cand->name);
+	r = query_step(&q, err);
+	query_end(&q);
+	return r;
+}
+
+int collect_listing(struct collector *k, struct conn *c, struct candidate *cand, struct err *err)
+{
+	cleanup_free char *view_name = NULL;
+	struct old_document d = {STORE_LISTING, cand->name, cand->since};
+	int64_t until = cand->since + k->rules->upload_grace_s;
+	uint64_t bytes;
+	int r = listing_is_alone(c, cand, err);
+
+	if (r <= 0)
+		return r < 0 ? r : VERDICT_USED;
+	if (until > k->now)
+		return collector_wait(k, until);
+	r = view_read(c, cand->a, &view_name, &bytes, err);
+	if (r > 0)
+		r = document_delete(c, cand->a, STORE_LISTING, slice_str(cand->name), err);
+	if (r < 0)
+		return r;
+	document_note(k, view_name ? view_name : "", &d);
+	return VERDICT_GONE;
+}
+
 int collect_documents(struct collector *k, struct conn *c, int64_t view, bool *ret_more,
 		      struct err *err)
 {

@@ -8,6 +8,7 @@
 #include "base/pattern.h"
 #include "store/collect.h"
 #include "store/garbage.h"
+#include "store/manifests.h"
 #include "store/repositories.h"
 #include "store/uploads.h"
 
@@ -350,12 +351,8 @@ static int manifest_delete(struct collector *k, struct conn *c, int64_t id,
 			   const struct manifest_row *m, struct err *err)
 {
 	char digest[DIGEST_TEXT_MAX];
-	struct query q;
-	int r;
+	int r = manifest_drop(c, id, err);
 
-	query_init(&q, c, "DELETE FROM manifest WHERE id = ?1");
-	query_bind_int(&q, 1, id);
-	r = query_run(&q, err);
 	if (r >= 0)
 		r = repository_tidy(c, m->repository, err);
 	if (r < 0)

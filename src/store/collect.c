@@ -184,15 +184,11 @@ static int collect_all(struct collector *k, struct conn *c, struct candidate *ca
 static int look(struct collector *k, struct conn *c, struct candidate *cand, struct err *err)
 {
 	static collect_fn *const fns[] = {
-		[CANDIDATE_REPOSITORY] = collect_repository,
-		[CANDIDATE_TAG] = collect_tag,
-		[CANDIDATE_MANIFEST] = collect_manifest,
-		[CANDIDATE_LINK] = collect_link,
-		[CANDIDATE_BLOB] = collect_blob,
-		[CANDIDATE_PATH] = collect_path,
-		[CANDIDATE_ALL_REPOSITORIES] = collect_all,
-		[CANDIDATE_ALL_PATHS] = collect_all,
-		[CANDIDATE_ALL_WAITING] = collect_all,
+		[CANDIDATE_LISTING] = collect_listing, [CANDIDATE_REPOSITORY] = collect_repository,
+		[CANDIDATE_TAG] = collect_tag,         [CANDIDATE_MANIFEST] = collect_manifest,
+		[CANDIDATE_LINK] = collect_link,       [CANDIDATE_BLOB] = collect_blob,
+		[CANDIDATE_PATH] = collect_path,       [CANDIDATE_ALL_REPOSITORIES] = collect_all,
+		[CANDIDATE_ALL_PATHS] = collect_all,   [CANDIDATE_ALL_WAITING] = collect_all,
 	};
 	struct candidate was = *cand;
 	int r = cand->kind < ARRAY_LEN(fns) && fns[cand->kind] ? fns[cand->kind](k, c, cand, err)

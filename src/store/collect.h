@@ -20,13 +20,15 @@
 #include "store/rules.h"
 #include "store/uses.h"
 
+/* Numbers are those in the database. */
 enum candidate_kind {
-	CANDIDATE_REPOSITORY = 1, /* a; b: go on with tags pushed before; 0: from the last */
-	CANDIDATE_TAG,            /* a: repository, name */
-	CANDIDATE_MANIFEST,       /* a */
-	CANDIDATE_LINK,           /* a: repository, b: blob in it */
-	CANDIDATE_BLOB,           /* a: in no repository any more */
-	CANDIDATE_PATH,           /* a: binding */
+	CANDIDATE_LISTING = 0, /* a: view, name: hash part; put before its path */
+	CANDIDATE_REPOSITORY,  /* a; b: go on with tags pushed before; 0: from the last */
+	CANDIDATE_TAG,         /* a: repository, name */
+	CANDIDATE_MANIFEST,    /* a */
+	CANDIDATE_LINK,        /* a: repository, b: blob in it */
+	CANDIDATE_BLOB,        /* a: in no repository any more */
+	CANDIDATE_PATH,        /* a: binding */
 	/* After rules changed: put in all of these, behind a. */
 	CANDIDATE_ALL_REPOSITORIES,
 	CANDIDATE_ALL_PATHS,
@@ -78,7 +80,7 @@ enum verdict collector_wait(struct collector *k, int64_t due);
 typedef int collect_fn(struct collector *k, struct conn *c, struct candidate *cand,
 		       struct err *err);
 collect_fn collect_repository, collect_tag, collect_manifest, collect_link, collect_blob,
-	collect_path;
+	collect_path, collect_listing;
 
 /* Inside a transaction: the least recently used paths of a view go until it has no more than
  * `max_bytes`; a batch of them. *ret_more: that was not all. */

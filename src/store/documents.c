@@ -5,12 +5,16 @@
 
 #include <nacre/nar.h>
 
+#include "store/collect.h"
 #include "store/garbage.h"
 #include "store/nars.h"
 #include "store/puts.h"
 #include "store/stored-content.h"
 
-enum { DOCUMENT_NAME_MAX = 512 };
+enum {
+	DOCUMENT_NAME_MAX = 512,
+	LISTING_TRIES = 3, /* of a path that changes while its NAR is read */
+};
 
 static const struct {
 	const char *what;
@@ -57,6 +61,8 @@ struct document_put {
 	enum store_tree tree;
 	char *name, *coding; /* owned; coding may be NULL */
 	bool replace;
+	struct hash made_of; /* the NAR that a listing was made of; HASH_NONE: a client put it */
+	bool is_late;        /* the path has another one by now, or has gone: it was not kept */
 	struct incoming bytes;
 };
 
@@ -94,6 +100,58 @@ static int document_find(struct conn *c, const struct store_view *v, enum store_
 	return r;
 }
 
+/* 1 and its NAR, or 0: there is no such path. */
+static int path_nar(struct conn *c, const struct store_view *v, const char *hash_part,
+		    struct nar *ret, struct err *err)
+{
+	struct query q;
+	int64_t nar = 0;
+	int r;
+
+	query_init(&q, c, "SELECT nar FROM binding WHERE view = ?1 AND hash_part = ?2");
+	query_bind_int(&q, 1, v->id);
+	query_bind_str(&q, 2, hash_part);
+	r = query_step(&q, err);
+	if (r > 0)
+		nar = query_int(&q, 0);
+	query_end(&q);
+	return r > 0 ? nar_find_id(c, nar, ret, err) : r;
+}
+
+/* A listing that a client put goes with its path. As long as there is none, it waits for it. */
+static int listing_wait(struct conn *c, const struct document_put *p, struct err *err)
+{
+	struct query q;
+
+	query_init(&q, c,
+		   "INSERT INTO candidate (kind, a, b, name, since, due)"
+		   " SELECT ?1, ?2, 0, ?3, ?4, 0 WHERE NOT EXISTS"
+		   " (SELECT 1 FROM binding WHERE view = ?2 AND hash_part = ?3)"
+		   " ON CONFLICT DO UPDATE SET since = excluded.since, due = 0");
+	query_bind_int(&q, 1, CANDIDATE_LISTING);
+	query_bind_int(&q, 2, p->view->id);
+	query_bind_str(&q, 3, p->name);
+	query_bind_int(&q, 4, now_seconds());
+	return query_run(&q, err);
+}
+
+/* 1; 0: a listing was made too late. */
+static int listing_check(struct conn *c, struct document_put *p, struct err *err)
+{
+	cleanup_nar struct nar n = {0};
+	int r;
+
+	if (p->tree != STORE_LISTING)
+		return 1;
+	if (p->made_of.algo == HASH_NONE)
+		return listing_wait(c, p, err) < 0 ? err->code : 1;
+	r = path_nar(c, p->view, p->name, &n, err);
+	if (r < 0)
+		return r;
+	p->is_late = r == 0 || !hash_equal(&n.nar_hash, &p->made_of);
+	return !p->is_late;
+}
+
 static int document_job(struct conn *c, void *arg, struct err *err)
 {
 	struct document_put *p = arg;
@@ -104,6 +162,9 @@ static int document_job(struct conn *c, void *arg, struct err *err)
 
 	if (r < 0 || (r > 0 && !p->replace))
 		return r < 0 ? r : 0;
+	r = listing_check(c, p, err);
+	if (r <= 0)
+		return r;
 	r = incoming_record(&p->bytes, c, OBJECT_OPAQUE, &object, err);
 	if (r < 0)
 		return r;
@@ -182,21 +243,11 @@ static int binding_nar(struct store_view *v, const char *hash_part, struct nar *
 		       struct err *err)
 {
 	struct conn *c = reader(v, err);
-	struct query q;
-	int64_t nar = 0;
 	int r;
 
 	if (!c)
 		return err->code;
-	query_init(&q, c, "SELECT nar FROM binding WHERE view = ?1 AND hash_part = ?2");
-	query_bind_int(&q, 1, v->id);
-	query_bind_str(&q, 2, hash_part);
-	r = query_step(&q, err);
-	if (r > 0)
-		nar = query_int(&q, 0);
-	query_end(&q);
-	if (r > 0)
-		r = nar_find_id(c, nar, ret, err);
+	r = path_nar(c, v, hash_part, ret, err);
 	reader_done(v, c);
 	return r;
 }
@@ -218,7 +269,7 @@ static int listing_write(struct document_put *p, const struct nar *n, struct err
 	return r;
 }
 
-/* Makes it and keeps it. */
+/* Makes it and keeps it. 1; 0: the path changed meanwhile. */
 static int listing_make(struct store_view *v, const char *hash_part, struct err *err)
 {
 	CLEANUP(content_free) struct content *guard = content_new(v->store);
@@ -229,9 +280,10 @@ static int listing_make(struct store_view *v, const char *hash_part, struct err 
 	if (r <= 0)
 		return r < 0 ? r : err_set(err, E_NOTFOUND, "there is no store path %s", hash_part);
 	p = document_put_new(v, STORE_LISTING, hash_part);
+	p->made_of = n.nar_hash;
 	r = listing_write(p, &n, err);
 	if (r >= 0)
-		r = document_put_commit(&p->put, err);
+		r = document_put_commit(&p->put, err) < 0 ? err->code : !p->is_late;
 	document_put_free(&p->put);
 	return r;
 }
@@ -268,9 +320,9 @@ int store_document_open(struct store_view *v, enum store_tree tree, const char *
 
 	if (r >= 0)
 		r = document_open(v, tree, name, content, err);
-	if (r == 0 && tree == STORE_LISTING) {
+	for (int tries = 0; r == 0 && tree == STORE_LISTING && tries < LISTING_TRIES; tries++) {
 		r = listing_make(v, name, err);
-		if (r >= 0)
+		if (r > 0)
 			r = document_open(v, tree, name, content, err);
 	}
 	if (r == 0)

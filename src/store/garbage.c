@@ -14,8 +14,9 @@ int garbage_object(struct conn *c, int64_t object, struct err *err)
 {
 	struct query q;
 
+	/* Listed again it is the last one: who reads it may have come by the use that it had between. */
 	query_init(&q, c,
-		   "INSERT OR IGNORE INTO garbage (object) SELECT ?1 WHERE"
+		   "INSERT OR REPLACE INTO garbage (object) SELECT ?1 WHERE"
 		   " NOT EXISTS (SELECT 1 FROM nar WHERE object = ?1)"
 		   " AND NOT EXISTS (SELECT 1 FROM body WHERE glue = ?1)"
 		   " AND NOT EXISTS (SELECT 1 FROM blob WHERE object = ?1)"
@@ -43,8 +44,7 @@ static int nar_used(struct conn *c, int64_t nar, struct err *err)
 	return r;
 }
 
-/* Removes the derived tars of a NAR, listing their glue. */
-static int bodies_remove(struct conn *c, int64_t nar, struct err *err)
+int garbage_bodies(struct conn *c, int64_t nar, struct err *err)
 {
 	struct query q;
 	int r;
@@ -78,7 +78,7 @@ int garbage_nar(struct conn *c, int64_t nar, struct err *err)
 
 	if (r != 0)
 		return r < 0 ? r : 0;
-	r = bodies_remove(c, nar, err);
+	r = garbage_bodies(c, nar, err);
 	if (r < 0)
 		return r;
 	query_init(&q, c, "DELETE FROM nar WHERE id = ?1 RETURNING object");
@@ -280,6 +280,13 @@ static int garbage_last(struct store *s, int64_t *ret, struct err *err)
 	query_end(&q);
 	db_reader_done(s->db, c);
 	return r < 0 ? r : 0;
+}
+
+void garbage_unmark(struct store *s)
+{
+	pthread_mutex_lock(&s->garbage_lock);
+	s->garbage_mark = 0;
+	pthread_mutex_unlock(&s->garbage_lock);
 }
 
 int garbage_collect(struct store *s, struct store_gc_result *result, struct err *err)

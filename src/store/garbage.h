@@ -14,8 +14,16 @@
 int garbage_object(struct conn *c, int64_t object, struct err *err);
 int garbage_nar(struct conn *c, int64_t nar, struct err *err);
 
+/* Inside a transaction: takes away what makes layers of a NAR, which can be made again. */
+int garbage_bodies(struct conn *c, int64_t nar, struct err *err);
+
 /* Names of NARs that wait for a narinfo for longer than the grace period, and objects that are
  * listed. What was removed is added to `result`. One thread at a time. */
 int garbage_collect(struct store *s, struct store_gc_result *result, struct err *err);
+
+/* After content_new(): nothing that is listed is removed while that content is open. By itself it does
+ * not keep what was listed, and found without readers, before it began. Waits for a removal that is
+ * under way. */
+void garbage_unmark(struct store *s);
 
 #endif

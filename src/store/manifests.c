@@ -449,6 +449,42 @@ int tag_set(struct conn *c, const struct store_view *v, const struct new_tag *ta
 
 /* ---- Deleting ---- */
 
+/* Ids are used again: path infos that are gone are not to be taken for what comes after them. */
+static int made_infos_forget(struct conn *c, int64_t manifest, struct err *err)
+{
+	struct query q;
+
+	query_init(&q, c,
+		   "UPDATE made SET infos = 0 WHERE infos = ?1 AND manifest IN"
+		   " (SELECT m.id FROM referrer AS r JOIN manifest AS m"
+		   "  ON m.repository = r.repository AND m.digest = r.subject"
+		   "  WHERE r.manifest = ?1)");
+	query_bind_int(&q, 1, manifest);
+	return query_run(&q, err);
+}
+
+int manifest_drop(struct conn *c, int64_t id, struct err *err)
+{
+	struct query q;
+	int r = made_infos_forget(c, id, err);
+
+	if (r < 0)
+		return r;
+	query_init(&q, c, "DELETE FROM manifest WHERE id = ?1");
+	query_bind_int(&q, 1, id);
+	return query_run(&q, err);
+}
+
+static int tag_drop(struct conn *c, int64_t repository, const char *name, struct err *err)
+{
+	struct query q;
+
+	query_init(&q, c, "DELETE FROM tag WHERE repository = ?1 AND name = ?2");
+	query_bind_int(&q, 1, repository);
+	query_bind_str(&q, 2, name);
+	return query_run(&q, err);
+}
+
 struct delete_job {
 	struct store_view *view;
 	const char *repository, *reference;
@@ -460,7 +496,6 @@ static int delete_job(struct conn *c, void *arg, struct err *err)
 {
 	const struct delete_job *job = arg;
 	int64_t repository, manifest;
-	struct query q;
 	int r = repository_find(c, job->view, job->repository, &repository, err);
 
 	if (r > 0)
@@ -473,16 +508,8 @@ static int delete_job(struct conn *c, void *arg, struct err *err)
 			    : tag_check_delete(c, job->view, job->repository, job->ref.tag, err);
 	if (r < 0)
 		return r;
-	if (job->ref.is_digest) {
-		/* Its tags, and its place among the referrers, go with it. */
-		query_init(&q, c, "DELETE FROM manifest WHERE id = ?1");
-		query_bind_int(&q, 1, manifest);
-	} else {
-		query_init(&q, c, "DELETE FROM tag WHERE repository = ?1 AND name = ?2");
-		query_bind_int(&q, 1, repository);
-		query_bind_str(&q, 2, job->ref.tag);
-	}
-	r = query_run(&q, err);
+	r = job->ref.is_digest ? manifest_drop(c, manifest, err)
+			       : tag_drop(c, repository, job->ref.tag, err);
 	return r < 0 ? r : repository_tidy(c, repository, err);
 }
 

@@ -36,6 +36,10 @@ struct new_tag {
 };
 int tag_set(struct conn *c, const struct store_view *v, const struct new_tag *tag, struct err *err);
 
+/* Inside a transaction: takes it away, with its tags and its place among the referrers. The only way
+ * for a manifest to go, for its id may be that of another one afterwards. */
+int manifest_drop(struct conn *c, int64_t id, struct err *err);
+
 /* Reads a manifest by its id. */
 int manifest_read(struct conn *c, int64_t id, struct manifest_bytes *ret, struct err *err);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <string.h>
 
+#include "store/bindings.h"
 #include "store/bodies.h"
 #include "store/garbage.h"
 #include "store/nars.h"
@@ -87,7 +88,8 @@ static int nar_insert(struct new_nar *n, struct conn *c, int64_t *ret_id, struct
 }
 
 /* A NAR gets other frames: the first ones, or, damaged, it came again. Framed by another encoder it is
- * another object from now on, by which the layers that are splices of the old one are not helped. */
+ * another object from now on, by which the layers that are splices of the old one are not helped. 1: it
+ * is another object. */
 static int nar_reframe(struct new_nar *n, struct conn *c, int64_t id, struct err *err)
 {
 	cleanup_buf struct buf frames = BUF_INIT(256u << 20);
@@ -108,7 +110,18 @@ static int nar_reframe(struct new_nar *n, struct conn *c, int64_t id, struct err
 	query_bind_int(&q, 2, object);
 	query_bind_blob(&q, 3, buf_slice(&frames));
 	query_bind_str(&q, 4, encoder);
-	return query_run(&q, err);
+	r = query_run(&q, err);
+	return r < 0 ? r : conn_changes(c) > 0;
+}
+
+/* Who named the old frames names the new ones, and glue that was made with the old ones goes. */
+static int nar_follow(struct conn *c, int64_t id, int64_t old, struct err *err)
+{
+	int r = bindings_reframed(c, id, err);
+
+	if (r >= 0)
+		r = garbage_bodies(c, id, err);
+	return r < 0 ? r : garbage_object(c, old, err);
 }
 
 int new_nar_record(struct new_nar *n, struct conn *c, int64_t *ret_id, struct err *err)
@@ -139,11 +152,12 @@ int new_nar_record(struct new_nar *n, struct conn *c, int64_t *ret_id, struct er
 		return 0;
 	if (r == 0)
 		r = nar_insert(n, c, ret_id, err);
-	else if (r > 0 && (damaged || unframed))
+	else if (r > 0 && (damaged || unframed)) {
 		r = nar_reframe(n, c, *ret_id, err);
-	if (r >= 0 && unframed) {
-		n->is_new = true;
-		r = garbage_object(c, old, err);
+		same_frames = true; /* they are kept now */
+		n->is_new = unframed;
+		if (r > 0)
+			r = nar_follow(c, *ret_id, old, err);
 	}
 	/* Glue fits the frames that it was made with (another encoder made those that are kept). */
 	if (r < 0 || !n->has_layer || !same_frames)

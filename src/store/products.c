@@ -249,6 +249,25 @@ struct replace_job {
 	struct infos infos;
 };
 
+/* Whether these are path infos of what was made: its row may still have an id that another
+ * manifest has by now. */
+static int is_infos_of(struct conn *c, int64_t infos, int64_t made, struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(&q, c,
+		   "SELECT 1 FROM referrer AS r JOIN manifest AS m"
+		   " ON m.repository = r.repository AND m.digest = r.subject"
+		   " WHERE r.manifest = ?1 AND m.id = ?2 AND r.artifact_type = ?3");
+	query_bind_int(&q, 1, infos);
+	query_bind_int(&q, 2, made);
+	query_bind_str(&q, 3, MT_NIX_PATH_INFOS);
+	r = query_step(&q, err);
+	query_end(&q);
+	return r;
+}
+
 static int replace_job(struct conn *c, void *arg, struct err *err)
 {
 	struct replace_job *job = arg;
@@ -267,11 +286,10 @@ static int replace_job(struct conn *c, void *arg, struct err *err)
 	r = infos_record(c, job->view, job->repository, &job->infos, &infos, err);
 	if (r >= 0)
 		r = made_note(c, job->manifest, infos, job->closure, err);
-	if (r < 0 || old == infos)
+	if (r < 0 || !old || old == infos)
 		return r;
-	query_init(&q, c, "DELETE FROM manifest WHERE id = ?1");
-	query_bind_int(&q, 1, old);
-	return query_run(&q, err);
+	r = is_infos_of(c, old, job->manifest, err);
+	return r > 0 ? manifest_drop(c, old, err) : r;
 }
 
 static int subject_read(struct store_view *v, int64_t manifest, struct descriptor *ret,

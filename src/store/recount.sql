@@ -47,6 +47,11 @@ INSERT INTO candidate (kind, a, b, name, since, due)
 	SELECT 5, id, 0, '', unixepoch(), 0 FROM blob
 	WHERE NOT EXISTS (SELECT 1 FROM repository_blob WHERE blob = blob.id)
 	ON CONFLICT DO NOTHING;
+INSERT INTO candidate (kind, a, b, name, since, due)
+	SELECT 0, view, 0, name, unixepoch(), 0 FROM document
+	WHERE tree = 0 AND NOT EXISTS
+		(SELECT 1 FROM binding WHERE view = document.view AND hash_part = document.name)
+	ON CONFLICT DO NOTHING;
 INSERT INTO pending (view, nar, added) SELECT (SELECT min(id) FROM view), id, 0 FROM nar
 	WHERE NOT EXISTS (SELECT 1 FROM binding WHERE nar = nar.id)
 	AND NOT EXISTS (SELECT 1 FROM nar_name WHERE nar = nar.id)

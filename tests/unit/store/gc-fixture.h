@@ -49,6 +49,28 @@ UNUSED_OK static void clock_step(int64_t seconds)
 	clock_set_s += seconds;
 }
 
+/* What is done once before the next file gets another name: our own code calls this function. */
+static void (*link_hook)(struct fixture *f);
+static struct fixture *link_fixture;
+
+__attribute__((visibility("default"))) int linkat(int from, const char *name, int to,
+						  const char *new_name, int flags)
+{
+	void (*hook)(struct fixture * f) = link_hook;
+
+	link_hook = NULL;
+	if (hook)
+		hook(link_fixture);
+	return (int)syscall(SYS_linkat, from, name, to, new_name, flags);
+}
+
+/* While nothing else runs. */
+UNUSED_OK static void before_link(struct fixture *f, void (*hook)(struct fixture *f))
+{
+	link_fixture = f;
+	link_hook = hook;
+}
+
 UNUSED_OK static void rules_set(struct fixture *f, const struct store_rules *rules)
 {
 	assert_ok(store_rules_set(f->store, rules, &f->err), f->err);

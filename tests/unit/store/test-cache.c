@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The binary cache: NARs in, narinfos in, trust, and what comes out. */
-#include "store-fixture.h"
+#include "gc-fixture.h"
 
 static const struct entry hello[] = {
 	{"bin"},
@@ -511,6 +511,126 @@ static void test_listing(void **state)
 	fixture_close(&f);
 }
 
+/* A directory whose listing is no small object. */
+static void wide_nar(struct buf *ret, char first)
+{
+	static char names[2000][8];
+	static struct entry entries[2000];
+
+	for (size_t i = 0; i < ARRAY_LEN(entries); i++) {
+		snprintf(names[i], sizeof(names[i]), "%c%05zu", first, i);
+		entries[i] = (struct entry){names[i], "x"};
+	}
+	nar_of(ret, entries, ARRAY_LEN(entries));
+}
+
+static void remove_wide(struct fixture *f)
+{
+	char base[STORE_BASE_MAX + 1];
+
+	assert_ok(store_path_remove(f->root, base_of("wide", base), &f->err), f->err);
+}
+
+static struct secret_key trusted_key;
+
+static void replace_wide(struct fixture *f)
+{
+	cleanup_buf struct buf nar = {0};
+	cleanup_path_info struct path_info info = {0};
+
+	wide_nar(&nar, 'b');
+	info_of(&info, "wide", buf_slice(&nar), NULL);
+	assert_ok(path_info_sign(&info, &trusted_key, &f->err), f->err);
+	assert_ok(put_nar(f, buf_slice(&nar), CODEC_NONE, NULL), f->err);
+	assert_ok(put_info(f, &info), f->err);
+}
+
+static int64_t count_documents(struct fixture *f)
+{
+	return db_int(f, "SELECT count(*) FROM document", NULL, NULL);
+}
+
+/* The path goes, or becomes another, while its listing is made. */
+static void test_late_listing(void **state)
+{
+	struct public_key public;
+	char base[STORE_BASE_MAX + 1];
+
+	(void)state;
+	base_of("wide", base);
+	base[STORE_HASH_LEN] = '\0';
+	for (int replaced = 0; replaced < 2; replaced++) {
+		struct fixture f = {.options = STORE_OPTIONS_INIT};
+		cleanup_buf struct buf nar = {0}, got = {0};
+		struct content *content;
+
+		assert_ok(secret_key_generate(&trusted_key, "k", &f.err), f.err);
+		secret_key_public(&public, &trusted_key);
+		f.options.root.trusted = &public;
+		f.options.root.n_trusted = 1;
+		fixture_open(&f);
+		wide_nar(&nar, 'a');
+		put_path(&f, "wide", buf_slice(&nar), NULL, CODEC_NONE);
+		before_link(&f, replaced ? replace_wide : remove_wide);
+		if (replaced) {
+			read_document(&f, STORE_LISTING, base, &got);
+			assert_non_null(strstr((char *)got.data, "\"b00000\":{"));
+		} else {
+			assert_fails(
+				store_document_open(f.root, STORE_LISTING, base, &content, &f.err),
+				E_NOTFOUND, f.err, NULL);
+		}
+		assert_null(link_hook);
+		assert_int_equal(count_documents(&f), replaced);
+		fixture_close(&f);
+	}
+}
+
+/* Listings that clients put wait for their path, and go with it. */
+static void test_listing_alone(void **state)
+{
+	struct fixture f = {0};
+	char never[STORE_BASE_MAX + 1], lib[STORE_BASE_MAX + 1];
+
+	(void)state;
+	fixture_open(&f);
+	base_of("never", never);
+	base_of("lib", lib);
+	never[STORE_HASH_LEN] = lib[STORE_HASH_LEN] = '\0';
+	assert_ok(put_document(&f, STORE_LISTING, never, NULL, "{}"), f.err);
+	assert_ok(put_document(&f, STORE_LISTING, lib, NULL, "{\"lib\"}"), f.err);
+	gc(&f);
+	put_small_path(&f, "lib", NULL);
+	later(20 * HOUR);
+	gc(&f);
+	assert_int_equal(count_documents(&f), 2);
+	/* Put again, it is as new. */
+	assert_ok(put_document(&f, STORE_LISTING, never, NULL, "{}"), f.err);
+	later(20 * HOUR);
+	gc(&f);
+	assert_int_equal(count_documents(&f), 2);
+	later(5 * HOUR);
+	gc(&f);
+	assert_int_equal(count_documents(&f), 1);
+	later(100 * DAY);
+	gc(&f);
+	assert_int_equal(count_documents(&f), 1);
+	assert_ok(store_path_remove(f.root, lib, &f.err), f.err);
+	assert_int_equal(count_documents(&f), 0);
+	/* Those that a store had before are found by a repair. */
+	assert_ok(put_document(&f, STORE_LISTING, never, NULL, "{}"), f.err);
+	fixture_sql(&f, "DELETE FROM candidate WHERE kind = 0");
+	struct store_check_options check = {.report = fixture_defect, .repair = true};
+	struct store_check_result result;
+
+	assert_ok(store_check_repair(f.store, &check, &result, &f.err), f.err);
+	assert_int_equal(result.repaired, 1);
+	later(25 * HOUR);
+	gc(&f);
+	assert_int_equal(count_documents(&f), 0);
+	fixture_close(&f);
+}
+
 /* A NAR without a narinfo stays for its time of grace; afterwards it goes. */
 static void test_pending(void **state)
 {
@@ -541,6 +661,49 @@ static void test_pending(void **state)
 	fixture_close(&f);
 }
 
+/* A path, and with it the last use of its NAR, goes. */
+static void path_lose(struct fixture *f, const char *name)
+{
+	char base[STORE_BASE_MAX + 1];
+
+	assert_ok(store_path_remove(f->root, base_of(name, base), &f->err), f->err);
+	later(25 * HOUR);
+	assert_ok(store_maintain(f->store, &f->err), f->err);
+}
+
+/* An object that is garbage comes into use again, and is garbage again: who reads it by the use that it
+ * had meanwhile reads it to the end. */
+static void test_garbage_again(void **state)
+{
+	struct fixture f = {0};
+	cleanup_buf struct buf nar = {0}, got = {0};
+	struct store_statistics stats;
+	char name[HASH_TEXT_MAX + 16];
+	struct content *reader;
+	struct hash h;
+
+	(void)state;
+	fixture_open(&f);
+	large_nar(&nar, 1);
+	hash_bytes(&h, HASH_SHA256, nar.data, nar.len);
+	hash_format_bare(name, &h, HASH_NIX32);
+	memcpy(name + strlen(name), ".nar", sizeof(".nar"));
+	put_path(&f, "large", buf_slice(&nar), NULL, CODEC_NONE);
+	path_lose(&f, "large");
+	put_path(&f, "large", buf_slice(&nar), NULL, CODEC_NONE);
+	assert_ok(store_nar_open(f.root, name, &reader, &f.err), f.err);
+	path_lose(&f, "large");
+	assert_ok(store_maintain(f.store, &f.err), f.err);
+	content_bytes(reader, &got);
+	assert_true(slice_equal(buf_slice(&got), buf_slice(&nar)));
+	content_free(reader);
+	for (int i = 0; i < 2; i++)
+		assert_ok(store_maintain(f.store, &f.err), f.err);
+	assert_ok(store_statistics(f.store, &stats, &f.err), f.err);
+	assert_int_equal(stats.physical_bytes, stats.database_bytes);
+	fixture_close(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -555,7 +718,10 @@ int main(void)
 		cmocka_unit_test(test_content_address),
 		cmocka_unit_test(test_documents),
 		cmocka_unit_test(test_listing),
+		cmocka_unit_test(test_late_listing),
+		cmocka_unit_test(test_listing_alone),
 		cmocka_unit_test(test_pending),
+		cmocka_unit_test(test_garbage_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -285,6 +285,66 @@ static void test_package_and_infos(void **state)
 	world_release(&w);
 }
 
+/* `subject` NULL: it refers to nothing. */
+static void push_small(struct world *w, const char *repository, const char *tag,
+		       const struct hash *subject)
+{
+	struct pushed p;
+
+	pushed_init(w, &p, repository);
+	if (subject) {
+		p.m.artifact_type = xstrdup("application/x-signature");
+		descriptor_make(&p.m.subject, MT_OCI_MANIFEST, subject, 300);
+		p.m.has_subject = true;
+	}
+	assert_ok(pushed_put(w, &p, repository, tag), w->f.err);
+	pushed_release(&p);
+}
+
+/* Path infos that a client deleted are made anew when something changed; whoever has their id by
+ * then stays. */
+static void test_deleted_infos(void **state)
+{
+	(void)state;
+	for (int way = 0; way < 4; way++) {
+		struct store_view_options options = STORE_VIEW_OPTIONS_INIT;
+		cleanup_manifest_bytes struct manifest_bytes package = {0};
+		cleanup_descriptors struct descriptors list = {0}, again = {0};
+		const char *victim = way % 2 ? "nix/package" : "victim";
+		struct world w = {0};
+		struct store_view *team;
+		struct manifest_stat stat;
+		struct secret_key key;
+		char tag[64], digest[DIGEST_TEXT_MAX];
+
+		world_make(&w);
+		assert_ok(store_view_open(&team, w.f.store, "team", &options, &w.f.err), w.f.err);
+		w.f.root = team;
+		upload_world(&w);
+		tag_of(tag, "app", "");
+		get_manifest(&w, "nix/package", tag, &package);
+		list_referrers(&w, "nix/package", &package.digest, &list);
+		assert_int_equal(list.len, 1);
+		digest_format(digest, &list.items[0].digest);
+		assert_ok(store_manifest_delete(team, "nix/package", digest, &w.f.err), w.f.err);
+		/* Of another view, or about the same package. */
+		w.f.root = way % 2 ? team : store_root(w.f.store);
+		push_small(&w, victim, "v1", way % 2 ? &package.digest : NULL);
+		/* As a store has it in which this was not minded. */
+		if (way >= 2)
+			fixture_sql(&w.f, "UPDATE made SET infos = (SELECT max(id) FROM manifest)");
+		w.f.root = team;
+		assert_ok(secret_key_generate(&key, "k", &w.f.err), w.f.err);
+		assert_ok(path_info_sign(&w.p[1].info, &key, &w.f.err), w.f.err);
+		assert_ok(put_info(&w.f, &w.p[1].info), w.f.err);
+		list_referrers(&w, "nix/package", &package.digest, &again);
+		assert_int_equal(again.len, 1);
+		w.f.root = way % 2 ? team : store_root(w.f.store);
+		assert_ok(store_manifest_stat(w.f.root, victim, "v1", &stat, &w.f.err), w.f.err);
+		world_release(&w);
+	}
+}
+
 /* Better attested content: what was made of the old is made anew, and stays by its digest. */
 static void test_replaced(void **state)
 {
@@ -403,6 +463,7 @@ int main(void)
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_whiteout),
 		cmocka_unit_test(test_package_and_infos),
+		cmocka_unit_test(test_deleted_infos),
 		cmocka_unit_test(test_replaced),
 		cmocka_unit_test(test_concurrent),
 		cmocka_unit_test(test_pushed_on),

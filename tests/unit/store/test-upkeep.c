@@ -299,6 +299,97 @@ static void test_damaged_nar(void **state)
 	fixture_close(&f);
 }
 
+/* Makes the one NAR of a store that is closed what another encoder left: a byte more, under another
+ * hash, and damaged. */
+static void encode_otherwise(struct fixture *f, const struct hash *file_hash)
+{
+	static const char other[] = "0000000000000000000000000000000000000000000000000000";
+	char ours[HASH_TEXT_MAX];
+	cleanup_free char *sql = NULL;
+
+	hash_format_bare(ours, file_hash, HASH_NIX32);
+	sql = xasprintf(
+		"UPDATE object SET damaged = 1, sha256 = zeroblob(32), size = size + 1"
+		" WHERE kind = 1;"
+		"UPDATE total SET file_bytes = file_bytes + 1, framed_bytes = framed_bytes + 1;"
+		"UPDATE nar SET encoder = 'libzstd 0.1 level 1';"
+		"UPDATE body SET encoder = 'libzstd 0.1 level 1', frames = x'ff';"
+		"UPDATE nar_name SET name = replace(name, '%s', '%s');"
+		"UPDATE binding SET narinfo = replace(narinfo, '%s', '%s'), bytes = bytes + 1;"
+		"UPDATE view SET bytes = bytes + (SELECT count(*) FROM binding WHERE view ="
+		" view.id)",
+		ours, other, ours, other);
+	fixture_sql(f, sql);
+}
+
+/* The narinfo names just the bytes that are served. */
+static void check_file(struct fixture *f, const char *name)
+{
+	cleanup_narinfo struct narinfo info = {0};
+	cleanup_buf struct buf file = {0};
+	struct hash h;
+
+	assert_ok(get_info(f, name, &info), f->err);
+	get_nar(f, info.url, &file);
+	hash_bytes(&h, HASH_SHA256, file.data, file.len);
+	assert_true(hash_equal(&h, &info.file_hash));
+	assert_int_equal(info.file_size, file.len);
+}
+
+/* Leaves the glue of a path, but no layer that is made of it. */
+static void make_glue(struct fixture *f, const char *tag)
+{
+	struct manifest_stat stat;
+	char digest[DIGEST_TEXT_MAX];
+
+	assert_ok(store_manifest_stat(f->root, "nix/package", tag, &stat, &f->err), f->err);
+	digest_format(digest, &stat.digest);
+	assert_ok(store_manifest_delete(f->root, "nix/package", digest, &f->err), f->err);
+	gc(f);
+	later(25 * HOUR);
+	gc(f);
+	assert_int_equal(db_int(f, "SELECT count(*) FROM blob_part", NULL, NULL), 0);
+	assert_int_equal(db_int(f, "SELECT count(*) FROM body", NULL, NULL), 1);
+}
+
+/* A damaged NAR comes again after zstd was upgraded: every narinfo names what it is now, no layer is
+ * made with glue that belongs to the old frames, and the old object goes like all garbage. */
+static void test_other_encoder(void **state)
+{
+	struct store_view_options options = STORE_VIEW_OPTIONS_INIT;
+	struct world w = {.f.options = STORE_OPTIONS_INIT};
+	struct fixture *f = &w.f;
+	struct package *lib = &w.p[0];
+	cleanup_narinfo struct narinfo info = {0};
+	struct manifest_stat stat;
+	char tag[STORE_HASH_LEN + 1] = "";
+
+	(void)state;
+	f->options.architecture = "amd64";
+	world_make(&w);
+	put_path(f, lib->name, buf_slice(&lib->nar), NULL, CODEC_NONE);
+	assert_ok(get_info(f, lib->name, &info), f->err);
+	memcpy(tag, store_path_base(&lib->info.path), STORE_HASH_LEN);
+	make_glue(f, tag);
+	assert_ok(store_view_open(&f->root, f->store, "team", &options, &f->err), f->err);
+	put_path(f, lib->name, buf_slice(&lib->nar), NULL, CODEC_NONE);
+	store_close(f->store);
+	f->store = NULL;
+	encode_otherwise(f, &info.file_hash);
+	fixture_reopen(f);
+	assert_false(use_path(f, lib->name));
+	put_path(f, lib->name, buf_slice(&lib->nar), NULL, CODEC_NONE);
+	check_file(f, lib->name);
+	assert_ok(store_view_open(&f->root, f->store, "team", &options, &f->err), f->err);
+	check_file(f, lib->name);
+	f->root = store_root(f->store);
+	assert_ok(store_manifest_stat(f->root, "nix", tag, &stat, &f->err), f->err);
+	for (int i = 0; i < 2; i++)
+		assert_ok(store_maintain(f->store, &f->err), f->err);
+	assert_int_equal(db_int(f, "SELECT count(*) FROM object WHERE kind = 1", NULL, NULL), 1);
+	world_release(&w);
+}
+
 /* Glue is made again from the NAR, a listing when it is asked for. */
 static void test_derived_again(void **state)
 {
@@ -415,6 +506,59 @@ static void test_backup(void **state)
 		     "not empty");
 	assert_fails(store_backup(f.store, "/nonexistent/x", &options, &result, &f.err), E_NOTFOUND,
 		     f.err, NULL);
+	fixture_close(&f);
+}
+
+static void put_log(struct fixture *f, const char *bytes, size_t len)
+{
+	struct store_put *put;
+
+	assert_ok(store_document_put(f->root, STORE_LOG, "log.drv", NULL, &put, &f->err), f->err);
+	assert_ok(store_put_write(put, bytes, len, &f->err), f->err);
+	assert_ok(store_put_commit(put, &f->err), f->err);
+	store_put_free(put);
+}
+
+static uint64_t opaque_bytes(struct fixture *f)
+{
+	struct store_statistics s;
+
+	assert_ok(store_statistics(f->store, &s, &f->err), f->err);
+	return s.opaque_bytes;
+}
+
+static void maintain(struct fixture *f)
+{
+	assert_ok(store_maintain(f->store, &f->err), f->err);
+}
+
+/* Garbage that could go at any moment stays until the backup has it. */
+static void test_backup_of_garbage(void **state)
+{
+	struct fixture f = {0}, b;
+	struct store_backup_options options = {0};
+	struct store_backup_result result;
+	cleanup_free char *big = noise(50000, 3);
+	char dir[80];
+
+	(void)state;
+	fixture_open(&f);
+	put_log(&f, big, 50000);
+	put_log(&f, big, 40000);
+	assert_ok(store_maintain(f.store, &f.err), f.err);
+	snprintf(dir, sizeof(dir), "%s/b", f.path);
+	before_link(&f, maintain);
+	assert_ok(store_backup(f.store, dir, &options, &result, &f.err), f.err);
+	assert_null(link_hook);
+	assert_int_equal(result.objects, 2);
+	open_backup(&f, dir, &b);
+	fixture_check(&b);
+	store_close(b.store);
+	/* Only so long. */
+	assert_int_equal(opaque_bytes(&f), 90000);
+	for (int i = 0; i < 2; i++)
+		assert_ok(store_maintain(f.store, &f.err), f.err);
+	assert_int_equal(opaque_bytes(&f), 40000);
 	fixture_close(&f);
 }
 
@@ -549,9 +693,11 @@ int main(void)
 		cmocka_unit_test(test_newer_version),
 		cmocka_unit_test(test_damaged_blob),
 		cmocka_unit_test(test_damaged_nar),
+		cmocka_unit_test(test_other_encoder),
 		cmocka_unit_test(test_derived_again),
 		cmocka_unit_test(test_sums),
 		cmocka_unit_test(test_backup),
+		cmocka_unit_test(test_backup_of_garbage),
 		cmocka_unit_test(test_backup_cancelled),
 		cmocka_unit_test(test_backup_while_serving),
 		cmocka_unit_test(test_usages),
