@@ -66,7 +66,7 @@ NACRE_API int image_created(char **ret, struct err *err);
 /* Appends the narinfos of a set as they travel with an image: sorted, URL nar/<NarHash>.nar,
  * Compression none. */
 NACRE_API int path_infos_format(struct buf *ret, const struct path_infos *set);
-/* The reverse: narinfos one after another, each beginning with StorePath. */
+/* The reverse: narinfos one after another, each beginning with StorePath. E_INVALID also for other than sorted ones. */
 NACRE_API int path_infos_parse(struct path_infos *ret, const char *store_dir, struct slice text,
 			       struct err *err);
 /* Builds the referrer's manifest over such a text (`layer` names it). */

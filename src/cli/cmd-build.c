@@ -10,6 +10,7 @@
 #include <nacre/json.h>
 
 #include "base/mem.h"
+#include "cli/build-print.h"
 #include "cli/cli.h"
 #include "net/build.h"
 #include "net/transports.h"
@@ -406,7 +407,10 @@ static int build(struct build_request *r, char **texts, size_t n, struct build_r
 	cleanup_image_dest struct image_dest *dest = NULL;
 	cleanup_free struct store_path *roots = xcalloc(n, sizeof(*roots));
 	cleanup_free char *tag = NULL;
-	struct path_source_options options = {.trusted = r->keys, .n_trusted = r->n_keys};
+	struct path_source_options options = {.trusted = r->keys,
+					      .n_trusted = r->n_keys,
+					      .auth_file = r->transport.authfile,
+					      .insecure = r->transport.insecure};
 	struct progress progress;
 	int code;
 
@@ -432,10 +436,7 @@ static void print_result(const struct build_request *r, const struct build_resul
 
 	digest_format(digest, &result->digest);
 	if (r->json)
-		printf("{\"digest\":\"%s\",\"size\":%llu,\"paths\":%zu,\"layers\":%zu,\"narSize\":%"
-		       "llu}\n",
-		       digest, (unsigned long long)result->manifest_size, result->n_paths,
-		       result->n_layers, (unsigned long long)result->nar_bytes);
+		build_print_json(result);
 	else
 		printf("%s\n", digest);
 	cli_note("%zu store paths in %zu layers", result->n_paths, result->n_layers);

@@ -5,6 +5,7 @@
 #include "base/fs.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "cli/build-print.h"
 #include "cli/cli.h"
 #include "net/build.h"
 #include "net/image-paths.h"
@@ -317,7 +318,10 @@ static int build_image(struct copy_request *c, const struct nix_place *place, st
 	if (r < 0)
 		return r;
 	progress_end(&c->progress);
-	print_digest(&result.digest);
+	if (c->json)
+		build_print_json(&result);
+	else
+		print_digest(&result.digest);
 	return 0;
 }
 

@@ -143,14 +143,18 @@ static int fetch(struct inspected *x, struct image_source *from, const struct pl
 /* ---- Text
  * ---------------------------------------------------------------------------------------- */
 
-/* Texts of an image must not reach a terminal as they are. */
+/* Texts of an image must not reach a terminal as they are: no control character, C1 ones neither. */
 static void print_text(const char *text)
 {
 	for (const char *p = text; *p; p++) {
 		uint8_t c = (uint8_t)*p;
+		/* All is UTF-8, since JSON is: a C1 control is this byte and one below 0xa0. */
+		bool is_c1 = c == 0xc2 && (uint8_t)p[1] < 0xa0;
 
-		if (c < 0x20 || c == 0x7f || (c >= 0x80 && c < 0xa0))
+		if (c < 0x20 || c == 0x7f)
 			printf("\\x%02x", c);
+		else if (is_c1)
+			printf("\\u%04x", (uint8_t) * ++p);
 		else
 			putchar(c);
 	}

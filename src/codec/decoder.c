@@ -337,25 +337,25 @@ static int read_member(struct decode_reader *reader, struct decoder *d, struct r
 	return 0;
 }
 
-int decode_reader_read(struct decode_reader *reader, void *buf, size_t len, size_t *ret_got,
+int decode_reader_read(struct decode_reader *d, void *buf, size_t len, size_t *ret_got,
 		       struct err *err)
 {
-	struct decoder *d = container_of(reader->decoder, struct decoder, sink);
+	struct decoder *decoder = container_of(d->decoder, struct decoder, sink);
 	size_t got = 0;
 	int r = 0;
 
-	while (r == 0 && got < len && !reader->ended) {
+	while (r == 0 && got < len && !d->ended) {
 		struct room room = {.at = (uint8_t *)buf + got, .len = len - got};
 
-		if (!reader->in.len && !reader->is_full)
-			r = next_block(reader, err);
-		else if (d->in_member)
-			r = read_member(reader, d, &room, err);
+		if (!d->in.len && !d->is_full)
+			r = next_block(d, err);
+		else if (decoder->in_member)
+			r = read_member(d, decoder, &room, err);
 		else
-			r = between_members(d, &reader->in, err);
+			r = between_members(decoder, &d->in, err);
 		got += room.made;
-		if (r == 0 && reader->ended)
-			r = check_end(d, err);
+		if (r == 0 && d->ended)
+			r = check_end(decoder, err);
 	}
 	if (r < 0)
 		return r;

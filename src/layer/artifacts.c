@@ -36,6 +36,22 @@ static size_t narinfo_length(struct slice text)
 	return next ? (size_t)(next - text.data) + 1 : text.len;
 }
 
+/* SPEC nacre 4: they are sorted, so each goes behind the others. In any other order each would move all that are there. */
+static int take_narinfo(struct path_infos *set, const char *store_dir, struct slice text,
+			struct err *err)
+{
+	cleanup_narinfo struct narinfo n = {0};
+	int r = narinfo_parse(&n, store_dir, text, err);
+
+	if (r < 0)
+		return r;
+	if (set->len && strcmp(set->items[set->len - 1].path.text, n.info.path.text) >= 0)
+		return err_set(err, E_INVALID, "%s does not sort behind %s", n.info.path.text,
+			       set->items[set->len - 1].path.text);
+	path_infos_take(set, &n.info);
+	return 0;
+}
+
 int path_infos_parse(struct path_infos *ret, const char *store_dir, struct slice text,
 		     struct err *err)
 {
@@ -43,15 +59,12 @@ int path_infos_parse(struct path_infos *ret, const char *store_dir, struct slice
 
 	while (text.len) {
 		size_t len = narinfo_length(text);
-		struct narinfo n;
 
-		if (narinfo_parse(&n, store_dir, slice_make(text.data, len), err) < 0) {
+		if (take_narinfo(&set, store_dir, slice_make(text.data, len), err) < 0) {
 			err_wrap(err, "path info %zu", set.len);
 			path_infos_release(&set);
 			return err->code;
 		}
-		path_infos_take(&set, &n.info);
-		narinfo_release(&n);
 		slice_advance(&text, len);
 	}
 	*ret = set;

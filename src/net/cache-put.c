@@ -126,8 +126,14 @@ static int put_nar_compressed(struct put *p, struct err *err)
 	return r < 0 ? r : put_nar_from_file(p, t.fd, err);
 }
 
-/* One attempt to send the NAR as it is made. *ret_again: it may go better another time. */
-static int stream_once(struct put *p, const char *url, bool *ret_again, struct err *err)
+/* It may go better another time; and what the cache says of when. */
+struct again {
+	bool is_on;
+	char retry_after[64];
+};
+
+/* One attempt to send the NAR as it is made. */
+static int stream_once(struct put *p, const char *url, struct again *ret_again, struct err *err)
 {
 	cleanup_http_response struct http_response resp = {0};
 	CLEANUP(http_upload_free) struct http_upload *up = NULL;
@@ -137,9 +143,10 @@ static int stream_once(struct put *p, const char *url, bool *ret_again, struct e
 				   .headers = &headers,
 				   .authorization = p->cache->authorization};
 	struct err why = ERR_INIT;
+	const char *when;
 	int r;
 
-	*ret_again = false;
+	*ret_again = (struct again){0};
 	strv_add(&headers, "Content-Type: application/x-nix-nar");
 	r = http_upload_new(&up, p->cache->http, &req, p->info->nar_size, err);
 	if (r < 0)
@@ -150,7 +157,10 @@ static int stream_once(struct put *p, const char *url, bool *ret_again, struct e
 		return r;
 	}
 	r = http_upload_response(up, &resp, err);
-	*ret_again = r == E_NET || resp.status == 408 || resp.status == 429 || resp.status >= 500;
+	ret_again->is_on =
+		r == E_NET || resp.status == 408 || resp.status == 429 || resp.status >= 500;
+	when = r < 0 ? NULL : http_response_header(&resp, "retry-after");
+	snprintf(ret_again->retry_after, sizeof(ret_again->retry_after), "%s", when ? when : "");
 	if (r < 0 || resp.status == 200 || resp.status == 201 || resp.status == 204)
 		return r;
 	return http_status_err(&resp, "write to the cache", err);
@@ -171,14 +181,15 @@ static int put_nar_plain(struct put *p, struct err *err)
 		return r < 0 ? r : 0;
 	for (int i = 1;; i++) {
 		struct err why = ERR_INIT;
-		bool again;
+		struct again again;
 
 		r = stream_once(p, url, &again, &why);
 		if (r == 0)
 			return 0;
-		if (!again || i == PUT_ATTEMPTS) {
+		if (!again.is_on || i == PUT_ATTEMPTS ||
+		    http_pause(p->cache->http, (unsigned)i, again.retry_after, &why) < 0) {
 			*err = why;
-			return r;
+			return why.code;
 		}
 	}
 }

@@ -100,16 +100,20 @@ static int cache_dump(struct path_source *self, const struct path_info *info, st
 {
 	struct cache_source *s = container_of(self, struct cache_source, source);
 	const struct narinfo *known = narinfos_find(&s->known, store_path_base(&info->path));
-	struct narinfo n = {0};
-	int r;
+	cleanup_narinfo struct narinfo n = {0};
 
-	if (known)
-		return get_nar(s, known, out, err);
-	if (cache_get_narinfo(s->cache, store_path_hash_part(&info->path), &n, err) < 0)
-		return err->code;
-	r = get_nar(s, &n, out, err);
-	narinfo_release(&n);
-	return r;
+	if (!known) {
+		if (cache_get_narinfo(s->cache, store_path_hash_part(&info->path), &n, err) < 0)
+			return err->code;
+		known = &n;
+	}
+	/* The NAR is proven by what the cache says now. */
+	if (!hash_equal(&known->info.nar_hash, &info->nar_hash) ||
+	    known->info.nar_size != info->nar_size)
+		return err_set(err, E_CONFLICT,
+			       "the cache has said something else of %s before: try again",
+			       info->path.text);
+	return get_nar(s, known, out, err);
 }
 
 static void cache_source_free(struct path_source *self)

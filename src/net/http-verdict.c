@@ -54,15 +54,14 @@ static bool can_continue(const struct transfer *t)
 	return !t->req.sink || !t->delivered || t->can_resume;
 }
 
-/* The next attempt begins at the first address again: where a redirect led may have been meant
- * for once. Delays double, with jitter, so that many clients don't come back at once. */
-static void wait_before_next(struct transfer *t, const char *retry_after)
+/* Delays double, with jitter, so that many clients don't come back at once. */
+static uint64_t find_delay(const struct http *h, unsigned attempts, const char *retry_after)
 {
-	uint64_t base = t->http->options.retry_delay_ms, delay_ms, seconds;
+	uint64_t base = h->options.retry_delay_ms, delay_ms, seconds;
 	uint32_t noise = 0;
 	time_t date;
 
-	for (unsigned i = 1; i < t->attempts && base < HTTP_RETRY_DELAY_MAX_MS; i++)
+	for (unsigned i = 1; i < attempts && base < HTTP_RETRY_DELAY_MAX_MS; i++)
 		base *= 2;
 	if (getrandom(&noise, sizeof(noise), GRND_NONBLOCK) < 0)
 		noise = 0;
@@ -75,10 +74,31 @@ static void wait_before_next(struct transfer *t, const char *retry_after)
 		if (date > time(NULL))
 			delay_ms = (uint64_t)(date - time(NULL)) * 1000;
 	}
-	if (delay_ms > HTTP_RETRY_DELAY_MAX_MS)
-		delay_ms = HTTP_RETRY_DELAY_MAX_MS;
+	return delay_ms > HTTP_RETRY_DELAY_MAX_MS ? HTTP_RETRY_DELAY_MAX_MS : delay_ms;
+}
+
+int http_pause(const struct http *h, unsigned attempts, const char *retry_after, struct err *err)
+{
+	uint64_t end_ms =
+			 http_now_ms() + find_delay(h, attempts, *retry_after ? retry_after : NULL),
+		 now_ms;
+
+	while ((now_ms = http_now_ms()) < end_ms) {
+		uint64_t left_ms = end_ms - now_ms < 100 ? end_ms - now_ms : 100;
+
+		if (h->options.cancel && atomic_load(h->options.cancel))
+			return err_set(err, E_CANCELLED, "cancelled");
+		nanosleep(&(struct timespec){.tv_nsec = (long)left_ms * 1000000}, NULL);
+	}
+	return 0;
+}
+
+/* The next attempt begins at the first address again: where a redirect led may have been meant
+ * for once. */
+static void wait_before_next(struct transfer *t, const char *retry_after)
+{
 	t->waiting = true;
-	t->due_ms = http_now_ms() + delay_ms;
+	t->due_ms = http_now_ms() + find_delay(t->http, t->attempts, retry_after);
 	free(t->url);
 	t->url = xstrdup(t->req.url);
 	t->left_origin = false;
@@ -166,8 +186,11 @@ static enum http_verdict judge_redirect(struct transfer *t, const char *location
 		return fail(t, E_DENIED, "redirects from https to http, which is not followed");
 	if (!can_rewind(t))
 		return fail(t, E_NET, "redirects a body that cannot be sent again");
-	if (!url_same_origin(t->url, to))
+	if (!url_same_origin(t->url, to)) {
+		if (t->req.is_secret)
+			return fail(t, E_DENIED, "redirects a secret to another host");
 		t->left_origin = true;
+	}
 	free(t->url);
 	t->url = take_ptr(to);
 	t->attempts--; /* the next attempt is of the same request */

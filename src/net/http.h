@@ -106,6 +106,7 @@ struct http_request {
 		sink; /* borrowed until done; takes a 2xx body, is not finished; NULL: the response's buffer */
 	uint64_t
 		max_body; /* bytes of a 2xx body; 0: HTTP_BODY_DEFAULT_MAX in memory, no limit to a sink */
+	bool is_secret; /* what is sent is for the host of `url` alone: no redirect to another */
 	bool accept_encoded; /* GET: let the server compress the body for transport */
 	http_done_fn *done;  /* http_submit() */
 	void *arg;
@@ -122,6 +123,10 @@ void http_cancel(struct http *h);
  * written on success only. */
 int http_perform(struct http *h, const struct http_request *req, struct http_response *ret,
 		 struct err *err);
+
+/* Waits as before the next attempt, after `attempts` (1 and more) of them; `retry_after` is the header's value, or "". For
+ * requests that are made anew by hand. E_CANCELLED. */
+int http_pause(const struct http *h, unsigned attempts, const char *retry_after, struct err *err);
 
 /* A request whose body is written to a sink instead of being read from a source. It is sent
  * once: no retry, no redirect. `req` has no body; `size` is UINT64_MAX where it is not known.

@@ -11,7 +11,10 @@
 
 CLEANUP_FUNC(struct ref_scanner, ref_scanner_free)
 
-enum { PATH_INFOS_MAX = 256 << 20 }; /* bytes of the narinfos of one image */
+enum {
+	PATH_INFOS_MAX = 256 << 20, /* bytes of the narinfos that referrers say, of all images */
+	REFERRERS_MAX = 32,         /* that are read, of each */
+};
 
 struct image_paths {
 	struct path_source source;
@@ -23,6 +26,7 @@ struct image_paths {
 	struct path_infos claims;
 	struct path_infos *said; /* owned */
 	size_t n_said, cap_said;
+	size_t infos_left; /* bytes that may still be read */
 	struct hash *seen; /* owned; layers and manifests done */
 	size_t n_seen, cap_seen;
 	struct strv packages; /* base names of the packages asked for */
@@ -82,8 +86,7 @@ static int read_path_infos(struct image_paths *p, const struct descriptor *refer
 			   const char *store_dir, struct err *err)
 {
 	struct path_infos set = {0};
-	size_t left = PATH_INFOS_MAX;
-	int r = referred_infos_get(&set, p->from, referrer, store_dir, &left, err);
+	int r = referred_infos_get(&set, p->from, referrer, store_dir, &p->infos_left, err);
 
 	if (r < 0)
 		return r;
@@ -102,7 +105,7 @@ static int take_path_infos(struct image_paths *p, const struct hash *subject, st
 		return 0;
 	r = image_get_referrers(p->from, subject, MT_NIX_PATH_INFOS, &list, err);
 	store_dir = xstrndup(p->spool.items[0].info.path.text, p->spool.items[0].info.path.dir_len);
-	for (size_t i = 0; i < list.len && r >= 0; i++) {
+	for (size_t i = 0; i < list.len && i < REFERRERS_MAX && r >= 0; i++) {
 		struct err why = ERR_INIT;
 
 		if (!is_new(p, &list.items[i].digest))
@@ -440,6 +443,7 @@ int image_paths_open(struct path_source **ret, struct image_source *from,
 	struct image_paths *p = xcalloc(1, sizeof(*p));
 	int r;
 
+	p->infos_left = PATH_INFOS_MAX;
 	p->from = from;
 	p->spool.fd = -1;
 	p->source = (struct path_source){.name = from->name,

@@ -145,8 +145,10 @@ static int ask_by_post(struct registry *r, const struct credentials *who, const 
 	cleanup_buf struct buf form = {0};
 	cleanup_strv struct strv headers = {0};
 	struct http_slice_source body;
-	struct http_request req = {
-		.method = HTTP_POST, .url = r->challenge.realm, .headers = &headers};
+	struct http_request req = {.method = HTTP_POST,
+				   .url = r->challenge.realm,
+				   .headers = &headers,
+				   .is_secret = true};
 	cleanup_buf struct buf scope_field = {0};
 	int result;
 

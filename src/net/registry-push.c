@@ -11,7 +11,9 @@ struct push {
 	const char *repository;
 	const struct descriptor *want;
 	struct blob_producer *from;
-	bool again; /* the failure may be the network's, or a token that expired under way */
+	bool again;        /* the failure may be the network's, or a token that expired under way */
+	bool is_new_token; /* then at once */
+	char retry_after[64]; /* what the registry says of when; "": nothing */
 };
 
 static bool is_known(const struct push *p)
@@ -44,11 +46,21 @@ static int open_upload(struct push *p, enum http_method method, const char *url,
 	return result;
 }
 
+static void note_wait(struct push *p, const struct http_response *resp)
+{
+	const char *value = http_response_header(resp, "retry-after");
+
+	p->is_new_token = resp->status == 401;
+	snprintf(p->retry_after, sizeof(p->retry_after), "%s", value ? value : "");
+}
+
 /* Ends the request. A producer that failed by itself is what to report; one that failed because
  * the registry answered early, or the connection broke, is not. */
 static int close_upload(struct push *p, struct http_upload *up, int produced, const struct err *why,
 			struct http_response *ret, struct err *err)
 {
+	const char *base;
+	bool is_ours;
 	int result;
 
 	if (produced < 0 && !http_upload_is_over(up)) {
@@ -61,14 +73,20 @@ static int close_upload(struct push *p, struct http_upload *up, int produced, co
 		p->again = result == E_NET;
 		return result;
 	}
-	if (ret->status == 401) {
+	result = registry_base(p->registry, &base, err);
+	if (result < 0)
+		return result;
+	/* An upload may go to another host: that one has no say in where credentials go. */
+	is_ours = url_same_origin(base, ret->url);
+	if (ret->status == 401 && is_ours) {
 		struct registry_scope scope = {p->repository, "pull,push", NULL};
 
 		result = registry_challenged(p->registry, &scope, ret, err);
 		if (result < 0)
 			return result;
 	}
-	p->again = ret->status == 401 || ret->status == 404 || ret->status == 408 ||
+	note_wait(p, ret);
+	p->again = (ret->status == 401 && is_ours) || ret->status == 404 || ret->status == 408 ||
 		   ret->status == 429 || ret->status >= 500;
 	if (ret->status >= 200 && ret->status < 300)
 		return 0;
@@ -170,14 +188,17 @@ int registry_push_blob(struct registry *r, const char *repository, const struct 
 	for (int i = 0; i < REGISTRY_PUSH_ATTEMPTS; i++) {
 		struct err why = ERR_INIT;
 
-		p.again = false;
+		p.again = p.is_new_token = false;
+		p.retry_after[0] = '\0';
 		result = push_once(&p, &id, &why);
 		if (result == 0) {
 			if (ret)
 				*ret = id;
 			return 0;
 		}
-		if (p.again && i + 1 < REGISTRY_PUSH_ATTEMPTS)
+		if (p.again && i + 1 < REGISTRY_PUSH_ATTEMPTS &&
+		    (p.is_new_token ||
+		     http_pause(r->http, (unsigned)i + 1, p.retry_after, &why) == 0))
 			continue;
 		*err = why;
 		break;

@@ -158,7 +158,9 @@ int registry_send(struct registry *r, const struct registry_scope *scope, struct
 		if (authorization)
 			explicit_bzero(authorization, strlen(authorization));
 		free(authorization);
-		if (result < 0 || ret->status != 401 || !ours || fresh)
+		/* Where a redirect led has no say in where credentials go. */
+		if (result < 0 || ret->status != 401 || !ours || fresh ||
+		    !url_same_origin(base, ret->url))
 			return result;
 		result = registry_challenged(r, scope, ret, err);
 		if (result < 0)

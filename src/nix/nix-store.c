@@ -20,7 +20,7 @@
 	"SELECT id, path, hash, registrationTime, deriver, narSize, ultimate, sigs, ca FROM " \
 	"ValidPaths "
 
-enum { BUSY_MS = 10000 };
+enum { BUSY_MS = 10000, OPEN_ATTEMPTS = 5 };
 
 struct nix_store {
 	char *store_dir;                         /* owned; as in the paths */
@@ -95,23 +95,41 @@ static int try_open(struct nix_store *s, const char *file, const char *query)
 	return r;
 }
 
+/* SPEC sqlite fileformat2 1.3: the read version is 2 in WAL mode. */
+static int is_in_wal_mode(const char *file, bool *ret, struct err *err)
+{
+	cleanup_fd int fd = open(file, O_RDONLY | O_CLOEXEC);
+	uint8_t version = 0;
+
+	if (fd < 0 || pread(fd, &version, 1, 19) < 0)
+		return err_errno(err, "open %s", file);
+	*ret = version == 2;
+	return 0;
+}
+
 /*
  * A database in WAL mode needs its -wal and -shm. SQLite creates them when they are missing and the
  * folder can be written, which we must not do to a store that is not ours: where there is no -wal,
- * nobody has it open and all is in the main file, so it is read as immutable. Else it is opened as
- * every reader does, through the -shm that the writer keeps.
+ * nobody has it open and all is in the main file, so it is read as immutable. Else, and in the mode
+ * with a journal (Nix's use-sqlite-wal = false), it is opened as every reader does.
  */
 static int open_database(struct nix_store *s, const char *state_dir, struct err *err)
 {
 	cleanup_free char *file = xasprintf("%s/db/db.sqlite", state_dir);
 	cleanup_free char *wal = xasprintf("%s-wal", file);
-	struct stat st;
-	bool has_wal = stat(wal, &st) == 0 && st.st_size > 0;
-	int r;
+	int r = SQLITE_CANTOPEN;
 
-	if (access(file, R_OK) < 0)
-		return err_errno(err, "open %s", file);
-	r = try_open(s, file, has_wal ? "?mode=ro" : "?immutable=1");
+	/* The last Nix that ends takes the -wal away, maybe after we saw it. */
+	for (int i = 0; r == SQLITE_CANTOPEN && i < OPEN_ATTEMPTS; i++) {
+		struct stat st;
+		bool has_wal = stat(wal, &st) == 0 && st.st_size > 0, in_wal_mode;
+
+		if (is_in_wal_mode(file, &in_wal_mode, err) < 0)
+			return err->code;
+		if (i)
+			nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+		r = try_open(s, file, in_wal_mode && !has_wal ? "?immutable=1" : "?mode=ro");
+	}
 	if (r != SQLITE_OK)
 		return err_set(err, E_IO, "open %s: %s", file, sqlite3_errstr(r));
 	return 0;

@@ -58,16 +58,18 @@ void audit_free(struct audit *a)
 	free(a);
 }
 
-int audit_open(struct audit *a, const struct audit_settings *settings, struct err *err)
+int audit_open_file(const struct audit_settings *settings, int *ret, struct err *err)
 {
-	int fd = -1;
+	*ret = -1;
+	if (!settings->file)
+		return 0;
+	*ret = open(settings->file,
+		    O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+	return *ret < 0 ? err_errno(err, "open the audit log %s", settings->file) : 0;
+}
 
-	if (settings->file) {
-		fd = open(settings->file,
-			  O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
-		if (fd < 0)
-			return err_errno(err, "open the audit log %s", settings->file);
-	}
+void audit_use(struct audit *a, const struct audit_settings *settings, int fd)
+{
 	pthread_mutex_lock(&a->lock);
 	close_fd(&a->fd);
 	a->fd = fd;
@@ -75,7 +77,6 @@ int audit_open(struct audit *a, const struct audit_settings *settings, struct er
 	a->required = settings->required;
 	a->failed = a->torn = false;
 	pthread_mutex_unlock(&a->lock);
-	return 0;
 }
 
 /* ---- What is worth a line ---- */
@@ -120,7 +121,9 @@ static bool find_action(const struct request *req, char *ret, size_t size)
 
 	if (req->status == 401) {
 		snprintf(ret, size, "auth.failure");
-		return credentials;
+		/* In a form posted for a token they are in its body. */
+		return credentials ||
+		       (req->route.endpoint == ENDPOINT_TOKEN && req->method == HTTP_POST);
 	}
 	if (!is_change(req) || is_step(req))
 		return false;

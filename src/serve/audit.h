@@ -3,7 +3,8 @@
  * The audit log: one line of JSON for each change that a client made or was refused, and for each
  * login that failed; written before the client hears the answer. Lines are only ever appended.
  *
- * 	audit_open(&audit, &settings->audit, err);
+ * 	audit_open_file(&settings->audit, &fd, err);
+ * 	audit_use(audit, &settings->audit, fd);
  * 	…
  * 	audit_admit(audit, req);     before a change: may it be made?
  * 	audit_request(audit, req);   the answer is there, and not yet sent
@@ -31,9 +32,10 @@ int audit_settings_read(struct audit_settings *ret, struct config *root, struct 
 
 struct audit *audit_new(void);
 void audit_free(struct audit *a); /* NULL is nothing */
-/* Opens the file, also if it is open already: logrotate moves it away. On failure nothing changes.
- * E_IO. */
-int audit_open(struct audit *a, const struct audit_settings *settings, struct err *err);
+/* Opens the file, also if it is open already: logrotate moves it away. *ret is -1 without one. E_IO. */
+int audit_open_file(const struct audit_settings *settings, int *ret, struct err *err);
+/* From now on lines go there. Takes over `fd`. */
+void audit_use(struct audit *a, const struct audit_settings *settings, int fd);
 
 /* False: answered. A change is not begun while lines that are required cannot be written. */
 bool audit_admit(struct audit *a, struct request *req);

@@ -17,7 +17,7 @@
 #include "serve/server-internal.h"
 
 enum {
-	KNOWN_SLOTS = 256,
+	KNOWN_SLOTS = 1024,
 	KNOWN_S = 300, /* a password that was right is not hashed again for so long */
 	HEADER_MAX = 20 << 10,
 	KEY_FILE_MAX = 4096,
@@ -83,6 +83,7 @@ struct auth {
 	struct public_key public;
 	uint8_t salt[32];
 	struct revoked *revoked;
+	pthread_mutex_t verifying; /* a password; taken before `lock` */
 	pthread_mutex_t lock;
 	struct known known[KNOWN_SLOTS]; /* under lock */
 };
@@ -147,6 +148,7 @@ int auth_open(struct auth **ret, const char *data, struct err *err)
 		     : secret_key_generate(&a->key, "token", err);
 
 	pthread_mutex_init(&a->lock, NULL);
+	pthread_mutex_init(&a->verifying, NULL);
 	a->data = data ? xstrdup(data) : NULL;
 	if (r >= 0 && getrandom(a->salt, sizeof(a->salt), 0) != (ssize_t)sizeof(a->salt))
 		r = err_errno(err, "random numbers");
@@ -168,6 +170,7 @@ void auth_free(struct auth *a)
 	secret_key_release(&a->key);
 	revoked_free(a->revoked);
 	pthread_mutex_destroy(&a->lock);
+	pthread_mutex_destroy(&a->verifying);
 	free(a->data);
 	free(a);
 }
@@ -200,13 +203,39 @@ static void known_hash(struct auth *a, struct hash *ret, const char *user, const
 	explicit_bzero(text.data, text.len);
 }
 
+static struct known *known_slot(struct auth *a, const struct hash *hash)
+{
+	return &a->known[(hash->bytes[0] << 8 | hash->bytes[1]) % KNOWN_SLOTS];
+}
+
+/* Was it right a short while ago? */
+static bool is_known(struct auth *a, const struct hash *hash)
+{
+	struct known *slot = known_slot(a, hash);
+	int64_t now_us = clock_us();
+	bool right;
+
+	pthread_mutex_lock(&a->lock);
+	right = slot->until_us > now_us && hash_equal(&slot->hash, hash);
+	if (right)
+		slot->until_us = now_us + (int64_t)KNOWN_S * 1000000;
+	pthread_mutex_unlock(&a->lock);
+	return right;
+}
+
+static void make_known(struct auth *a, const struct hash *hash)
+{
+	pthread_mutex_lock(&a->lock);
+	*known_slot(a, hash) = (struct known){*hash, clock_us() + (int64_t)KNOWN_S * 1000000};
+	pthread_mutex_unlock(&a->lock);
+}
+
 static bool password_is_right(const struct request *req, const char *user, const char *password)
 {
 	CLEANUP(htpasswd_unref)
 	struct htpasswd *h = htpasswd_file_get(req->settings->auth.htpasswd);
 	struct auth *a = req->server->auth;
 	char stamp[PASSWORD_STAMP_LEN + 1] = "";
-	struct known *slot;
 	struct hash hash;
 	bool right;
 
@@ -216,18 +245,18 @@ static bool password_is_right(const struct request *req, const char *user, const
 	if (!htpasswd_stamp(h, user, stamp))
 		stamp[0] = '\0';
 	known_hash(a, &hash, user, password, stamp);
-	slot = &a->known[hash.bytes[0]];
-	pthread_mutex_lock(&a->lock);
-	right = stamp[0] && slot->until_us > clock_us() && hash_equal(&slot->hash, &hash);
-	pthread_mutex_unlock(&a->lock);
-	if (right)
+	if (stamp[0] && is_known(a, &hash))
 		return true;
-	right = htpasswd_verify(h, user, password);
-	if (right) {
-		pthread_mutex_lock(&a->lock);
-		*slot = (struct known){hash, clock_us() + (int64_t)KNOWN_S * 1000000};
-		pthread_mutex_unlock(&a->lock);
+	/* One at a time: a flood of wrong passwords takes one processor and no more. Of 25 connections of one client the first
+	 * answers for all. */
+	pthread_mutex_lock(&a->verifying);
+	right = stamp[0] && is_known(a, &hash);
+	if (!right) {
+		right = htpasswd_verify(h, user, password);
+		if (right)
+			make_known(a, &hash);
 	}
+	pthread_mutex_unlock(&a->verifying);
 	return right;
 }
 

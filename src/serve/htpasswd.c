@@ -188,9 +188,6 @@ bool htpasswd_stamp(const struct htpasswd *h, const char *user, char *ret)
 	return true;
 }
 
-/* One at a time: a flood of wrong passwords takes one processor and no more. */
-static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
-
 bool htpasswd_verify(const struct htpasswd *h, const char *user, const char *password)
 {
 	const struct user *found = find_user(h, user);
@@ -203,9 +200,7 @@ bool htpasswd_verify(const struct htpasswd *h, const char *user, const char *pas
 		free(data);
 		return false;
 	}
-	pthread_mutex_lock(&one_at_a_time);
 	got = crypt_rn(password, hash, data, (int)sizeof(*data));
-	pthread_mutex_unlock(&one_at_a_time);
 	if (!got || strlen(got) != BCRYPT_LEN)
 		different = 1;
 	for (size_t i = 0; !different && i < BCRYPT_LEN; i++)

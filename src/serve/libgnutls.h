@@ -11,7 +11,7 @@
 
 #define LIBGNUTLS_FUNCTIONS(F)                  \
 	F(gnutls_certificate_get_peers)         \
-	F(gnutls_certificate_verify_peers2)     \
+	F(gnutls_certificate_verify_peers)      \
 	F(gnutls_pcert_deinit)                  \
 	F(gnutls_pcert_list_import_x509_raw)    \
 	F(gnutls_privkey_deinit)                \
@@ -33,7 +33,7 @@
 LAZY_LIBRARY_DECLARE(libgnutls, LIBGNUTLS_FUNCTIONS);
 
 #define gnutls_certificate_get_peers         libgnutls.gnutls_certificate_get_peers
-#define gnutls_certificate_verify_peers2     libgnutls.gnutls_certificate_verify_peers2
+#define gnutls_certificate_verify_peers      libgnutls.gnutls_certificate_verify_peers
 #define gnutls_pcert_deinit                  libgnutls.gnutls_pcert_deinit
 #define gnutls_pcert_list_import_x509_raw    libgnutls.gnutls_pcert_list_import_x509_raw
 #define gnutls_privkey_deinit                libgnutls.gnutls_privkey_deinit

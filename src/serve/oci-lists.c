@@ -13,6 +13,7 @@
 enum {
 	/* Also what a request without `n` gets; what is left is behind the Link. */
 	PAGE_MAX = 10000,
+	CATALOG_STEP = 1000, /* names that are looked at in one query, where few may be seen */
 	REFERRERS_PAGE = 256,
 	REFERRERS_BYTES = 4 << 20, /* clients take no larger index */
 	LAST_MAX = 512,            /* bytes of `last` */
@@ -196,14 +197,14 @@ static int catalog_view(struct request *req, const struct view_settings *v,
 {
 	cleanup_free char *last = NULL;
 	const char *start;
-	size_t added = 0;
+	size_t added = 0, step = page->n;
 	bool more = true;
 
 	if (!view_start(v, page->last, &start))
 		return 0;
 	last = start ? xstrdup(start) : NULL;
 	while (more && added < page->n) {
-		const struct store_page wanted = {page->n, last};
+		const struct store_page wanted = {step, last};
 		struct names_list found = NAMES_LIST_INIT;
 		cleanup_strv struct strv names = {0};
 		int r = store_catalog(v->view, &wanted, &found.names, &more, err);
@@ -224,6 +225,8 @@ static int catalog_view(struct request *req, const struct view_settings *v,
 		free(last);
 		last = names.len ? xstrdup(names.items[names.len - 1]) : NULL;
 		more = more && last;
+		/* Who may see few of many asks for few: not a query for each of those between. */
+		step = step < CATALOG_STEP ? CATALOG_STEP : step;
 	}
 	return 0;
 }

@@ -214,8 +214,13 @@ static int check_condition(struct request *req, const char *repository, const ch
 	struct manifest_stat stat;
 	struct err why = ERR_INIT;
 	bool holds;
+	int r = store_manifest_stat(request_view(req), repository, reference, &stat, &why);
 
-	if (store_manifest_stat(request_view(req), repository, reference, &stat, &why) < 0) {
+	if (r < 0 && r != E_NOTFOUND) { /* that it is not there is not known */
+		*err = why;
+		return r;
+	}
+	if (r < 0) {
 		holds = !if_match.data;
 	} else {
 		digest_format(text, &stat.digest);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * How fast one client may ask: a bucket of tokens for each address (IPv6: for each /64). The table
- * has a fixed size; addresses that meet in a slot share its bucket. Private to src/serve.
+ * has a fixed size: where more clients ask than it has room for, those that ask least are forgotten. Private to src/serve.
  */
 #ifndef NACRE_SERVE_RATE_H
 #define NACRE_SERVE_RATE_H

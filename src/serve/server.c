@@ -265,17 +265,18 @@ static void settings_put(struct server *server, struct settings *settings)
 
 int server_reload(struct server *server, struct settings *settings, struct err *err)
 {
-	int r = 0;
+	cleanup_fd int audit_fd = -1;
+	/* What may fail comes first, and the views last: with them the rules of what is kept are in force. */
+	int r = audit_open_file(&settings->audit, &audit_fd, err);
 
 	/* Nobody looks at it before settings say that there are users. */
-	if (settings->auth.configured && !server->auth)
+	if (r >= 0 && settings->auth.configured && !server->auth)
 		r = auth_open(&server->auth, settings->data, err);
 	if (r >= 0)
 		r = settings_open_views(settings, server->store, err);
-	if (r >= 0)
-		r = audit_open(server->audit, &settings->audit, err);
 	if (r < 0)
 		return r;
+	audit_use(server->audit, &settings->audit, take_fd(&audit_fd));
 	connection_set_limits(&server->connections, &settings->limits);
 	tls_use(&settings->tls);
 	settings_put(server, settings);
@@ -331,7 +332,7 @@ static void listener_init(struct server *server, struct listener *l)
 static int start(struct server *server, const struct settings *settings, struct err *err)
 {
 	unsigned inherited = listen_inherited();
-	int r = 0;
+	int audit_fd, r = 0;
 
 	/* Each connection has at most one thing done at a time. */
 	server->workers =
@@ -343,7 +344,9 @@ static int start(struct server *server, const struct settings *settings, struct 
 	if (settings->auth.configured)
 		r = auth_open(&server->auth, settings->data, err);
 	if (r >= 0)
-		r = audit_open(server->audit, &settings->audit, err);
+		r = audit_open_file(&settings->audit, &audit_fd, err);
+	if (r >= 0)
+		audit_use(server->audit, &settings->audit, audit_fd);
 	if (r >= 0)
 		r = webhooks_start(&server->webhooks, err);
 	server->listeners = xcalloc(settings->n_listen + inherited + 1, sizeof(*server->listeners));

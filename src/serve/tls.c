@@ -208,6 +208,9 @@ bool tls_peer_name(struct MHD_Connection *mhd, char *ret, size_t size)
 	const union MHD_ConnectionInfo *info =
 		MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
 	gnutls_session_t session = info ? info->tls_session : NULL;
+	/* A certificate that says what it is for has to be for clients: those of servers lie about. */
+	gnutls_typed_vdata_st purpose = {.type = GNUTLS_DT_KEY_PURPOSE_OID,
+					 .data = (unsigned char *)GNUTLS_KP_TLS_WWW_CLIENT};
 	const gnutls_datum_t *chain;
 	gnutls_x509_crt_t crt;
 	unsigned n = 0, status = 0;
@@ -215,7 +218,8 @@ bool tls_peer_name(struct MHD_Connection *mhd, char *ret, size_t size)
 
 	ret[0] = '\0';
 	chain = session ? gnutls_certificate_get_peers(session, &n) : NULL;
-	if (!chain || !n || gnutls_certificate_verify_peers2(session, &status) < 0 || status)
+	if (!chain || !n || gnutls_certificate_verify_peers(session, &purpose, 1, &status) < 0 ||
+	    status)
 		return false;
 	if (gnutls_x509_crt_init(&crt) < 0)
 		return false;

@@ -184,6 +184,8 @@ static void oauth_error(struct request *req, unsigned status, const char *code)
 {
 	cleanup_free char *text = xasprintf("{\"error\":\"%s\"}", code);
 
+	if (status == 401)
+		metrics_count(req->server->metrics, METRIC_AUTH_FAILED);
 	respond_text(req, status, "application/json", slice_str(text));
 	respond_header(req, "Cache-Control", "no-store");
 }

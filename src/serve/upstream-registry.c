@@ -289,7 +289,7 @@ static int fetch_manifest(const struct upstream_ask *ask, const char *repository
 			  const char *reference, struct err *err)
 {
 	struct manifest_wanted w = {.reference = reference};
-	const struct upstream_settings *from;
+	const struct upstream_settings *from = NULL;
 	int r = ask_registries(ask, repository, get_manifest, &w, &from, err);
 
 	if (r == 0)

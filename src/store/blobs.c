@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Blobs as the registry's API has them: by digest, in a repository. */
+#include "store/quarantine.h"
 #include "store/quotas.h"
 #include "store/repositories.h"
 #include "store/stored-content.h"
@@ -125,6 +126,12 @@ static int blob_find_in_view(struct conn *c, const struct store_view *v, const s
 	if (r > 0)
 		*ret = (struct blob_row){query_int(&q, 0), (uint64_t)query_int(&q, 1), 0};
 	query_end(&q);
+	/* One that is damaged is sent again, which mends it. */
+	if (r > 0 && quarantine_any(v->store)) {
+		int damaged = blob_is_damaged(c, ret->id, err);
+
+		return damaged < 0 ? damaged : !damaged;
+	}
 	return r;
 }
 

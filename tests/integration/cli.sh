@@ -151,6 +151,9 @@ refuses "copy: a blob that was changed" "$blob|digest" "$NACRE" copy "oci:$T/bro
 rm "$T/broken/blobs/sha256/$blob"
 refuses "copy: a blob that is missing" "$blob" "$NACRE" copy "oci:$T/broken:x" "oci-archive:$out"
 check_fails "copy: one operand" "Usage|operand|DST" "$NACRE" copy "oci:$T/layout:x"
+"$NACRE" build "$P" --from "$FIXTURES" --label "who=Élodie 漢字" --label "$(printf 'c1=a\302\233b\033c')" -o "oci:$T/labels:x" >"$T/log" || die "build with labels"
+check_match "inspect: texts are shown" 'who.*Élodie 漢字' "$("$NACRE" inspect "oci:$T/labels:x")"
+check_match "inspect: but no control characters" 'a\\u009bb\\x1bc' "$("$NACRE" inspect "oci:$T/labels:x")"
 start_registry registry
 check "copy to a registry" "$NACRE" copy --insecure "oci:$T/layout:x" "docker://$REGISTRY/app:1"
 refuses "copy: a tag that is not there" "not found|unknown|404" "$NACRE" copy --insecure "docker://$REGISTRY/app:2" "oci:$out:x"

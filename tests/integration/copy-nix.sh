@@ -30,6 +30,8 @@ check_eq "a store to a cache" "{\"paths\":$paths,\"present\":0}" \
 facts "file://$T/cache" >got
 check_same "Nix finds in it what the store has" want got
 check "and verifies every NAR" nix_ store verify --store "file://$T/cache" -r "$root" --trusted-public-keys "$public"
+check_match "a store to an image, as JSON" "^{\"digest\":\"sha256:[0-9a-f]{64}\",\"size\":[0-9]+,\"paths\":$paths,\"layers\":[0-9]+,\"narSize\":[0-9]+}$" \
+    "$("$N" copy --json "$FIXTURES" oci:as-json:x "$root" 2>/dev/null)"
 check_eq "nothing is sent twice" "{\"paths\":$paths,\"present\":$paths}" \
     "$("$N" copy --json "$FIXTURES" "file://$T/cache" "$root" 2>&1)"
 for kind in none xz gzip; do

@@ -466,6 +466,13 @@ def test_registry_auth():
                          ("no realm", "Bearer service=x")):
         s.state.auth = header
         fails("auth: " + what, reg("get-manifest", h + "/a:t", authfile=basic), "network")
+    s.state.auth, other = None, net_server.Server()
+    s.state.elsewhere = other.url + "/demand"
+    r = reg("get-blob", h + "/elsewhere@" + net_server.digest_of(net_server.BIG), scratch("blob"), authfile=basic)
+    fails("auth: another host, where a redirect leads, asks for credentials", r, "denied")
+    r = reg("put-blob", h + "/elsewhere", body, put=1, authfile=basic)
+    fails("auth: another host, where an upload goes, asks for credentials", r, "denied")
+    check("auth: and gets none", not other.requests("/token") and not any("Authorization" in e[2] for e in other.state.log), other.state.log)
     s.state.auth = "Negotiate"
     fails("auth: a scheme that is not ours", reg("get-manifest", h + "/a:t", authfile=basic), "denied", "no way")
 

@@ -211,6 +211,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.read_body()
         self.answer(int(self.query.get("status", 302)), b"elsewhere", [("Location", self.query["to"])])
 
+    def on_demand(self):
+        """Somebody else who asks for credentials."""
+        self.read_body()
+        self.answer(401, b"", [("WWW-Authenticate", 'Bearer realm="%s/token",service="x"' % self.server.url)])
+
     def on_loop(self):
         self.answer(302, b"", [("Location", "/loop?n=%d" % self.count("loop"))])
 

@@ -280,10 +280,10 @@ bad "a rule about nobody" "say who" --set 'access=[{repositories: "**", allow: p
 bad "a pattern that is none" "no pattern" --set 'access=[{repositories: "a b", who: everyone, allow: pull}]'
 
 # ---- TLS and client certificates
-certificate() { # NAME SUBJECT: signed by the authority "ca"
+certificate() { # NAME SUBJECT [EXTENSION]: signed by the authority "ca"
     openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$T/$1.key" -out "$T/$1.csr" -subj "$2" 2>"$T/openssl.log" &&
         openssl x509 -req -in "$T/$1.csr" -CA "$T/ca.crt" -CAkey "$T/ca.key" -days 2 -out "$T/$1.crt" \
-            -extfile <(printf 'subjectAltName=IP:127.0.0.1,DNS:localhost') 2>>"$T/openssl.log"
+            -extfile <(printf '%s\n' subjectAltName=IP:127.0.0.1,DNS:localhost "${@:3}") 2>>"$T/openssl.log"
 }
 authority() {
     openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=$2" -keyout "$T/$1.key" -out "$T/$1.crt" 2>"$T/openssl.log"
@@ -339,6 +339,11 @@ check_match "TLS 1.3 is" "TLSv1.3" "$(openssl s_client -connect "127.0.0.1:$port
 push=(-X POST "$S/v2/app/blobs/uploads/")
 check_eq "a client certificate is a user" 202 "$(secure --cert "$T/builder.crt" --key "$T/builder.key" "${push[@]}")"
 check_eq "nobody without one" 401 "$(secure "${push[@]}")"
+certificate for-clients /CN=builder extendedKeyUsage=clientAuth
+check_eq "so is one that says it is for clients" 202 "$(secure --cert "$T/for-clients.crt" --key "$T/for-clients.key" "${push[@]}")"
+certificate for-servers /CN=builder extendedKeyUsage=serverAuth
+got=$(secure --cert "$T/for-servers.crt" --key "$T/for-servers.key" "${push[@]}")
+case $got in 401 | 000) ok "one for servers is none" ;; *) not_ok "one for servers is none" "$got" ;; esac
 check_eq "another name has other rights" 403 "$(secure --cert "$T/stranger.crt" --key "$T/stranger.key" "${push[@]}")"
 got=$(secure --cert "$T/selfmade.crt" --key "$T/builder.key" "${push[@]}")
 case $got in 401 | 000) ok "a certificate that nobody signed is none" ;; *) not_ok "a certificate that nobody signed is none" "$got" ;; esac

@@ -131,6 +131,19 @@ check_eq "the backup serves what was there" 200 "$(status "$NACRE_URL/v2/prod/ap
 check_eq "and not what came later" 404 "$(status "$NACRE_URL/v2/prod/app/manifests/later")"
 stop_nacre
 
+# ---- A configuration that is refused --------------------------------------------------------------
+
+start_nacre "$T/data" --config "$T/nacre.yaml"
+for tag in 1 2 3; do put_image kept/app "$tag" "kept $tag" >"$T/out"; done
+cp "$T/nacre.yaml" "$T/good.yaml"
+printf 'retention: [{repositories: "kept/**", keep-last: 1}]\naudit: {file: %s}\n' "$T/no/such/folder/audit" >"$T/nacre.yaml"
+kill -HUP "$NACRE_PID"
+check "it is told" wait_for 10 grep -q "the configuration stays as it was: open the audit log" "$NACRE_LOG"
+admin gc >"$T/out" 2>&1
+check_eq "and none of its rules counts" "200200200" "$(for tag in 1 2 3; do status "$NACRE_URL/v2/kept/app/manifests/$tag"; done)"
+stop_nacre
+cp "$T/good.yaml" "$T/nacre.yaml"
+
 # ---- Damage ---------------------------------------------------------------------------------------
 
 start_nacre "$T/data" --config "$T/nacre.yaml"

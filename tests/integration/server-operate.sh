@@ -172,6 +172,9 @@ printf 'auth: {htpasswd: %s}\naudit: {file: %s}\n' "$T/htpasswd" "$T/audit" >"$T
 start_nacre "$T/data-audit" --config "$T/auth.yaml"
 curl -s -u alice:wrong "$NACRE_URL/v2/" -o "$T/body"
 check "audit: a login that failed" audit 'action="auth.failure", status=401, result="refused"'
+curl -s --data 'grant_type=password&username=alice&password=wrong' "$NACRE_URL/token" -o "$T/body"
+check "audit: one by a form for a token, too" audit 'action="auth.failure", method="POST", target="/token", status=401'
+check_match "and both are counted" "^nacre_auth_failures_total 2$" "$(curl -s "$NACRE_URL/metrics" | grep ^nacre_auth_failures)"
 check_eq "audit: without the password" "" "$(grep wrong "$T/audit")"
 stop_nacre TERM
 

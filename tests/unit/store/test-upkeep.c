@@ -229,6 +229,10 @@ static void test_damaged_blob(void **state)
 			     NULL);
 		assert_fails(store_blob_open(f.root, "r", &h, &content, &f.err), E_NOTFOUND, f.err,
 			     NULL);
+		assert_fails(store_blob_mount(f.root, "other", &h, "r", &f.err), E_NOTFOUND, f.err,
+			     NULL);
+		assert_fails(store_blob_mount(f.root, "other", &h, NULL, &f.err), E_NOTFOUND, f.err,
+			     NULL);
 		fixture_reopen(&f);
 	}
 	/* So a client sends it again, and it is whole. */

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/build-print.h"
+
+#include <stdio.h>
+
+#include <nacre/digest.h>
+
+void build_print_json(const struct build_result *result)
+{
+	char digest[DIGEST_TEXT_MAX];
+
+	digest_format(digest, &result->digest);
+	printf("{\"digest\":\"%s\",\"size\":%llu,\"paths\":%zu,\"layers\":%zu,\"narSize\":%llu}\n",
+	       digest, (unsigned long long)result->manifest_size, result->n_paths, result->n_layers,
+	       (unsigned long long)result->nar_bytes);
+}
