@@ -122,7 +122,7 @@ static int open_database(struct nix_store *s, const char *state_dir, struct err 
 	/* The last Nix that ends takes the -wal away, maybe after we saw it. */
 	for (int i = 0; r == SQLITE_CANTOPEN && i < OPEN_ATTEMPTS; i++) {
 		struct stat st;
-		bool has_wal = stat(wal, &st) == 0 && st.st_size > 0, in_wal_mode;
+		bool has_wal = stat(wal, &st) == 0 && st.st_size > 0, in_wal_mode = false;
 
 		if (is_in_wal_mode(file, &in_wal_mode, err) < 0)
 			return err->code;

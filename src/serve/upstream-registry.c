@@ -292,10 +292,11 @@ static int fetch_manifest(const struct upstream_ask *ask, const char *repository
 	const struct upstream_settings *from = NULL;
 	int r = ask_registries(ask, repository, get_manifest, &w, &from, err);
 
-	if (r == 0)
+	if (from) { /* one has it */
 		r = put_manifest(from, ask->view->view, repository, &w.bytes, reference, err);
-	if (r == 0)
-		remember_incomplete(ask, from, repository, &w.bytes);
+		if (r == 0)
+			remember_incomplete(ask, from, repository, &w.bytes);
+	}
 	manifest_bytes_release(&w.bytes);
 	return r;
 }
