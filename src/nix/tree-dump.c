@@ -29,6 +29,7 @@ enum {
 	NAMES_MAX = 256 << 20, /* of all open directories, bytes with their NULs */
 	PATH_TEXT_MAX = 800,   /* of ERR_TEXT_MAX */
 	AHEAD_MIN = 8,         /* files that are worth waking a thread for */
+	AHEAD_AFTER = 2048,    /* entries: a smaller tree is not worth having one */
 	OPEN_FLAGS = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC,
 };
 
@@ -65,6 +66,7 @@ struct range {
  * reaches over a directory, so nothing is asked for or left over when another one is gone into. */
 struct ahead {
 	bool is_wanted;
+	unsigned seen;             /* entries so far, up to AHEAD_AFTER */
 	struct dump_ahead *thread; /* owned; NULL: not needed so far */
 	struct range asked, read;  /* being read; read. Empty: none */
 	size_t looked;             /* up to this entry nothing more is to be asked for */
@@ -412,6 +414,10 @@ static const struct ahead_file *find_ahead(struct dump *d, const struct level *l
 
 	if (!a->is_wanted)
 		return NULL;
+	if (a->seen < AHEAD_AFTER) {
+		a->seen++;
+		return NULL;
+	}
 	if (a->asked.end && entry == a->asked.first) {
 		a->batch = dump_ahead_end(a->thread);
 		a->read = a->asked;

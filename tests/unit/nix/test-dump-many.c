@@ -118,6 +118,8 @@ static void put_trees(const struct dir *d)
 	char name[100];
 
 	put_dir(d->fd, "t");
+	/* So many that a thread is worth it. */
+	put_many(d->fd, "t/a", 3000, 0, 0);
 	/* Around the lengths of runs and batches. */
 	for (unsigned n = 0; n < 40; n++) {
 		snprintf(name, sizeof(name), "t/n%02u", n);
@@ -168,8 +170,8 @@ static void test_failures(void **state)
 	struct dir *d = *state;
 	int before = count_fds();
 
-	put_many(d->fd, "t", 200, 1, 1);
-	assert_int_equal(mkfifoat(d->fd, "t/f198-", 0600), 0);
+	put_many(d->fd, "t", 3000, 1, 0);
+	assert_int_equal(mkfifoat(d->fd, "t/f2998-", 0600), 0);
 	for (int i = 0; i < 20; i++) {
 		struct err err = ERR_INIT;
 		struct hash hash;
@@ -177,7 +179,7 @@ static void test_failures(void **state)
 
 		assert_int_equal(tree_hash(d->fd, "t", HASH_SHA256, &hash, &size, &err),
 				 E_UNSUPPORTED);
-		assert_non_null(strstr(err.text, "t/f198- is a fifo"));
+		assert_non_null(strstr(err.text, "t/f2998- is a fifo"));
 		assert_int_equal(count_fds(), before);
 		/* Files that have contents but no size. */
 		err = ERR_INIT;
