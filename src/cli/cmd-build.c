@@ -432,13 +432,7 @@ static int build(struct build_request *r, char **texts, size_t n, struct build_r
 
 static void print_result(const struct build_request *r, const struct build_result *result)
 {
-	char digest[DIGEST_TEXT_MAX];
-
-	digest_format(digest, &result->digest);
-	if (r->json)
-		build_print_json(result);
-	else
-		printf("%s\n", digest);
+	build_print(result, r->json);
 	cli_note("%zu store paths in %zu layers", result->n_paths, result->n_layers);
 }
 

@@ -318,10 +318,7 @@ static int build_image(struct copy_request *c, const struct nix_place *place, st
 	if (r < 0)
 		return r;
 	progress_end(&c->progress);
-	if (c->json)
-		build_print_json(&result);
-	else
-		print_digest(&result.digest);
+	build_print(&result, c->json);
 	return 0;
 }
 

@@ -148,15 +148,16 @@ static void print_text(const char *text)
 {
 	for (const char *p = text; *p; p++) {
 		uint8_t c = (uint8_t)*p;
-		/* All is UTF-8, since JSON is: a C1 control is this byte and one below 0xa0. */
-		bool is_c1 = c == 0xc2 && (uint8_t)p[1] < 0xa0;
+		uint8_t next = (uint8_t)p[1];
 
-		if (c < 0x20 || c == 0x7f)
+		if (c < 0x20 || c == 0x7f) {
 			printf("\\x%02x", c);
-		else if (is_c1)
-			printf("\\u%04x", (uint8_t) * ++p);
-		else
+		} else if (c == 0xc2 && next >= 0x80 && next < 0xa0) { /* C1, in UTF-8 */
+			printf("\\u%04x", next);
+			p++;
+		} else {
 			putchar(c);
+		}
 	}
 }
 

@@ -129,7 +129,7 @@ static int put_nar_compressed(struct put *p, struct err *err)
 /* It may go better another time; and what the cache says of when. */
 struct again {
 	bool is_on;
-	char retry_after[64];
+	struct http_wait wait;
 };
 
 /* One attempt to send the NAR as it is made. */
@@ -143,7 +143,6 @@ static int stream_once(struct put *p, const char *url, struct again *ret_again, 
 				   .headers = &headers,
 				   .authorization = p->cache->authorization};
 	struct err why = ERR_INIT;
-	const char *when;
 	int r;
 
 	*ret_again = (struct again){0};
@@ -159,8 +158,8 @@ static int stream_once(struct put *p, const char *url, struct again *ret_again, 
 	r = http_upload_response(up, &resp, err);
 	ret_again->is_on =
 		r == E_NET || resp.status == 408 || resp.status == 429 || resp.status >= 500;
-	when = r < 0 ? NULL : http_response_header(&resp, "retry-after");
-	snprintf(ret_again->retry_after, sizeof(ret_again->retry_after), "%s", when ? when : "");
+	if (r >= 0)
+		http_wait_note(&ret_again->wait, &resp);
 	if (r < 0 || resp.status == 200 || resp.status == 201 || resp.status == 204)
 		return r;
 	return http_status_err(&resp, "write to the cache", err);
@@ -187,7 +186,7 @@ static int put_nar_plain(struct put *p, struct err *err)
 		if (r == 0)
 			return 0;
 		if (!again.is_on || i == PUT_ATTEMPTS ||
-		    http_pause(p->cache->http, (unsigned)i, again.retry_after, &why) < 0) {
+		    http_pause(p->cache->http, (unsigned)i, &again.wait, &why) < 0) {
 			*err = why;
 			return why.code;
 		}

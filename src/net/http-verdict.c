@@ -77,11 +77,18 @@ static uint64_t find_delay(const struct http *h, unsigned attempts, const char *
 	return delay_ms > HTTP_RETRY_DELAY_MAX_MS ? HTTP_RETRY_DELAY_MAX_MS : delay_ms;
 }
 
-int http_pause(const struct http *h, unsigned attempts, const char *retry_after, struct err *err)
+void http_wait_note(struct http_wait *ret, const struct http_response *resp)
 {
-	uint64_t end_ms =
-			 http_now_ms() + find_delay(h, attempts, *retry_after ? retry_after : NULL),
-		 now_ms;
+	const char *value = http_response_header(resp, "retry-after");
+
+	snprintf(ret->retry_after, sizeof(ret->retry_after), "%s", value ? value : "");
+}
+
+int http_pause(const struct http *h, unsigned attempts, const struct http_wait *wait,
+	       struct err *err)
+{
+	const char *retry_after = wait->retry_after[0] ? wait->retry_after : NULL;
+	uint64_t end_ms = http_now_ms() + find_delay(h, attempts, retry_after), now_ms;
 
 	while ((now_ms = http_now_ms()) < end_ms) {
 		uint64_t left_ms = end_ms - now_ms < 100 ? end_ms - now_ms : 100;

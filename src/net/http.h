@@ -124,9 +124,14 @@ void http_cancel(struct http *h);
 int http_perform(struct http *h, const struct http_request *req, struct http_response *ret,
 		 struct err *err);
 
-/* Waits as before the next attempt, after `attempts` (1 and more) of them; `retry_after` is the header's value, or "". For
- * requests that are made anew by hand. E_CANCELLED. */
-int http_pause(const struct http *h, unsigned attempts, const char *retry_after, struct err *err);
+/* For requests that are made anew by hand: what the server says of when. All bytes 0: nothing. */
+struct http_wait {
+	char retry_after[64];
+};
+void http_wait_note(struct http_wait *ret, const struct http_response *resp);
+/* Waits as before the next attempt, after `attempts` (1 and more) of them. E_CANCELLED. */
+int http_pause(const struct http *h, unsigned attempts, const struct http_wait *wait,
+	       struct err *err);
 
 /* A request whose body is written to a sink instead of being read from a source. It is sent
  * once: no retry, no redirect. `req` has no body; `size` is UINT64_MAX where it is not known.

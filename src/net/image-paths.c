@@ -11,10 +11,7 @@
 
 CLEANUP_FUNC(struct ref_scanner, ref_scanner_free)
 
-enum {
-	PATH_INFOS_MAX = 256 << 20, /* bytes of the narinfos that referrers say, of all images */
-	REFERRERS_MAX = 32,         /* that are read, of each */
-};
+enum { PATH_INFOS_MAX = 256 << 20 }; /* bytes of the narinfos that referrers say, of all images */
 
 struct image_paths {
 	struct path_source source;
@@ -105,7 +102,7 @@ static int take_path_infos(struct image_paths *p, const struct hash *subject, st
 		return 0;
 	r = image_get_referrers(p->from, subject, MT_NIX_PATH_INFOS, &list, err);
 	store_dir = xstrndup(p->spool.items[0].info.path.text, p->spool.items[0].info.path.dir_len);
-	for (size_t i = 0; i < list.len && i < REFERRERS_MAX && r >= 0; i++) {
+	for (size_t i = 0; i < list.len && i < REFERRERS_READ_MAX && r >= 0; i++) {
 		struct err why = ERR_INIT;
 
 		if (!is_new(p, &list.items[i].digest))

@@ -19,7 +19,6 @@
 enum {
 	CONFIG_BYTES_MAX = 4 << 20,
 	INFOS_BYTES_MAX = 4 << 20,
-	REFERRERS_MAX = 32, /* anybody who may push can add some */
 	CLOSURE_MAX = 1 << 20,
 };
 
@@ -87,7 +86,7 @@ static int add_signatures(struct package_source *s, const struct hash *manifest,
 
 	if (image_get_referrers(s->image, manifest, MT_NIX_PATH_INFOS, &list, err) < 0)
 		return err->code;
-	for (size_t i = 0; i < list.len && i < REFERRERS_MAX; i++)
+	for (size_t i = 0; i < list.len && i < REFERRERS_READ_MAX; i++)
 		take_signatures(s, &list.items[i], info);
 	strv_sort_unique(&info->signatures);
 	return 0;

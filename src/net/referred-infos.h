@@ -6,6 +6,9 @@
 #include <nacre/pathinfo.h>
 #include <nacre/transport.h>
 
+/* So many referrers are read of one manifest: anybody who may push can attach some. */
+enum { REFERRERS_READ_MAX = 32 };
+
 /* Takes over what somebody said of the same content: signatures, a deriver where none is known, a content address if that
  * gives the store path. One that does not would make Nix refuse the path, however well it is signed. */
 void referred_info_add(struct path_info *info, const struct path_info *said);

@@ -13,7 +13,7 @@ struct push {
 	struct blob_producer *from;
 	bool again;        /* the failure may be the network's, or a token that expired under way */
 	bool is_new_token; /* then at once */
-	char retry_after[64]; /* what the registry says of when; "": nothing */
+	struct http_wait wait;
 };
 
 static bool is_known(const struct push *p)
@@ -44,14 +44,6 @@ static int open_upload(struct push *p, enum http_method method, const char *url,
 		explicit_bzero(authorization, strlen(authorization));
 	free(authorization);
 	return result;
-}
-
-static void note_wait(struct push *p, const struct http_response *resp)
-{
-	const char *value = http_response_header(resp, "retry-after");
-
-	p->is_new_token = resp->status == 401;
-	snprintf(p->retry_after, sizeof(p->retry_after), "%s", value ? value : "");
 }
 
 /* Ends the request. A producer that failed by itself is what to report; one that failed because
@@ -85,7 +77,8 @@ static int close_upload(struct push *p, struct http_upload *up, int produced, co
 		if (result < 0)
 			return result;
 	}
-	note_wait(p, ret);
+	p->is_new_token = ret->status == 401;
+	http_wait_note(&p->wait, ret);
 	p->again = (ret->status == 401 && is_ours) || ret->status == 404 || ret->status == 408 ||
 		   ret->status == 429 || ret->status >= 500;
 	if (ret->status >= 200 && ret->status < 300)
@@ -189,7 +182,7 @@ int registry_push_blob(struct registry *r, const char *repository, const struct 
 		struct err why = ERR_INIT;
 
 		p.again = p.is_new_token = false;
-		p.retry_after[0] = '\0';
+		p.wait = (struct http_wait){0};
 		result = push_once(&p, &id, &why);
 		if (result == 0) {
 			if (ret)
@@ -197,8 +190,7 @@ int registry_push_blob(struct registry *r, const char *repository, const struct 
 			return 0;
 		}
 		if (p.again && i + 1 < REGISTRY_PUSH_ATTEMPTS &&
-		    (p.is_new_token ||
-		     http_pause(r->http, (unsigned)i + 1, p.retry_after, &why) == 0))
+		    (p.is_new_token || http_pause(r->http, (unsigned)i + 1, &p.wait, &why) == 0))
 			continue;
 		*err = why;
 		break;

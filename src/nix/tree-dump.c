@@ -313,6 +313,13 @@ static int send_sparse(struct dump *d, int fd, struct node_event *ev, struct err
 	return (uint64_t)st.st_size == size ? 0 : changed(d, err);
 }
 
+static int end_regular(struct dump *d, struct node_event *ev, struct err *err)
+{
+	ev->type = NODE_REGULAR_END;
+	ev->data = slice_make(NULL, 0);
+	return node_sink_event(d->out, ev, err);
+}
+
 static int dump_regular(struct dump *d, const struct node *node, struct err *err)
 {
 	cleanup_fd int fd = openat(node->dirfd, node->name, OPEN_FLAGS);
@@ -340,9 +347,7 @@ static int dump_regular(struct dump *d, const struct node *node, struct err *err
 		r = send_data(d, fd, &ev, 0, ev.size, err);
 	if (r < 0)
 		return r;
-	ev.type = NODE_REGULAR_END;
-	ev.data = slice_make(NULL, 0);
-	return node_sink_event(d->out, &ev, err);
+	return end_regular(d, &ev, err);
 }
 
 /* ---- files that were read ahead ---------------------------------------------------------------------- */
@@ -361,9 +366,7 @@ static int dump_read(struct dump *d, const struct node *node, const struct ahead
 	ev.name = slice_make(NULL, 0);
 	if (ev.size && send_content(d, &ev, file->content.data, file->content.len, err) < 0)
 		return err->code;
-	ev.type = NODE_REGULAR_END;
-	ev.data = slice_make(NULL, 0);
-	return node_sink_event(d->out, &ev, err);
+	return end_regular(d, &ev, err);
 }
 
 /* The files from `first` on: how far they go without a directory between them. */

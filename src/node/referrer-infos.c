@@ -8,7 +8,7 @@
 #include "node/referrer-infos.h"
 
 /* Anybody who may push can add referrers. */
-enum { REFERRERS_MAX = 32, BYTES_MAX = 64 << 20 };
+enum { BYTES_MAX = 64 << 20 };
 
 void referrer_infos_release(struct referrer_infos *infos)
 {
@@ -26,7 +26,7 @@ int referrer_infos_read(struct referrer_infos *ret, struct image_source *source,
 
 	if (image_get_referrers(source, subject, MT_NIX_PATH_INFOS, &list, err) < 0)
 		return err->code;
-	for (size_t i = 0; i < list.len && i < REFERRERS_MAX && bytes_left; i++) {
+	for (size_t i = 0; i < list.len && i < REFERRERS_READ_MAX && bytes_left; i++) {
 		struct path_infos set = {0};
 		struct err ignored = ERR_INIT;
 

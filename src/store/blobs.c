@@ -126,13 +126,7 @@ static int blob_find_in_view(struct conn *c, const struct store_view *v, const s
 	if (r > 0)
 		*ret = (struct blob_row){query_int(&q, 0), (uint64_t)query_int(&q, 1), 0};
 	query_end(&q);
-	/* One that is damaged is sent again, which mends it. */
-	if (r > 0 && quarantine_any(v->store)) {
-		int damaged = blob_is_damaged(c, ret->id, err);
-
-		return damaged < 0 ? damaged : !damaged;
-	}
-	return r;
+	return r > 0 ? blob_is_whole(v->store, c, ret->id, err) : r;
 }
 
 static int mount_job(struct conn *c, void *arg, struct err *err)

@@ -56,6 +56,13 @@ int blob_is_damaged(struct conn *c, int64_t blob, struct err *err)
 		       blob, &n, err);
 }
 
+int blob_is_whole(const struct store *s, struct conn *c, int64_t blob, struct err *err)
+{
+	int damaged = quarantine_any(s) ? blob_is_damaged(c, blob, err) : 0;
+
+	return damaged < 0 ? damaged : !damaged;
+}
+
 int nar_is_damaged(struct conn *c, int64_t nar, struct err *err)
 {
 	int64_t n;

@@ -23,6 +23,8 @@ int quarantine_object(struct store *s, int64_t object, struct err *err);
 /* 1: something that it is made of is damaged. */
 int blob_is_damaged(struct conn *c, int64_t blob, struct err *err);
 int nar_is_damaged(struct conn *c, int64_t nar, struct err *err);
+/* Of a blob that was found: 1; 0: it is damaged, and as if it were not there, so that it is sent again, which mends it. */
+int blob_is_whole(const struct store *s, struct conn *c, int64_t blob, struct err *err);
 
 /* Inside a transaction: a damaged blob was received again, whole, and is `object` now. */
 int blob_heal(struct conn *c, int64_t blob, int64_t object, struct err *err);

@@ -132,12 +132,7 @@ int blob_find_in(struct conn *c, const struct store_view *v, const char *reposit
 		*ret = (struct blob_row){query_int(&q, 0), (uint64_t)query_int(&q, 1),
 					 query_int(&q, 2)};
 	query_end(&q);
-	if (r > 0 && quarantine_any(v->store)) {
-		int damaged = blob_is_damaged(c, ret->id, err);
-
-		return damaged < 0 ? damaged : !damaged;
-	}
-	return r;
+	return r > 0 ? blob_is_whole(v->store, c, ret->id, err) : r;
 }
 
 /* The objects that a splice uses are kept as long as it. */

@@ -3,7 +3,6 @@
 #include "tree-fixture.h"
 
 #include <pthread.h>
-#include <sched.h>
 
 #include "base/sinks.h"
 #include "nix/dump-ahead.h"
@@ -151,15 +150,10 @@ static void test_same(void **state)
 static void test_one_processor(void **state)
 {
 	struct dir *d = *state;
-	cpu_set_t all, one;
+	cpu_set_t all;
 
 	put_trees(d);
-	assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
-	CPU_ZERO(&one);
-	for (int cpu = 0; cpu < CPU_SETSIZE && !CPU_COUNT(&one); cpu++)
-		if (CPU_ISSET(cpu, &all))
-			CPU_SET(cpu, &one);
-	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+	all = use_one_processor();
 	assert_same(d, "t");
 	assert_int_equal(sched_setaffinity(0, sizeof(all), &all), 0);
 }

@@ -3,7 +3,6 @@
 #include "tree-fixture.h"
 
 #include <fts.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -102,16 +101,11 @@ static void test_many(void **state)
 static void test_alone(void **state)
 {
 	struct dir *d = *state;
-	cpu_set_t all, one;
+	cpu_set_t all;
 	struct err err = ERR_INIT;
 
 	put_source(d);
-	assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
-	CPU_ZERO(&one);
-	for (int cpu = 0; cpu < CPU_SETSIZE && !CPU_COUNT(&one); cpu++)
-		if (CPU_ISSET(cpu, &all))
-			CPU_SET(cpu, &one);
-	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+	all = use_one_processor();
 	assert_ok(copy(d, "t", &canonical, &err), err);
 	assert_int_equal(sched_setaffinity(0, sizeof(all), &all), 0);
 	assert_same_tree(d, "src", "t");

@@ -6,6 +6,7 @@
 #include "nar-spec.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <sys/stat.h>
 
 #include <nacre/tree.h>
@@ -37,6 +38,20 @@ static inline int dir_teardown(void **state)
 		print_error("%s\n", err.text);
 	free(d);
 	return err.code;
+}
+
+/* Leaves this process one processor; gives back which it had. */
+static inline cpu_set_t use_one_processor(void)
+{
+	cpu_set_t all, one;
+
+	assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
+	CPU_ZERO(&one);
+	for (int cpu = 0; cpu < CPU_SETSIZE && !CPU_COUNT(&one); cpu++)
+		if (CPU_ISSET(cpu, &all))
+			CPU_SET(cpu, &one);
+	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+	return all;
 }
 
 #define tree_test(function) cmocka_unit_test_setup_teardown(function, dir_setup, dir_teardown)
