@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The server over a store in memory, for tests that need faults. Prints its address; ends on SIGTERM.
+ * The server over a store in memory, for tests that need faults. Prints its address; ends on SIGTERM, and with its
+ * standard input.
  *
  *	fake-server [listen=ADDRESS] [idle=S] [stall=S] [slow=S] [connections=N] [log=0|1] [write=0|1]
  */
@@ -9,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <nacre/encode.h>
@@ -34,12 +36,17 @@ static unsigned argument(char **argv, const char *name, unsigned otherwise)
 	return otherwise;
 }
 
-static volatile sig_atomic_t stopped;
-
-static void stop(int signal_number)
+/* Readable at SIGTERM. Called before there are threads: a handler would run in any of them, and who waits in another
+ * would not hear of it. */
+static int watch_signals(void)
 {
-	(void)signal_number;
-	stopped = 1;
+	sigset_t set;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	return signalfd(-1, &set, SFD_CLOEXEC);
 }
 
 /* The defaults with what the arguments say. */
@@ -82,15 +89,15 @@ static struct settings *read_settings(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct sigaction action = {.sa_handler = stop};
-	struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+	struct pollfd ends[] = {
+		{.fd = watch_signals(), .events = POLLIN},
+		{.fd = STDIN_FILENO, .events = POLLIN},
+	};
 	struct settings *settings = read_settings(argc, argv);
 	struct store *store = NULL;
 	struct server *server = NULL;
 	struct err err = ERR_INIT;
 
-	signal(SIGPIPE, SIG_IGN);
-	sigaction(SIGTERM, &action, NULL);
 	if (store_open(&store, "", NULL, &err) < 0)
 		return 1;
 	if (server_start(&server, store, settings, &err) < 0) {
@@ -99,7 +106,7 @@ int main(int argc, char **argv)
 	}
 	printf("%s\n", server_address(server, 0));
 	fflush(stdout);
-	while (!stopped && poll(&input, 1, -1) < 0)
+	while (poll(ends, ARRAY_LEN(ends), -1) < 0)
 		;
 	server_stop(server, argument(argv, "drain", 10000));
 	store_close(store);
