@@ -307,6 +307,7 @@ static void set_transport(CURL *e, const struct http_options *o, bool upload)
 	curl_easy_setopt(e, CURLOPT_UPLOAD_BUFFERSIZE, 128L << 10);
 	curl_easy_setopt(e, CURLOPT_USERAGENT, "nacre/" NACRE_VERSION);
 	curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)o->connect_timeout_ms);
+	curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, (long)o->timeout_s * 1000);
 	curl_easy_setopt(e, CURLOPT_LOW_SPEED_LIMIT, o->min_speed ? (long)o->min_speed : 1L);
 	curl_easy_setopt(e, CURLOPT_LOW_SPEED_TIME, (long)stall);
 	if (o->insecure) {

@@ -48,6 +48,7 @@ struct http_options {
 	unsigned connect_timeout_ms; /* 0: 15 000 */
 	unsigned
 		stall_timeout_s; /* less than 1 byte/s for so long; 0: 60, or 300 while an uploaded body is worked on */
+	unsigned timeout_s; /* an attempt, whatever moves; 0: none */
 	unsigned min_speed; /* bytes a second, instead of that 1; 0: 1 */
 	_Atomic bool
 		*cancel; /* E_CANCELLED within a second once it is true; borrowed; may be NULL */

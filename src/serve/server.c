@@ -347,8 +347,6 @@ static int start(struct server *server, const struct settings *settings, struct 
 		r = audit_open_file(&settings->audit, &audit_fd, err);
 	if (r >= 0)
 		audit_use(server->audit, &settings->audit, audit_fd);
-	if (r >= 0)
-		r = webhooks_start(&server->webhooks, err);
 	server->listeners = xcalloc(settings->n_listen + inherited + 1, sizeof(*server->listeners));
 	for (unsigned i = 0; i < inherited && r >= 0; i++, server->n_listeners++) {
 		listener_init(server, &server->listeners[i]);
@@ -387,6 +385,7 @@ int server_start(struct server **ret, struct store *store, struct settings *sett
 	server->blocks = block_pool_new();
 	server->rates = rate_table_new();
 	server->audit = audit_new();
+	server->webhooks = webhooks_new();
 	if (getrandom(&server->id_salt, sizeof(server->id_salt), 0) < 0)
 		server->id_salt = (uint32_t)getpid();
 	server->upstreams = upstreams_new();
@@ -452,7 +451,7 @@ void server_stop(struct server *server, unsigned drain_ms)
 	pthread_rwlock_destroy(&server->settings_lock);
 	auth_free(server->auth);
 	audit_free(server->audit);
-	webhooks_stop(server->webhooks);
+	webhooks_free(server->webhooks);
 	workers_free(server->workers);
 	answers_free(server->answers);
 	block_pool_free(server->blocks);

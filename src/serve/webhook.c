@@ -14,7 +14,7 @@
 #include "serve/settings.h"
 
 enum {
-	QUEUE_MAX = 4096, /* events; each is less than 4 KiB */
+	QUEUE_MAX = 1024, /* events of a receiver; each is less than 4 KiB */
 	ATTEMPTS = 8,     /* after 1, 2, 4, … seconds: two minutes */
 	TIMEOUT_S = 10,
 	WEBHOOK_MAC_SIZE = 32,
@@ -29,14 +29,22 @@ struct event {
 	int64_t due_us;
 };
 
-struct webhooks {
-	pthread_mutex_t lock;
-	struct cond wake;
+/* With a thread of its own: the others do not wait for one that does not answer. */
+struct receiver {
+	struct receiver *next;
+	struct webhooks *all;
+	char *url; /* owned */
 	pthread_t thread;
-	_Atomic bool stopping;
+	struct cond wake;
 	struct event *queue; /* by due_us; under the lock, as is the rest */
 	size_t n;
 	bool full; /* and that was said */
+};
+
+struct webhooks {
+	pthread_mutex_t lock;
+	_Atomic bool stopping;
+	struct receiver *receivers; /* once known, to the end */
 };
 
 /* ---- Queue ---- */
@@ -49,21 +57,45 @@ static void event_free(struct event *e)
 }
 
 /* Behind those that are due as early. */
-static void insert(struct webhooks *w, struct event *e)
+static void insert(struct receiver *to, struct event *e)
 {
-	struct event **at = &w->queue;
+	struct event **at = &to->queue;
 
 	while (*at && (*at)->due_us <= e->due_us)
 		at = &(*at)->next;
 	e->next = *at;
 	*at = e;
-	w->n++;
+	to->n++;
+}
+
+static void *run(void *arg);
+
+/* Under the lock. NULL: there is no thread to be had. */
+static struct receiver *find_receiver(struct webhooks *w, const char *url)
+{
+	struct receiver *found = w->receivers;
+
+	while (found && strcmp(found->url, url) != 0)
+		found = found->next;
+	if (found)
+		return found;
+	found = xcalloc(1, sizeof(*found));
+	found->all = w;
+	if (pthread_create(&found->thread, NULL, run, found) != 0) {
+		free(found);
+		return NULL;
+	}
+	found->url = xstrdup(url);
+	found->next = w->receivers;
+	w->receivers = found;
+	return found;
 }
 
 void webhooks_submit(struct webhooks *w, struct settings *settings, const struct webhook *hook,
 		     const char *body)
 {
 	struct event *e = xcalloc(1, sizeof(*e));
+	struct receiver *to;
 	bool full, tell;
 
 	e->settings = settings_ref(settings);
@@ -71,36 +103,42 @@ void webhooks_submit(struct webhooks *w, struct settings *settings, const struct
 	e->body = xstrdup(body);
 	e->due_us = clock_us();
 	pthread_mutex_lock(&w->lock);
-	full = w->n >= QUEUE_MAX;
-	tell = full && !w->full;
-	w->full = full;
-	if (!full) {
-		insert(w, e);
-		cond_wake_one(&w->wake);
+	to = find_receiver(w, hook->url);
+	full = to && to->n >= QUEUE_MAX;
+	tell = full && !to->full;
+	if (to)
+		to->full = full;
+	if (to && !full) {
+		insert(to, e);
+		cond_wake_one(&to->wake);
 	}
 	pthread_mutex_unlock(&w->lock);
 	if (tell)
-		log_error("webhooks: %d events wait; more are dropped", QUEUE_MAX);
-	if (full)
+		log_error("webhooks: %d events wait for %s; more are dropped", QUEUE_MAX,
+			  hook->url);
+	if (!to)
+		log_error("webhooks: given up: start a thread failed: %s", body);
+	if (!to || full)
 		event_free(e);
 }
 
 /* Waits for the next event that is due; NULL: the end. */
-static struct event *take(struct webhooks *w)
+static struct event *take(struct receiver *from)
 {
+	struct webhooks *w = from->all;
 	struct event *e = NULL;
 
 	pthread_mutex_lock(&w->lock);
-	while (!w->stopping && !(w->queue && w->queue->due_us <= clock_us())) {
-		if (w->queue)
-			cond_wait_until(&w->wake, &w->lock, w->queue->due_us);
+	while (!w->stopping && !(from->queue && from->queue->due_us <= clock_us())) {
+		if (from->queue)
+			cond_wait_until(&from->wake, &w->lock, from->queue->due_us);
 		else
-			cond_wait(&w->wake, &w->lock);
+			cond_wait(&from->wake, &w->lock);
 	}
 	if (!w->stopping) {
-		e = w->queue;
-		w->queue = e->next;
-		w->n--;
+		e = from->queue;
+		from->queue = e->next;
+		from->n--;
 	}
 	pthread_mutex_unlock(&w->lock);
 	return e;
@@ -143,8 +181,9 @@ static int post(struct http *http, const struct event *e, struct err *err)
 	return r;
 }
 
-static void send_event(struct webhooks *w, struct http *http, struct event *e)
+static void send_event(struct receiver *to, struct http *http, struct event *e)
 {
+	struct webhooks *w = to->all;
 	struct err err = ERR_INIT;
 
 	if (post(http, e, &err) == 0) {
@@ -154,7 +193,7 @@ static void send_event(struct webhooks *w, struct http *http, struct event *e)
 	if (++e->attempts < ATTEMPTS && !atomic_load(&w->stopping)) {
 		e->due_us = clock_us() + (1000000LL << (e->attempts - 1));
 		pthread_mutex_lock(&w->lock);
-		insert(w, e);
+		insert(to, e);
 		pthread_mutex_unlock(&w->lock);
 		return;
 	}
@@ -164,22 +203,20 @@ static void send_event(struct webhooks *w, struct http *http, struct event *e)
 
 static void *run(void *arg)
 {
-	struct webhooks *w = arg;
+	struct receiver *to = arg;
 	struct http_options options = {
 		.attempts = 1,
 		.parallel = 1,
-		.connect_timeout_ms = TIMEOUT_S * 1000,
-		.stall_timeout_s = TIMEOUT_S,
-		.cancel = &w->stopping,
+		.timeout_s = TIMEOUT_S,
+		.cancel = &to->all->stopping,
 	};
 	struct http *http = NULL;
 	struct err err = ERR_INIT;
 	struct event *e;
 
-	while ((e = take(w))) {
-		/* Most servers have no webhooks, and no use for a client. */
+	while ((e = take(to))) {
 		if (http || http_new(&http, &options, &err) == 0) {
-			send_event(w, http, e);
+			send_event(to, http, e);
 		} else {
 			log_error("webhooks: given up: %s: %s", err.text, e->body);
 			event_free(e);
@@ -189,33 +226,38 @@ static void *run(void *arg)
 	return NULL;
 }
 
-int webhooks_start(struct webhooks **ret, struct err *err)
+struct webhooks *webhooks_new(void)
 {
 	struct webhooks *w = xcalloc(1, sizeof(*w));
 
 	pthread_mutex_init(&w->lock, NULL);
-	if (pthread_create(&w->thread, NULL, run, w) != 0) {
-		pthread_mutex_destroy(&w->lock);
-		free(w);
-		return err_set(err, E_NOMEM, "start a thread");
-	}
-	*ret = w;
-	return 0;
+	return w;
 }
 
-void webhooks_stop(struct webhooks *w)
+static void receiver_free(struct receiver *to)
+{
+	for (struct event *e = to->queue, *next; e; e = next) {
+		next = e->next;
+		log_error("webhooks: given up: the server ends: %s", e->body);
+		event_free(e);
+	}
+	free(to->url);
+	free(to);
+}
+
+void webhooks_free(struct webhooks *w)
 {
 	if (!w)
 		return;
 	pthread_mutex_lock(&w->lock);
 	atomic_store(&w->stopping, true);
-	cond_wake_one(&w->wake);
+	for (struct receiver *to = w->receivers; to; to = to->next)
+		cond_wake_one(&to->wake);
 	pthread_mutex_unlock(&w->lock);
-	pthread_join(w->thread, NULL);
-	for (struct event *e = w->queue, *next; e; e = next) {
-		next = e->next;
-		log_error("webhooks: given up: the server ends: %s", e->body);
-		event_free(e);
+	for (struct receiver *to = w->receivers, *next; to; to = next) {
+		next = to->next;
+		pthread_join(to->thread, NULL);
+		receiver_free(to);
 	}
 	pthread_mutex_destroy(&w->lock);
 	free(w);

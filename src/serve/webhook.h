@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Webhooks: whoever wants to hear of pushes and deletes is sent a CloudEvent (SPEC cloudevents 1.0,
- * structured JSON over HTTP POST). Events wait in memory, a bounded number of them, for one thread
- * that sends them; no request waits for it. What a receiver does not take is tried again for some
- * minutes, and what is given up is said in the log.
+ * structured JSON over HTTP POST). Events wait in memory, a bounded number of them, for a thread of
+ * their receiver's, which sends them; no request waits for it, and no receiver for another. What a
+ * receiver does not take is tried again for some minutes, and what is given up is said in the log.
  *
  * Threads: any.
  */
@@ -33,9 +33,9 @@ struct webhook_settings {
 int webhook_settings_read(struct webhook_settings *ret, struct config *root, struct err *err);
 void webhook_settings_release(struct webhook_settings *s);
 
-int webhooks_start(struct webhooks **ret, struct err *err);
+struct webhooks *webhooks_new(void);
 /* What was not sent by then is given up. NULL is nothing. */
-void webhooks_stop(struct webhooks *w);
+void webhooks_free(struct webhooks *w);
 /* Copies `body`; refers to the settings, which hold the hook. */
 struct settings;
 void webhooks_submit(struct webhooks *w, struct settings *settings, const struct webhook *hook,

@@ -204,7 +204,27 @@ printf 'the secret\n' >"$T/secret"
 port=$(free_port)
 start_server receiver python3 "$T/receiver.py" "$T/events" "the secret" "$port"
 wait_for 10 test -e "$T/events"
-printf 'webhooks:\n- {url: "http://127.0.0.1:%s/x", secret-file: %s, repositories: "team/**", caches: /}\n- {url: "http://127.0.0.1:1/", repositories: other}\n' "$port" "$T/secret" >"$T/webhooks.yaml"
+# Another never comes to the end of its answer.
+cat >"$T/trickle.py" <<'PY'
+import socket, sys, threading, time
+calls = open(sys.argv[1], "w", buffering=1)
+def trickle(peer):
+    try:
+        while peer.send(b"x"):
+            time.sleep(0.2)
+    except OSError:
+        print("left", file=calls)
+listener = socket.create_server(("127.0.0.1", int(sys.argv[2])))
+while True:
+    peer = listener.accept()[0]
+    print("call", file=calls)
+    peer.send(b"HTTP/1.1 204 No Content\r\nX-A: ")
+    threading.Thread(target=trickle, args=(peer,), daemon=True).start()
+PY
+trickle_port=$(free_port)
+start_server trickle python3 "$T/trickle.py" "$T/calls" "$trickle_port"
+wait_for 10 test -e "$T/calls"
+printf 'webhooks:\n- {url: "http://127.0.0.1:%s/", repositories: "team/**"}\n- {url: "http://127.0.0.1:%s/x", secret-file: %s, repositories: "team/**", caches: /}\n- {url: "http://127.0.0.1:1/", repositories: other}\n' "$trickle_port" "$port" "$T/secret" >"$T/webhooks.yaml"
 start_nacre "$T/data-hooks" --config "$T/webhooks.yaml"
 manifest team/a 1 >"$T/out"
 manifest elsewhere 1 >"$T/out"
@@ -236,6 +256,7 @@ for e in events:
 assert len({e["id"] for e in events}) == len(events)
 push = [e for e in events if e["type"] == "nacre.manifest.push"][0]
 assert re.fullmatch("sha256:[0-9a-f]{64}", push["data"]["digest"]) and push["subject"] == "1", push' "$T/events"
+check "webhooks: a receiver that trickles is left after a while" wait_for 25 grep -q left "$T/calls"
 stop_nacre TERM
 check_match "webhooks: what is given up is in the log" "webhooks: given up: .*nacre.manifest.push" "$(cat "$NACRE_LOG")"
 # "U*U", of the test vectors of bcrypt
