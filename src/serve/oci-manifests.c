@@ -196,72 +196,54 @@ static void put_headers(struct request *req, const struct put_state *s,
 			result->paths_refused, result->refusal);
 }
 
-static bool is_conditional(struct request *req)
+struct condition {
+	struct manifest_condition condition;
+	struct slice if_match, if_none_match;
+};
+
+static bool condition_holds(const struct manifest_condition *self, const struct hash *is)
 {
-	return request_header(req, "If-Match").data || request_header(req, "If-None-Match").data;
+	const struct condition *c = container_of(self, struct condition, condition);
+	char text[DIGEST_TEXT_MAX], etag[DIGEST_TEXT_MAX + 2];
+
+	if (!is)
+		return !c->if_match.data;
+	digest_format(text, is);
+	snprintf(etag, sizeof(etag), "\"%s\"", text);
+	return (!c->if_match.data || http_etag_listed(c->if_match, etag)) &&
+	       (!c->if_none_match.data || !http_etag_listed(c->if_none_match, etag));
 }
 
 /* SPEC rfc-9110 13.1.1, 13.1.2: what a client says about the manifest that stands, so as not to
- * undo what another one did (the lists of referrers that clients keep under tags). Of two that both
- * found it true the second finds it false: to be called with the lock that changes are made under. A
- * tag that a proxy has made weak is as good as ours: it names the bytes. */
-static int check_condition(struct request *req, const char *repository, const char *reference,
-			   struct err *err)
+ * undo what another one did (the lists of referrers that clients keep under tags). A tag that a proxy
+ * has made weak is as good as ours: it names the bytes. NULL: it says nothing. */
+static const struct manifest_condition *read_condition(struct request *req, struct condition *ret)
 {
-	struct slice if_match = request_header(req, "If-Match");
-	struct slice if_none_match = request_header(req, "If-None-Match");
-	char text[DIGEST_TEXT_MAX], etag[DIGEST_TEXT_MAX + 2] = "";
-	struct manifest_stat stat;
-	struct err why = ERR_INIT;
-	bool holds;
-	int r = store_manifest_stat(request_view(req), repository, reference, &stat, &why);
-
-	if (r < 0 && r != E_NOTFOUND) { /* that it is not there is not known */
-		*err = why;
-		return r;
-	}
-	if (r < 0) {
-		holds = !if_match.data;
-	} else {
-		digest_format(text, &stat.digest);
-		snprintf(etag, sizeof(etag), "\"%s\"", text);
-		holds = (!if_match.data || http_etag_listed(if_match, etag)) &&
-			(!if_none_match.data || !http_etag_listed(if_none_match, etag));
-	}
-	return holds ? 0 : err_set(err, E_EXISTS, "the manifest is not the one that was expected");
-}
-
-static int put_manifest(struct request *req, const struct put_state *s,
-			const struct manifest_put *put, struct manifest_put_result *ret,
-			struct err *err)
-{
-	int r;
-
-	if (!is_conditional(req))
-		return store_manifest_put(request_view(req), s->repository, put, ret, err);
-	pthread_mutex_lock(&req->server->conditional_put);
-	r = check_condition(req, s->repository, s->reference, err);
-	if (r == 0)
-		r = store_manifest_put(request_view(req), s->repository, put, ret, err);
-	pthread_mutex_unlock(&req->server->conditional_put);
-	return r;
+	*ret = (struct condition){
+		.condition = {condition_holds},
+		.if_match = request_header(req, "If-Match"),
+		.if_none_match = request_header(req, "If-None-Match"),
+	};
+	return ret->if_match.data || ret->if_none_match.data ? &ret->condition : NULL;
 }
 
 /* SPEC dist-1.1 end-7a */
 static void manifest_put_end(struct request *req)
 {
 	struct put_state *s = req->state;
+	struct condition condition;
 	struct manifest_put put = {
 		.reference = s->reference,
 		.media_type = s->media_type[0] ? s->media_type : NULL,
 		.bytes = buf_slice(&req->body),
 		.tags = s->tags.len ? &s->tags : NULL,
 		.mirrored = upstream_covers(req->view, s->repository),
+		.condition = read_condition(req, &condition),
 	};
 	struct manifest_put_result result = {0};
 	struct err err = ERR_INIT;
 
-	if (put_manifest(req, s, &put, &result, &err) < 0) {
+	if (store_manifest_put(request_view(req), s->repository, &put, &result, &err) < 0) {
 		oci_fail(req, OCI_MANIFEST_PUT, &err);
 		return;
 	}
@@ -269,30 +251,17 @@ static void manifest_put_end(struct request *req)
 	put_headers(req, s, &result);
 }
 
-static int delete_manifest(struct request *req, const char *repository, const char *reference,
-			   struct err *err)
-{
-	int r;
-
-	if (!is_conditional(req))
-		return store_manifest_delete(request_view(req), repository, reference, err);
-	pthread_mutex_lock(&req->server->conditional_put);
-	r = check_condition(req, repository, reference, err);
-	if (r == 0)
-		r = store_manifest_delete(request_view(req), repository, reference, err);
-	pthread_mutex_unlock(&req->server->conditional_put);
-	return r;
-}
-
 /* SPEC dist-1.1 end-9 */
 static void manifest_delete_end(struct request *req)
 {
 	char repository[REPOSITORY_MAX + 1], reference[DIGEST_TEXT_MAX];
+	struct condition condition;
 	struct err err = ERR_INIT;
 
 	if (!oci_repository(req, repository) || !read_reference(req, reference))
 		return;
-	if (delete_manifest(req, repository, reference, &err) == 0)
+	if (store_manifest_delete_if(request_view(req), repository, reference,
+				     read_condition(req, &condition), &err) == 0)
 		respond_empty(req, 202);
 	else if (err.code == E_EXISTS)
 		oci_fail(req, OCI_MANIFEST_PUT, &err);

@@ -376,7 +376,6 @@ int server_start(struct server **ret, struct store *store, struct settings *sett
 	connection_set_limits(&server->connections, &settings->limits);
 	tls_use(&settings->tls);
 	pthread_rwlock_init(&server->settings_lock, NULL);
-	pthread_mutex_init(&server->conditional_put, NULL);
 	pthread_mutex_init(&server->ready_lock, NULL);
 	server->ready_checked_us = INT64_MIN / 2;
 	server->lenient_lines = has_lenient_lines();
@@ -447,7 +446,6 @@ void server_stop(struct server *server, unsigned drain_ms)
 		stop_listener(&server->listeners[i]);
 	connection_set_stop(&server->connections);
 	upstreams_stop(server->upstreams);
-	pthread_mutex_destroy(&server->conditional_put);
 	pthread_rwlock_destroy(&server->settings_lock);
 	auth_free(server->auth);
 	audit_free(server->audit);

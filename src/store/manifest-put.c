@@ -192,9 +192,12 @@ static int put_job(struct conn *c, void *arg, struct err *err)
 	struct put *p = arg;
 	const struct strv *tags = p->what->tags;
 	int64_t id = 0;
-	/* Perhaps again: they may have been deleted meanwhile. */
-	int r = blobs_resolve(c, p, err);
+	int r = manifest_check_condition(c, p->view, p->record.parts.repository, &p->ref,
+					 p->what->condition, err);
 
+	/* Perhaps again: they may have been deleted meanwhile. */
+	if (r >= 0)
+		r = blobs_resolve(c, p, err);
 	if (r >= 0)
 		r = manifest_record(c, p->view, &p->record, &id, err);
 	if (r >= 0 && !p->ref.is_digest)

@@ -154,6 +154,26 @@ int store_manifest_get(struct store_view *v, const char *repository, const char 
 	return manifest_get(v, repository, reference, ret, NULL, err);
 }
 
+int manifest_check_condition(struct conn *c, const struct store_view *v, const char *repository,
+			     const struct manifest_ref *ref,
+			     const struct manifest_condition *condition, struct err *err)
+{
+	struct manifest_stat stat;
+	int64_t id;
+	int r;
+
+	if (!condition)
+		return 0;
+	r = manifest_find(c, v, repository, ref, &id, err);
+	if (r > 0)
+		r = manifest_stat(c, id, &stat, err) < 0 ? err->code : 1;
+	if (r < 0)
+		return r;
+	return condition->holds(condition, r ? &stat.digest : NULL)
+		       ? 0
+		       : err_set(err, E_EXISTS, "the manifest is not the one that was expected");
+}
+
 /* ---- Recording ---- */
 
 /* How a manifest is listed among the referrers of its subject (SPEC dist-1.1 end-12a). */
@@ -489,6 +509,7 @@ struct delete_job {
 	struct store_view *view;
 	const char *repository, *reference;
 	bool immutable; /* too */
+	const struct manifest_condition *condition;
 	struct manifest_ref ref;
 };
 
@@ -496,8 +517,11 @@ static int delete_job(struct conn *c, void *arg, struct err *err)
 {
 	const struct delete_job *job = arg;
 	int64_t repository, manifest;
-	int r = repository_find(c, job->view, job->repository, &repository, err);
+	int r = manifest_check_condition(c, job->view, job->repository, &job->ref, job->condition,
+					 err);
 
+	if (r == 0)
+		r = repository_find(c, job->view, job->repository, &repository, err);
 	if (r > 0)
 		r = manifest_find(c, job->view, job->repository, &job->ref, &manifest, err);
 	if (r <= 0)
@@ -520,12 +544,21 @@ static int manifest_delete(struct delete_job *job, struct err *err)
 	return r < 0 ? r : db_write(job->view->store->db, delete_job, job, err);
 }
 
+int store_manifest_delete_if(struct store_view *v, const char *repository, const char *reference,
+			     const struct manifest_condition *condition, struct err *err)
+{
+	struct delete_job job = {.view = v,
+				 .repository = repository,
+				 .reference = reference,
+				 .condition = condition};
+
+	return manifest_delete(&job, err);
+}
+
 int store_manifest_delete(struct store_view *v, const char *repository, const char *reference,
 			  struct err *err)
 {
-	struct delete_job job = {.view = v, .repository = repository, .reference = reference};
-
-	return manifest_delete(&job, err);
+	return store_manifest_delete_if(v, repository, reference, NULL, err);
 }
 
 int store_manifest_remove(struct store_view *v, const char *repository, const char *reference,

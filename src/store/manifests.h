@@ -20,6 +20,11 @@ int manifest_ref_parse(struct manifest_ref *ret, const char *text, struct err *e
 int manifest_find(struct conn *c, const struct store_view *v, const char *repository,
 		  const struct manifest_ref *ref, int64_t *ret_id, struct err *err);
 
+/* Inside a transaction. `condition` may be NULL; E_EXISTS: it does not hold. */
+int manifest_check_condition(struct conn *c, const struct store_view *v, const char *repository,
+			     const struct manifest_ref *ref,
+			     const struct manifest_condition *condition, struct err *err);
+
 /* A manifest on its way in. */
 struct new_manifest {
 	struct manifest_parts parts;

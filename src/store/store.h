@@ -269,6 +269,12 @@ struct store_trust {
 	bool all; /* what nobody signed counts, too */
 };
 
+/* What a client says of the manifest that a reference names. Asked where no other change comes between
+ * the answer and what it decides; `is` is NULL where nothing stands. */
+struct manifest_condition {
+	bool (*holds)(const struct manifest_condition *self, const struct hash *is);
+};
+
 struct manifest_put {
 	const char *reference;  /* tag or text of a digest */
 	const char *media_type; /* without parameters; NULL: the document says it */
@@ -281,6 +287,7 @@ struct manifest_put {
 	/* What refers to it here may have been fetched, whoever puts it: the repository is also an
 	 * upstream's. */
 	bool mirrored;
+	const struct manifest_condition *condition; /* of `reference`; borrowed; NULL: none */
 };
 
 /* What came of it. */
@@ -299,12 +306,15 @@ struct manifest_put_result {
  * E_INVALID, E_LIMIT, E_UNSUPPORTED: not a manifest; E_MISMATCH: `reference` is another digest;
  * E_NOTFOUND: it names a blob or manifest that the repository lacks (what may be missing is the
  * view's policy, and always a subject and non-distributable layers); E_DENIED: the
- * tag is one that the server makes. */
+ * tag is one that the server makes; E_EXISTS: the condition does not hold. */
 int store_manifest_put(struct store_view *v, const char *repository, const struct manifest_put *put,
 		       struct manifest_put_result *ret, struct err *err);
 /* By digest: the manifest and all its tags. By tag: the tag alone. E_NOTFOUND. */
 int store_manifest_delete(struct store_view *v, const char *repository, const char *reference,
 			  struct err *err);
+/* E_EXISTS: the condition does not hold; it may be NULL. */
+int store_manifest_delete_if(struct store_view *v, const char *repository, const char *reference,
+			     const struct manifest_condition *condition, struct err *err);
 
 struct store_page {
 	size_t n;         /* at most so many names */

@@ -572,6 +572,19 @@ static void entry_digest(const struct entry *e, struct hash *ret)
 		abort();
 }
 
+static int check_condition(const char *repository, const char *reference,
+			   const struct manifest_condition *condition, struct err *err)
+{
+	struct entry *e = condition ? find_manifest(repository, reference) : NULL;
+	struct hash is;
+
+	if (e)
+		entry_digest(e, &is);
+	return !condition || condition->holds(condition, e ? &is : NULL)
+		       ? 0
+		       : err_set(err, E_EXISTS, "another one stands there");
+}
+
 int store_manifest_stat(struct store_view *v, const char *repository, const char *reference,
 			struct manifest_stat *ret, struct err *err)
 {
@@ -641,24 +654,32 @@ int store_manifest_put(struct store_view *v, const char *repository, const struc
 		ret->has_subject = digest_parse(&ret->subject, slice_str(subject)) == 0;
 	key = blob_key("manifest", repository, &ret->digest);
 	pthread_mutex_lock(&lock);
-	put(key, p->bytes, p->media_type);
-	if (!digest.algo)
+	r = check_condition(repository, p->reference, p->condition, err);
+	if (r == 0)
+		put(key, p->bytes, p->media_type);
+	if (r == 0 && !digest.algo)
 		add_tag(repository, p->reference, &ret->digest);
-	for (size_t i = 0; p->tags && i < p->tags->len; i++)
+	for (size_t i = 0; r == 0 && p->tags && i < p->tags->len; i++)
 		add_tag(repository, p->tags->items[i], &ret->digest);
 	pthread_mutex_unlock(&lock);
-	return 0;
+	return r;
 }
 
-int store_manifest_delete(struct store_view *v, const char *repository, const char *reference,
-			  struct err *err)
+int store_manifest_delete_if(struct store_view *v, const char *repository, const char *reference,
+			     const struct manifest_condition *condition, struct err *err)
 {
 	bool tag = !strchr(reference, ':');
 	cleanup_free char *key =
 		xasprintf("%s %s %s", tag ? "tag" : "manifest", repository, reference);
+	int r;
 
 	(void)v;
-	return delete_entry(key, err);
+	pthread_mutex_lock(&lock);
+	r = check_condition(repository, reference, condition, err);
+	if (r == 0 && !drop(key))
+		r = missing(err, key);
+	pthread_mutex_unlock(&lock);
+	return r;
 }
 
 /* Names of entries "kind prefix NAME" behind `last`. */

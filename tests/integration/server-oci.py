@@ -403,6 +403,17 @@ def test_preconditions(registry):
     for thread in threads:
         thread.join()
     check_eq("of 10 at once one wins", [201] + [412] * 9, sorted(statuses))
+    # Whoever comes first, the one without a condition stands in the end: the other one comes before it or not at all.
+    undone = 0
+    for i in range(100, 140):
+        tag = registry("GET", "cond/manifests/t")["ETag"]
+        threads = [threading.Thread(target=lambda h=h, n=n: put(n, **h)) for n, h in ((i, {}), (1000 + i, {"If_Match": tag}))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        undone += json.loads(registry("GET", "cond/manifests/t").body)["annotations"]["n"] != str(i)
+    check_eq("and none undoes what it did not see", 0, undone)
 
 
 def test_tags(registry):
