@@ -23,6 +23,10 @@ NACRE_API void annotations_set(struct annotations *a, const char *key, const cha
 /* NULL if there is none. Borrowed until the next change. */
 NACRE_API const char *annotations_get(const struct annotations *a, const char *key);
 NACRE_API void annotations_copy(struct annotations *ret, const struct annotations *from);
+/* Many at once: appended without looking at the order, then sorted. Before that nothing else may be
+ * asked of them. Of one key that comes more than once the last value counts. */
+NACRE_API void annotations_append(struct annotations *a, const char *key, const char *value);
+NACRE_API void annotations_sort(struct annotations *a);
 NACRE_API void annotations_release(struct annotations *a);
 
 #define ANNOTATION_REF_NAME "org.opencontainers.image.ref.name"

@@ -57,7 +57,8 @@ NACRE_API void tree_writer_free(struct tree_writer *w);
 
 /* Removes `name` in `dirfd` with all below it, however deep, never following a symlink, making
  * directories writable first. Missing is no error. What is mounted somewhere in it is not
- * entered, and makes it fail. */
+ * entered, and makes it fail. What cannot be removed is passed over: all else goes, and the first
+ * failure is returned. */
 NACRE_API int tree_remove(int dirfd, const char *name, struct err *err);
 
 #endif

@@ -2,7 +2,8 @@
 /*
  * Removal without recursion and with few descriptors, however deep the tree: a directory that
  * lies too deep is moved up into the top directory, which is read again until it is empty. Mount
- * points are never entered: what is mounted there is not part of the tree.
+ * points are never entered: what is mounted there is not part of the tree. What cannot be removed
+ * is passed over, so that all else goes.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -36,6 +37,8 @@ struct removal {
 	struct tree_top top;
 	unsigned depth;               /* number of open directories */
 	unsigned moved;               /* directories moved up so far */
+	unsigned entered;             /* of these */
+	struct err first;             /* failure */
 	struct level *levels[LEVELS]; /* each owned; NULL before it was needed */
 };
 
@@ -53,9 +56,11 @@ static int parent_fd(const struct removal *rm)
 	return rm->depth ? rm->levels[rm->depth - 1]->fd : rm->top.dirfd;
 }
 
-static int fail_errno(const struct removal *rm, const char *what, const char *name, struct err *err)
+/* The first failure is the one that is told. */
+static void fail_errno(struct removal *rm, const char *what, const char *name)
 {
-	return err_errno(err, "remove %s: %s \"%s\"", rm->path, what, name);
+	if (!rm->first.code)
+		err_errno(&rm->first, "remove %s: %s \"%s\"", rm->path, what, name);
 }
 
 /* Like safe_openat(), and not across a mount point (EXDEV) where the kernel can tell. */
@@ -114,15 +119,17 @@ static int unlink_here(const struct removal *rm, const char *name, int flags)
 	return r;
 }
 
-static int enter(struct removal *rm, const char *name, struct err *err)
+static void enter(struct removal *rm, const char *name)
 {
 	int fd = open_directory(rm, name);
 	struct level *l;
 
 	if (fd < 0 && errno == ENOENT)
-		return 0;
-	if (fd < 0)
-		return fail_errno(rm, errno == EXDEV ? "mount point" : "open directory", name, err);
+		return;
+	if (fd < 0) {
+		fail_errno(rm, errno == EXDEV ? "mount point" : "open directory", name);
+		return;
+	}
 	if (!rm->levels[rm->depth])
 		rm->levels[rm->depth] = xmalloc(sizeof(*l));
 	l = rm->levels[rm->depth++];
@@ -131,66 +138,79 @@ static int enter(struct removal *rm, const char *name, struct err *err)
 	l->len = l->at = 0;
 	memccpy(l->name, name, 0, sizeof(l->name));
 	l->name[NODE_NAME_MAX] = '\0';
-	return 0;
+}
+
+static void moved_name(char *ret, size_t size, unsigned i)
+{
+	snprintf(ret, size, ".removed-%u", i);
 }
 
 /* Too deep for another descriptor: the directory goes up into the top directory. */
-static int move_up(struct removal *rm, const char *name, struct err *err)
+static void move_up(struct removal *rm, const char *name)
 {
 	int from = parent_fd(rm), to = rm->levels[0]->fd;
 
 	for (;;) {
 		char unused[32];
 
-		snprintf(unused, sizeof(unused), ".removed-%u", rm->moved++);
+		moved_name(unused, sizeof(unused), rm->moved++);
 		if (renameat2(from, name, to, unused, RENAME_NOREPLACE) == 0 || errno == ENOENT)
 			break;
 		if (errno == EACCES && fchmod(to, 0700) == 0 && open_up(rm) &&
 		    open_up_child(rm, name) &&
 		    renameat2(from, name, to, unused, RENAME_NOREPLACE) == 0)
 			break;
-		if (errno != EEXIST)
-			return fail_errno(rm, "move", name, err);
+		if (errno != EEXIST) {
+			fail_errno(rm, "move", name);
+			return;
+		}
 	}
 	rm->levels[rm->depth - 1]->removed = true;
-	return 0;
 }
 
-static int remove_entry(struct removal *rm, const char *name, unsigned type, struct err *err)
+static void remove_entry(struct removal *rm, const char *name, unsigned type)
 {
 	struct level *l = rm->levels[rm->depth - 1];
 
 	if (type != DT_DIR) {
 		if (unlink_here(rm, name, 0) == 0 || errno == ENOENT) {
 			l->removed = true;
-			return 0;
+			return;
 		}
-		if (errno != EISDIR)
-			return fail_errno(rm, "unlink", name, err);
+		if (errno != EISDIR) {
+			fail_errno(rm, "unlink", name);
+			return;
+		}
 	}
-	return rm->depth < LEVELS ? enter(rm, name, err) : move_up(rm, name, err);
+	if (rm->depth < LEVELS)
+		enter(rm, name);
+	else
+		move_up(rm, name);
 }
 
 /* The innermost directory has no more entries to show: removes it, or reads it again where some
- * were passed over. */
-static int leave(struct removal *rm, struct err *err)
+ * were passed over. What stays in it is tried again only if something else went. */
+static void leave(struct removal *rm)
 {
-	struct level *l = rm->levels[--rm->depth];
+	struct level *l = rm->levels[rm->depth - 1];
 
+	rm->depth--; /* its name is in the one above */
 	if (unlink_here(rm, l->name, AT_REMOVEDIR) == 0 || errno == ENOENT) {
-		close_fd(&l->fd);
 		if (rm->depth)
 			rm->levels[rm->depth - 1]->removed = true;
-		return 0;
+	} else if ((errno != ENOTEMPTY && errno != EEXIST) || !l->removed) {
+		fail_errno(rm, "remove directory", l->name);
+	} else if (lseek(l->fd, 0, SEEK_SET) < 0) {
+		fail_errno(rm, "rewind", l->name);
+	} else {
+		l->removed = false;
+		rm->depth++; /* back in it */
+		return;
 	}
-	rm->depth++; /* back in it */
-	if ((errno != ENOTEMPTY && errno != EEXIST) || !l->removed)
-		return fail_errno(rm, "remove directory", l->name, err);
-	l->removed = false;
-	return lseek(l->fd, 0, SEEK_SET) < 0 ? fail_errno(rm, "rewind", l->name, err) : 0;
+	close_fd(&l->fd);
 }
 
-static int remove_next(struct removal *rm, struct err *err)
+static void remove_next(struct removal *rm)
 {
 	struct level *l = rm->levels[rm->depth - 1];
 	const struct dirent64 *de;
@@ -199,22 +219,32 @@ static int remove_next(struct removal *rm, struct err *err)
 		ssize_t n = getdents64(l->fd, l->block, sizeof(l->block));
 
 		if (n < 0)
-			return fail_errno(rm, "read directory", l->name, err);
-		l->len = (size_t)n;
+			fail_errno(rm, "read directory", l->name);
+		l->len = n < 0 ? 0 : (size_t)n;
 		l->at = 0;
-		if (n == 0)
-			return leave(rm, err);
+		if (!l->len && rm->depth == 1 && rm->entered < rm->moved) {
+			char name[32];
+
+			/* By name: reading the top again for each would try all that stays there
+			 * as often. */
+			moved_name(name, sizeof(name), rm->entered++);
+			remove_entry(rm, name, DT_UNKNOWN);
+			return;
+		}
+		if (!l->len) {
+			leave(rm);
+			return;
+		}
 	}
 	de = (const void *)(l->block + l->at);
 	l->at += de->d_reclen;
-	if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0)
-		return 0;
-	return remove_entry(rm, de->d_name, de->d_type, err);
+	if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0)
+		remove_entry(rm, de->d_name, de->d_type);
 }
 
 int tree_remove(int dirfd, const char *name, struct err *err)
 {
-	struct removal rm = {.path = name};
+	struct removal rm = {.path = name, .first = ERR_INIT};
 	struct err top_err = ERR_INIT;
 	struct stat st;
 	int r = tree_top_open(&rm.top, dirfd, name, &top_err);
@@ -225,14 +255,18 @@ int tree_remove(int dirfd, const char *name, struct err *err)
 		*err = top_err;
 		return err_wrap(err, "remove");
 	}
-	if (fstatat(rm.top.dirfd, rm.top.name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		r = errno == ENOENT ? 0 : fail_errno(&rm, "stat", rm.top.name, err);
-	else if (S_ISDIR(st.st_mode))
-		r = enter(&rm, rm.top.name, err);
-	else if (unlinkat(rm.top.dirfd, rm.top.name, 0) < 0 && errno != ENOENT)
-		r = fail_errno(&rm, "unlink", rm.top.name, err);
-	while (r >= 0 && rm.depth)
-		r = remove_next(&rm, err);
+	if (fstatat(rm.top.dirfd, rm.top.name, &st, AT_SYMLINK_NOFOLLOW) < 0) {
+		if (errno != ENOENT)
+			fail_errno(&rm, "stat", rm.top.name);
+	} else if (S_ISDIR(st.st_mode)) {
+		enter(&rm, rm.top.name);
+	} else if (unlinkat(rm.top.dirfd, rm.top.name, 0) < 0 && errno != ENOENT) {
+		fail_errno(&rm, "unlink", rm.top.name);
+	}
+	while (rm.depth)
+		remove_next(&rm);
 	removal_release(&rm);
-	return r;
+	if (rm.first.code)
+		*err = rm.first;
+	return rm.first.code;
 }

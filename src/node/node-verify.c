@@ -15,6 +15,7 @@ struct verify {
 	struct node_store *store; /* borrowed */
 	const struct verify_options *options;
 	struct verify_stats stats;
+	struct err first; /* of what could not be removed */
 };
 
 int node_each(const struct node_store *store, const char *name,
@@ -37,16 +38,19 @@ int node_each(const struct node_store *store, const char *name,
 	return r;
 }
 
-/* Says so, and takes it away where that is wanted. */
-static int report(struct verify *v, int dirfd, const char *kind, const char *entry, const char *why,
-		  struct err *err)
+/* Says so, and takes it away where that is wanted. What cannot be removed keeps nothing else from
+ * being looked at. */
+static int report(struct verify *v, int dirfd, const char *kind, const char *entry, const char *why)
 {
 	cleanup_free char *what = xasprintf("%s/%s: %s", kind, entry, why);
+	struct err local = ERR_INIT;
 
 	v->stats.damaged++;
 	if (v->options->damaged)
 		v->options->damaged(v->options->data, what);
-	return v->options->remove ? tree_remove(dirfd, entry, err) : 0;
+	if (v->options->remove && tree_remove(dirfd, entry, &local) < 0 && !v->first.code)
+		v->first = local;
+	return 0;
 }
 
 static int hash_tree(int dirfd, const char *name, struct hash *ret, struct err *err)
@@ -62,13 +66,14 @@ static int verify_path(void *data, int dirfd, const char *entry, struct err *err
 	struct err why = ERR_INIT;
 	struct hash want, got;
 
+	(void)err;
 	v->stats.paths++;
 	if (hash_parse(&want, HASH_SHA256, slice_str(entry)) < 0)
-		return report(v, dirfd, "paths", entry, "is no NarHash", err);
+		return report(v, dirfd, "paths", entry, "is no NarHash");
 	if (hash_tree(dirfd, entry, &got, &why) < 0)
-		return report(v, dirfd, "paths", entry, why.text, err);
+		return report(v, dirfd, "paths", entry, why.text);
 	if (!hash_equal(&want, &got))
-		return report(v, dirfd, "paths", entry, "its content has another NarHash", err);
+		return report(v, dirfd, "paths", entry, "its content has another NarHash");
 	return 0;
 }
 
@@ -81,16 +86,17 @@ static int verify_host_path(void *data, int dirfd, const char *entry, struct err
 	struct hash want, got;
 	ssize_t n = readlinkat(dirfd, entry, target, sizeof(target) - 1);
 
+	(void)err;
 	if (strchr(entry, '.')) /* "<NarHash>.root" */
 		return 0;
 	v->stats.paths++;
 	if (n < 0 || hash_parse(&want, HASH_SHA256, slice_str(entry)) < 0)
-		return report(v, dirfd, "host", entry, "is no link to a store path", err);
+		return report(v, dirfd, "host", entry, "is no link to a store path");
 	target[n] = '\0';
 	if (hash_tree(AT_FDCWD, target, &got, &why) < 0)
-		return report(v, dirfd, "host", entry, why.text, err);
+		return report(v, dirfd, "host", entry, why.text);
 	if (!hash_equal(&want, &got))
-		return report(v, dirfd, "host", entry, "its content has another NarHash", err);
+		return report(v, dirfd, "host", entry, "its content has another NarHash");
 	return 0;
 }
 
@@ -101,13 +107,14 @@ static int verify_blob(void *data, int dirfd, const char *entry, struct err *err
 	struct err why = ERR_INIT;
 	struct hash digest;
 
+	(void)err;
 	if (strchr(entry, '.')) /* "<digest>.config" */
 		return 0;
 	v->stats.blobs++;
 	if (hash_parse(&digest, HASH_SHA256, slice_str(entry)) < 0)
-		return report(v, dirfd, "blobs", entry, "is no digest", err);
+		return report(v, dirfd, "blobs", entry, "is no digest");
 	if (node_store_get_blob(v->store, &digest, &text, &why) < 0)
-		return report(v, dirfd, "blobs", entry, why.text, err);
+		return report(v, dirfd, "blobs", entry, why.text);
 	return 0;
 }
 
@@ -121,24 +128,24 @@ static int verify_layer(void *data, int dirfd, const char *entry, struct err *er
 	struct hash diff_id;
 	size_t missing = 0;
 
+	(void)err;
 	v->stats.layers++;
 	if (hash_parse(&diff_id, HASH_SHA256, slice_make(entry, len)) < 0)
-		return report(v, dirfd, "layers", entry, "is no diffID", err);
+		return report(v, dirfd, "layers", entry, "is no diffID");
 	if (!entry[len])
 		return 0;
 	if (node_store_layer_record(v->store, &diff_id, &record, &why) < 0)
-		return report(v, dirfd, "layers", entry, why.text, err);
+		return report(v, dirfd, "layers", entry, why.text);
 	for (size_t i = 0; i < record.len; i++)
 		missing += !node_store_has_path(v->store, &record.paths[i].nar_hash);
 	layer_record_release(&record);
-	return missing ? report(v, dirfd, "layers", entry, "not all of its paths are here", err)
-		       : 0;
+	return missing ? report(v, dirfd, "layers", entry, "not all of its paths are here") : 0;
 }
 
 int node_verify(struct node_store *store, const struct verify_options *options,
 		struct verify_stats *ret, struct err *err)
 {
-	struct verify v = {.store = store, .options = options};
+	struct verify v = {.store = store, .options = options, .first = ERR_INIT};
 	/* No collection meanwhile: what it moves would look as if it were missing. */
 	cleanup_fd int in_use = node_store_use(store, err);
 
@@ -147,6 +154,10 @@ int node_verify(struct node_store *store, const struct verify_options *options,
 	    node_each(store, "blobs", verify_blob, &v, err) < 0 ||
 	    node_each(store, "layers", verify_layer, &v, err) < 0)
 		return err->code;
+	if (v.first.code) {
+		*err = v.first;
+		return err->code;
+	}
 	*ret = v.stats;
 	return 0;
 }

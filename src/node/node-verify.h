@@ -18,7 +18,8 @@ struct verify_stats {
 
 /* Every path against its NarHash, every manifest and config against its digest, every record of a
  * layer against its paths. What ordinary layers hold cannot be checked once it is unpacked. Negative
- * when something cannot be read at all. */
+ * when something cannot be read at all, or, once all was looked at, when something that is damaged
+ * cannot be removed. */
 int node_verify(struct node_store *store, const struct verify_options *options,
 		struct verify_stats *ret, struct err *err);
 

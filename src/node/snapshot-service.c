@@ -123,8 +123,9 @@ static int take_labels(struct annotations *ret, Pb__Pair *const *pairs, size_t n
 			return err_set(err, E_INVALID, "label %.64s…: longer than %d bytes",
 				       pairs[i]->key, LABEL_MAX);
 		}
-		annotations_set(&labels, pairs[i]->key, pairs[i]->value);
+		annotations_append(&labels, pairs[i]->key, pairs[i]->value);
 	}
+	annotations_sort(&labels);
 	*ret = labels;
 	return 0;
 }

@@ -45,9 +45,14 @@ void annotations_set(struct annotations *a, const char *key, const char *value)
 	a->len++;
 }
 
+/* By key; of one key, as they were appended. */
 static int compare_annotations(const void *a, const void *b)
 {
-	return strcmp(((const struct annotation *)a)->key, ((const struct annotation *)b)->key);
+	const struct annotation *x = *(const struct annotation *const *)a;
+	const struct annotation *y = *(const struct annotation *const *)b;
+	int c = strcmp(x->key, y->key);
+
+	return c ? c : (x > y) - (x < y);
 }
 
 void annotations_append(struct annotations *a, const char *key, const char *value)
@@ -58,8 +63,23 @@ void annotations_append(struct annotations *a, const char *key, const char *valu
 
 void annotations_sort(struct annotations *a)
 {
-	if (a->len)
-		qsort(a->items, a->len, sizeof(*a->items), compare_annotations);
+	cleanup_free struct annotation **order = xcalloc(a->len + 1, sizeof(struct annotation *));
+	struct annotation *sorted = xcalloc(a->len + 1, sizeof(*sorted));
+	size_t n = 0;
+
+	for (size_t i = 0; i < a->len; i++)
+		order[i] = &a->items[i];
+	qsort(order, a->len, sizeof(struct annotation *), compare_annotations);
+	for (size_t i = 0; i < a->len; i++) {
+		if (n && strcmp(sorted[n - 1].key, order[i]->key) == 0) {
+			n--;
+			free(sorted[n].key);
+			free(sorted[n].value);
+		}
+		sorted[n++] = *order[i];
+	}
+	free(a->items);
+	*a = (struct annotations){.items = sorted, .len = n, .cap = a->len + 1};
 }
 
 const char *annotations_get(const struct annotations *a, const char *key)

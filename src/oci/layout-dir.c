@@ -10,7 +10,10 @@
 #include "oci/layout-internal.h"
 #include "oci/oci-internal.h"
 
-enum { COPY_SIZE = 256 << 10 };
+enum {
+	COPY_SIZE = 256 << 10,
+	OPEN_TRIES = 100, /* of a layout that others begin and remove meanwhile */
+};
 
 struct dir_files {
 	struct layout_files files;
@@ -98,7 +101,8 @@ int image_layout_source(struct image_source **ret, const char *dir, const char *
 struct dir_dest {
 	struct image_dest dest;
 	char *name; /* owned */
-	int dirfd;  /* owned */
+	int dirfd;  /* owned; locked while index.json is written */
+	int marker; /* owned; `oci-layout`, with a shared lock as long as this may write blobs */
 	bool fresh; /* the layout was begun here and nothing in it has a name yet */
 	struct layout_session session;
 };
@@ -274,14 +278,30 @@ static void remove_blobs(int blobs, const char *algo)
 	unlinkat(blobs, algo, AT_REMOVEDIR);
 }
 
-/* A layout that never got an image is removed again, unless somebody else finished one in it. */
+/* Whether `name` is what `fd` has open. */
+static bool is_same(int fd, int dirfd, const char *name, int flags)
+{
+	struct stat ours, now;
+
+	return fstat(fd, &ours) == 0 && fstatat(dirfd, name, &now, flags) == 0 &&
+	       ours.st_dev == now.st_dev && ours.st_ino == now.st_ino;
+}
+
+/* Whether the marker is still the one that this has locked. */
+static bool has_marker(const struct dir_dest *d)
+{
+	return is_same(d->marker, d->dirfd, "oci-layout", AT_SYMLINK_NOFOLLOW);
+}
+
+/* A layout that never got an image is removed again, unless somebody else finished one in it or is
+ * about to: he counts on blobs that he found here, too, so that all of them stay. */
 static void remove_fresh(struct dir_dest *d)
 {
 	cleanup_fd int blobs = -1;
 
-	if (flock(d->dirfd, LOCK_EX) < 0)
+	if (flock(d->marker, LOCK_EX | LOCK_NB) < 0 || flock(d->dirfd, LOCK_EX) < 0)
 		return;
-	if (faccessat(d->dirfd, "index.json", F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+	if (!has_marker(d) || faccessat(d->dirfd, "index.json", F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
 		flock(d->dirfd, LOCK_UN);
 		return;
 	}
@@ -303,60 +323,83 @@ static void free_dest(struct image_dest *self)
 	if (d->fresh)
 		remove_fresh(d);
 	layout_session_release(&d->session);
+	close_fd(&d->marker);
 	close_fd(&d->dirfd);
 	free(d->name);
 	free(d);
 }
 
-/* Makes the marker of a layout, or checks the one that is there. */
-static int check_marker(struct dir_dest *d, struct err *err)
+/* Makes the marker of a layout where there is none. */
+static int make_marker(struct dir_dest *d, struct err *err)
 {
-	cleanup_buf struct buf text = BUF_INIT(4096);
-	cleanup_fd int fd = -1;
 	struct err why = ERR_INIT;
-	uint64_t size;
-	int r = E_EXISTS;
+	int r;
 
-	if (faccessat(d->dirfd, "oci-layout", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
-		r = write_file_at(d->dirfd, "oci-layout", LAYOUT_FILE_TEXT,
-				  strlen(LAYOUT_FILE_TEXT), false, &why);
-	if (r >= 0) {
-		/* Not in a directory where blobs are already: they belong to somebody. */
-		d->fresh = faccessat(d->dirfd, "blobs", F_OK, AT_SYMLINK_NOFOLLOW) < 0;
-		return r;
-	}
-	if (r != E_EXISTS) {
+	if (faccessat(d->dirfd, "oci-layout", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return 0;
+	r = write_file_at(d->dirfd, "oci-layout", LAYOUT_FILE_TEXT, strlen(LAYOUT_FILE_TEXT), false,
+			  &why);
+	if (r == E_EXISTS)
+		return 0;
+	if (r < 0) {
 		*err = why;
 		return r;
 	}
-	fd = open_file(d->dirfd, "oci-layout", &size, err);
-	if (fd < 0)
+	/* Not in a directory where blobs are already: they belong to somebody. */
+	d->fresh = faccessat(d->dirfd, "blobs", F_OK, AT_SYMLINK_NOFOLLOW) < 0;
+	return 0;
+}
+
+/* Opens the layout, or begins it. E_NOTFOUND: whoever had begun it was just removing it. */
+static int open_dest(struct dir_dest *d, struct err *err)
+{
+	cleanup_buf struct buf text = BUF_INIT(4096);
+	uint64_t size;
+	int r = make_dirs_at(AT_FDCWD, d->name, err);
+
+	if (r < 0)
+		return r;
+	d->dirfd = open(d->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (d->dirfd < 0)
+		return err_errno(err, "open the directory");
+	r = make_marker(d, err);
+	if (r < 0) /* what the error is in a directory that is gone depends on the file system */
+		return is_same(d->dirfd, AT_FDCWD, d->name, 0) ? r : E_NOTFOUND;
+	d->marker = open_file(d->dirfd, "oci-layout", &size, err);
+	if (d->marker < 0)
 		return err_wrap(err, "oci-layout");
-	r = read_fd(fd, 4096, &text, err);
+	/* From here on nobody removes what is in it. */
+	if (flock(d->marker, LOCK_SH) < 0)
+		return err_errno(err, "lock oci-layout");
+	if (!has_marker(d))
+		return err_set(err, E_NOTFOUND, "oci-layout: was removed meanwhile");
+	r = read_fd(d->marker, 4096, &text, err);
 	return r < 0 ? r : layout_file_check(buf_slice(&text), err);
 }
 
 int image_layout_dest(struct image_dest **ret, const char *dir, struct err *err)
 {
-	struct dir_dest *d;
-	int fd, r = make_dirs_at(AT_FDCWD, dir, err);
+	struct dir_dest *d = xcalloc(1, sizeof(*d));
+	struct err why;
+	int r, tries = 0;
 
-	if (r < 0)
-		return r;
-	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return err_errno(err, "open the image layout %s", dir);
-	d = xcalloc(1, sizeof(*d));
-	d->dirfd = fd;
 	d->name = xstrdup(dir);
+	d->dirfd = d->marker = -1;
 	d->dest = (struct image_dest){.name = d->name,
 				      .has_blob = has_blob,
 				      .put_blob = put_blob,
 				      .put_manifest = put_manifest,
 				      .finish = finish,
 				      .free = free_dest};
-	r = check_marker(d, err);
+	do {
+		close_fd(&d->marker);
+		close_fd(&d->dirfd);
+		d->fresh = false;
+		why = ERR_INIT;
+		r = open_dest(d, &why);
+	} while (r == E_NOTFOUND && ++tries < OPEN_TRIES);
 	if (r < 0) {
+		*err = why;
 		err_wrap(err, "%s", dir);
 		free_dest(&d->dest);
 		return r;

@@ -6,10 +6,6 @@
 #include <nacre/json.h>
 #include <nacre/transport.h>
 
-/* Appends without looking at the order: many at once, then annotations_sort(). Keys are unique. */
-void annotations_append(struct annotations *a, const char *key, const char *value);
-void annotations_sort(struct annotations *a);
-
 /* Bytes in memory (borrowed) as a blob. */
 struct slice_producer {
 	struct blob_producer producer;

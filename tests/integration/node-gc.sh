@@ -90,6 +90,16 @@ check_match "and removed" "1 paths?|1 damaged|2 damaged" "$(node verify --remove
 check_eq "and fetched again" hello "$(run "oci:$T/image:shell" sh -c 'echo hello')"
 check_match "all is well" " 0 damaged$" "$(node verify --remove | tail -n 1; node verify | tail -n 1)"
 
+# So it does if something damaged cannot be removed: that is told when all else is gone.
+for n in 1 2 3 4; do
+    mkdir -p "$NODE/paths/rubbish$n/sub" && touch "$NODE/paths/rubbish$n"/{before,zlast}
+done
+mount -t tmpfs tmpfs "$NODE/paths/rubbish2/sub" || die "mount tmpfs"
+check_fails "what is damaged and cannot be removed is told" "rubbish2.*mount" "$NACRE" node verify --root "$NODE" --remove
+check_eq "and all else goes" "$NODE/paths/rubbish2 $NODE/paths/rubbish2/sub" "$(find "$NODE"/paths/rubbish* | sort | xargs)"
+umount "$NODE/paths/rubbish2/sub"
+check_match "in the end that goes, too" " 1 damaged$" "$(node verify --remove | tail -n 1)"
+
 # A restart of the machine: mounts of before count for nothing.
 M=$("$NACRE" mount --root "$NODE" "oci:$T/image:shell")
 umount "$M"

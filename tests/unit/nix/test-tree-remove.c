@@ -215,13 +215,64 @@ static void test_mount(void **state)
 	assert_true(exists(d->fd, "precious/file"));
 }
 
+/* What is in another's directory cannot be removed; all else is, also what lies too deep, and the
+ * first failure is told. */
+static void test_goes_on(void **state)
+{
+	static const char *const kept[] = {"t/m/kept", "t/dir/kept", "t/dir/sub/kept"};
+	struct dir *d = *state;
+	char path[64];
+
+	if (geteuid() != 0)
+		skip();
+	put_deep(d->fd, "t", 100);
+	put_dir(d->fd, "t/dir");
+	put_dir(d->fd, "t/dir/sub");
+	put_dir(d->fd, "t/m");
+	for (int i = 0; i < 20; i++) {
+		snprintf(path, sizeof(path), "t/dir/%d", i);
+		put_text(d->fd, path, "x");
+		snprintf(path, sizeof(path), "t/dir/sub/%d", i);
+		put_dir(d->fd, path);
+	}
+	assert_int_equal(fchownat(d->fd, "t", 65534, 65534, 0), 0);
+	assert_int_equal(fchownat(d->fd, "t/dir", 65534, 65534, 0), 0);
+	assert_int_equal(fchownat(d->fd, "t/dir/sub", 65534, 65534, 0), 0);
+	for (int at = openat(d->fd, "t", O_RDONLY | O_DIRECTORY | O_CLOEXEC), next; at >= 0;
+	     at = next) {
+		next = openat(at, "d", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (next >= 0)
+			assert_int_equal(fchown(next, 65534, 65534), 0);
+		close(at);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(kept); i++) {
+		put_dir(d->fd, kept[i]); /* root's */
+		snprintf(path, sizeof(path), "%s/file", kept[i]);
+		put_text(d->fd, path, "x");
+	}
+	assert_int_equal(fchmod(d->fd, 0755), 0);
+	assert_int_equal(in_child(denied_as_nobody, d->fd), 0);
+	for (size_t i = 0; i < ARRAY_LEN(kept); i++) {
+		snprintf(path, sizeof(path), "%s/file", kept[i]);
+		assert_true(exists(d->fd, path));
+	}
+	assert_false(exists(d->fd, "t/d"));
+	assert_false(exists(d->fd, "t/.removed-0"));
+	for (int i = 0; i < 20; i++) {
+		snprintf(path, sizeof(path), "t/dir/%d", i);
+		assert_false(exists(d->fd, path));
+		snprintf(path, sizeof(path), "t/dir/sub/%d", i);
+		assert_false(exists(d->fd, path));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		tree_test(test_kinds),        tree_test(test_refuses),
 		tree_test(test_many_entries), tree_test(test_deep),
 		tree_test(test_read_only),    tree_test(test_parent_is_left_alone),
-		tree_test(test_mount),
+		tree_test(test_mount),        tree_test(test_goes_on),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

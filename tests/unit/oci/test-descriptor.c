@@ -24,6 +24,34 @@ static void test_annotations(void **state)
 	annotations_release(&b);
 }
 
+/* Many, in no order, and each key twice. */
+static void test_many_annotations(void **state)
+{
+	enum { N = 20011 }; /* a prime: the steps below meet every number */
+	struct annotations a = {0};
+	char key[32], value[32];
+
+	annotations_sort(&a);
+	assert_int_equal(a.len, 0);
+	for (int i = 0; i < 2 * N; i++) {
+		snprintf(key, sizeof(key), "k%d", (int)((int64_t)i * 7919 % N));
+		snprintf(value, sizeof(value), "%d", i);
+		annotations_append(&a, key, value);
+	}
+	annotations_sort(&a);
+	assert_int_equal(a.len, N);
+	for (size_t i = 1; i < a.len; i++)
+		assert_true(strcmp(a.items[i - 1].key, a.items[i].key) < 0);
+	for (int i = N; i < 2 * N; i++) {
+		snprintf(key, sizeof(key), "k%d", (int)((int64_t)i * 7919 % N));
+		snprintf(value, sizeof(value), "%d", i);
+		assert_string_equal(annotations_get(&a, key), value);
+	}
+	annotations_set(&a, "k", "v"); /* and goes on as any */
+	assert_string_equal(a.items[0].value, "v");
+	annotations_release(&a);
+}
+
 static void test_platform_parse(void **state)
 {
 	static const struct {
@@ -158,9 +186,13 @@ static void test_copy(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_annotations),    cmocka_unit_test(test_platform_parse),
-		cmocka_unit_test(test_platform_match), cmocka_unit_test(test_host),
-		cmocka_unit_test(test_data),           cmocka_unit_test(test_copy),
+		cmocka_unit_test(test_annotations),
+		cmocka_unit_test(test_platform_parse),
+		cmocka_unit_test(test_platform_match),
+		cmocka_unit_test(test_host),
+		cmocka_unit_test(test_data),
+		cmocka_unit_test(test_copy),
+		cmocka_unit_test(test_many_annotations),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

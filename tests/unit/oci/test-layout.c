@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "image-helper.h"
 
+#include <pthread.h>
 #include <sys/stat.h>
 
 #include "oci/layout-internal.h"
@@ -148,6 +149,80 @@ static void test_nothing_before_finish(void **state)
 	assert_int_equal(fstatat(dirfd_, "index.json", &st, 0), -1);
 	image_dest_free(take_ptr(d));
 	assert_int_equal(fstatat(dirfd_, "index.json", &st, 0), -1);
+	test_image_release(&a);
+}
+
+/* Who begins a layout and gives up leaves it to who is still writing; the last one removes it. */
+static void test_given_up_beside_another(void **state)
+{
+	struct test_image a, b;
+	cleanup_image_dest struct image_dest *first = NULL, *second = NULL;
+	cleanup_image_source struct image_source *s = NULL;
+	cleanup_free char *name = xasprintf("%s/new", dir);
+	struct err err = ERR_INIT;
+	struct stat st;
+
+	test_image_make(&a, "a", CODEC_NONE);
+	test_image_make(&b, "b", CODEC_NONE);
+	assert_ok(image_layout_dest(&first, name, &err), err);
+	assert_ok(test_image_put(&a, first, "a", &err), err);
+	assert_ok(image_layout_dest(&second, name, &err), err);
+	assert_ok(test_image_put(&b, second, "b", &err), err);
+	image_dest_free(take_ptr(first));
+	assert_ok(image_dest_finish(second, &err), err);
+	image_dest_free(take_ptr(second));
+	assert_ok(image_layout_source(&s, name, "b", &err), err);
+	test_image_check(&b, s, NULL);
+
+	free(name);
+	name = xasprintf("%s/newer", dir);
+	assert_ok(image_layout_dest(&first, name, &err), err);
+	assert_ok(image_layout_dest(&second, name, &err), err);
+	assert_ok(test_image_put(&b, second, "b", &err), err);
+	image_dest_free(take_ptr(second));
+	image_dest_free(take_ptr(first));
+	assert_int_equal(fstatat(dirfd_, "newer", &st, 0), -1);
+	test_image_release(&a);
+	test_image_release(&b);
+}
+
+struct giver_up {
+	const char *name;               /* borrowed */
+	const struct test_image *image; /* borrowed */
+	struct err err;
+};
+
+static void *begin_and_give_up(void *arg)
+{
+	struct giver_up *g = arg;
+
+	for (int i = 0; i < 100 && !g->err.code; i++) {
+		cleanup_image_dest struct image_dest *d = NULL;
+
+		if (image_layout_dest(&d, g->name, &g->err) >= 0)
+			test_image_put(g->image, d, "t", &g->err);
+	}
+	return NULL;
+}
+
+/* However a layout comes and goes under them, all that begin one can write into it. */
+static void test_all_give_up(void **state)
+{
+	cleanup_free char *name = xasprintf("%s/new", dir);
+	struct giver_up givers[4];
+	pthread_t threads[ARRAY_LEN(givers)];
+	struct test_image a;
+
+	test_image_make(&a, "a", CODEC_NONE);
+	for (size_t i = 0; i < ARRAY_LEN(givers); i++) {
+		givers[i] = (struct giver_up){name, &a, ERR_INIT};
+		assert_int_equal(pthread_create(&threads[i], NULL, begin_and_give_up, &givers[i]),
+				 0);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(givers); i++)
+		assert_int_equal(pthread_join(threads[i], NULL), 0);
+	for (size_t i = 0; i < ARRAY_LEN(givers); i++)
+		assert_ok(givers[i].err.code, givers[i].err);
 	test_image_release(&a);
 }
 
@@ -432,6 +507,8 @@ int main(void)
 		CASE(test_untagged),
 		CASE(test_keeps_the_unknown),
 		CASE(test_nothing_before_finish),
+		CASE(test_given_up_beside_another),
+		CASE(test_all_give_up),
 		CASE(test_bad_blobs),
 		CASE(test_nested_and_referrers),
 		CASE(test_fallback_tag),
