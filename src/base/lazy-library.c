@@ -44,6 +44,8 @@ static int load(struct lazy_library *l, struct err *err)
 	}
 	/* POSIX: what dlsym() gives for a function is a pointer to it. */
 	memcpy(l->functions, found, l->n * sizeof(*found));
+	if (l->ready)
+		l->ready();
 	return 0;
 }
 

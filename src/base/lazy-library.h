@@ -51,6 +51,8 @@ struct lazy_library {
 	const char *const *names; /* of its functions */
 	size_t n;
 	void *functions; /* n pointers to functions, set all together */
+	void (*ready)(
+		void); /* called once they are there, before anybody else calls one; may be NULL */
 	pthread_mutex_t lock;
 	_Atomic bool loaded;
 };
@@ -63,8 +65,9 @@ int lazy_library_load(struct lazy_library *l, struct err *err);
 #define LAZY_LIBRARY_NAME(function)    #function,
 
 #ifdef __cppcheck__ /* it does not take the name of a macro for an argument */
-#define LAZY_LIBRARY_DECLARE(id, FUNCTIONS)                      int id##_load(struct err *err)
-#define LAZY_LIBRARY_DEFINE(id, FUNCTIONS, soname, package, use) int id##_load(struct err *err)
+#define LAZY_LIBRARY_DECLARE(id, FUNCTIONS) int id##_load(struct err *err)
+#define LAZY_LIBRARY_DEFINE_READY(id, FUNCTIONS, soname, package, use, ready) \
+	int id##_load(struct err *err)
 #else
 #define LAZY_LIBRARY_DECLARE(id, FUNCTIONS)     \
 	struct id {                             \
@@ -73,7 +76,7 @@ int lazy_library_load(struct lazy_library *l, struct err *err);
 	extern struct id id;                    \
 	int id##_load(struct err *err)
 
-#define LAZY_LIBRARY_DEFINE(id, FUNCTIONS, soname_, package_, use_)                \
+#define LAZY_LIBRARY_DEFINE_READY(id, FUNCTIONS, soname_, package_, use_, ready_)  \
 	LAZY_LIBRARY_NOTE(id, soname_, use_);                                      \
 	struct id id;                                                              \
 	int id##_load(struct err *err)                                             \
@@ -86,6 +89,7 @@ int lazy_library_load(struct lazy_library *l, struct err *err);
 			.names = names,                                            \
 			.n = sizeof(names) / sizeof(names[0]),                     \
 			.functions = &id,                                          \
+			.ready = ready_,                                           \
 			.lock = PTHREAD_MUTEX_INITIALIZER,                         \
 		};                                                                 \
                                                                                    \
@@ -95,6 +99,9 @@ int lazy_library_load(struct lazy_library *l, struct err *err);
 	_Static_assert(1, "wants a semicolon")
 
 #endif
+
+#define LAZY_LIBRARY_DEFINE(id, FUNCTIONS, soname, package, use) \
+	LAZY_LIBRARY_DEFINE_READY(id, FUNCTIONS, soname, package, use, NULL)
 
 /* What is loaded by hand stands in no DT_NEEDED. The note tells it to those who package the program
  * (dh_dlopenlibdeps and the like read it): the "ELF dlopen metadata" of the UAPI group. */

@@ -4,8 +4,15 @@
 
 #include "base/libcrypto.h"
 
-LAZY_LIBRARY_DEFINE(libcrypto, LIBCRYPTO_FUNCTIONS, SONAME_CRYPTO, "libssl3 or libssl3t64",
-		    "hashing");
+/* Its handler for the end of the process frees what threads that hashed free when they end, and a thread that is about to
+ * (a worker, which nobody joins) freed it again. The system takes it all back. */
+static void keep_to_the_end(void)
+{
+	OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, NULL);
+}
+
+LAZY_LIBRARY_DEFINE_READY(libcrypto, LIBCRYPTO_FUNCTIONS, SONAME_CRYPTO, "libssl3 or libssl3t64",
+			  "hashing", keep_to_the_end);
 
 void libcrypto_need(void)
 {

@@ -3,6 +3,7 @@
 #ifndef NACRE_BASE_LIBCRYPTO_H
 #define NACRE_BASE_LIBCRYPTO_H
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
@@ -27,7 +28,8 @@
 	F(EVP_PKEY_new_raw_private_key) \
 	F(EVP_PKEY_new_raw_public_key)  \
 	F(EVP_sha256)                   \
-	F(HMAC)
+	F(HMAC)                         \
+	F(OPENSSL_init_crypto)
 
 LAZY_LIBRARY_DECLARE(libcrypto, LIBCRYPTO_FUNCTIONS);
 
@@ -50,6 +52,7 @@ LAZY_LIBRARY_DECLARE(libcrypto, LIBCRYPTO_FUNCTIONS);
 #define EVP_PKEY_new_raw_public_key  libcrypto.EVP_PKEY_new_raw_public_key
 #define EVP_sha256                   libcrypto.EVP_sha256
 #define HMAC                         libcrypto.HMAC
+#define OPENSSL_init_crypto          libcrypto.OPENSSL_init_crypto
 
 /* Loads it, or ends the process with a message, as the dynamic linker would: hashing has no way to fail. Servers
  * call libcrypto_load() when they start, and fail then. */

@@ -50,11 +50,10 @@ struct server {
 	uint32_t id_salt;          /* of this process, in the ids of its requests */
 	_Atomic uint64_t id_next;
 	pthread_mutex_t ready_lock;
-	int64_t ready_checked_us;        /* under ready_lock */
-	char ready_why[ERR_TEXT_MAX];    /* under ready_lock; empty: the store can be written */
-	struct upstreams *upstreams;     /* owned */
-	admin_answer_fn *admin;          /* NULL: there is no /admin/ */
-	pthread_mutex_t conditional_put; /* around condition and PUT of a manifest */
+	int64_t ready_checked_us;     /* under ready_lock */
+	char ready_why[ERR_TEXT_MAX]; /* under ready_lock; empty: the store can be written */
+	struct upstreams *upstreams;  /* owned */
+	admin_answer_fn *admin;       /* NULL: there is no /admin/ */
 };
 
 /* A reference to the settings that hold now. */
