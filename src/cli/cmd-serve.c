@@ -263,7 +263,10 @@ static int serve(struct settings *settings, const struct command_line *line,
 		r = store_open(&store, settings->data, &opening, err);
 	if (r < 0)
 		return r;
-	r = admin_server_start(&admin, store, settings->data, err);
+	/* Before anybody can ask for a collection. */
+	r = store_rules_set(store, &settings->rules, err);
+	if (r == 0)
+		r = admin_server_start(&admin, store, settings->data, err);
 	if (r == 0)
 		r = server_start(&server, store, settings, err);
 	if (r == 0) {

@@ -129,13 +129,44 @@ static int object_copy(struct backup *b, const char *file, struct err *err)
 	return fsync(to) < 0 ? io_errno(err, "fsync an object") : 0;
 }
 
-static int object_take(struct backup *b, const char *file, struct err *err)
+/* A file that is not there: was it quarantined after the database was copied? Then it is in the copy, too. */
+static int object_lost(struct backup *b, int64_t id, const char *file, struct err *err)
 {
-	b->result.objects++;
+	struct conn *c = db_reader(b->store->db, err);
+	cleanup_free char *mark = NULL;
+	struct query q;
+	int r;
+
+	if (!c)
+		return err->code;
+	query_init(&q, c, "SELECT 1 FROM object WHERE id = ?1 AND damaged = 0");
+	query_bind_int(&q, 1, id);
+	r = query_step(&q, err);
+	query_end(&q);
+	db_reader_done(b->store->db, c);
+	if (r < 0)
+		return r;
+	if (r > 0)
+		return err_set(
+			err, E_NOTFOUND,
+			"the file %s of an object is gone: nacre fsck --repair tells of which,"
+			" and lets a backup be made",
+			file);
+	mark = xasprintf("UPDATE object SET damaged = 1 WHERE id = %lld", (long long)id);
+	r = sqlite3_exec(b->db, mark, NULL, NULL, NULL);
+	return r == SQLITE_OK ? 0 : database_failed(err, b->db, r, "mark an object");
+}
+
+static int object_take(struct backup *b, int64_t id, const char *file, struct err *err)
+{
 	if (!b->o->copy && linkat(b->store->objects_fd, file, b->objects_fd, file, 0) == 0) {
+		b->result.objects++;
 		b->result.linked++;
 		return 0;
 	}
+	if (faccessat(b->store->objects_fd, file, F_OK, 0) < 0 && errno == ENOENT)
+		return object_lost(b, id, file, err);
+	b->result.objects++;
 	/* Another file system, or one without links (or with too many). */
 	if (!b->o->copy && errno != EXDEV && errno != EPERM && errno != EMLINK &&
 	    errno != EOPNOTSUPP)
@@ -149,15 +180,16 @@ static int objects_take(struct backup *b, struct err *err)
 	sqlite3_stmt *stmt = NULL;
 	int rc, r = 0;
 
-	rc = sqlite3_prepare_v2(b->db,
-				"SELECT file FROM object WHERE file IS NOT NULL AND damaged = 0",
-				-1, &stmt, NULL);
+	rc = sqlite3_prepare_v2(
+		b->db, "SELECT id, file FROM object WHERE file IS NOT NULL AND damaged = 0", -1,
+		&stmt, NULL);
 	while (r >= 0 && rc == SQLITE_OK && (rc = sqlite3_step(stmt)) == SQLITE_ROW) {
 		rc = SQLITE_OK;
 		if (b->o->cancel && atomic_load(b->o->cancel))
 			r = err_set(err, E_CANCELLED, "stopped on request");
 		else
-			r = object_take(b, (const char *)sqlite3_column_text(stmt, 0), err);
+			r = object_take(b, sqlite3_column_int64(stmt, 0),
+					(const char *)sqlite3_column_text(stmt, 1), err);
 	}
 	sqlite3_finalize(stmt);
 	if (r >= 0 && rc != SQLITE_DONE)

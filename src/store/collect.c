@@ -404,15 +404,16 @@ static int run_dry(struct run *run, struct store_gc_result *ret, struct err *err
 int store_gc(struct store *s, const struct store_gc_options *o, struct store_gc_result *ret,
 	     struct err *err)
 {
-	struct collector k = {
-		.store = s, .rules = store_rules(s), .dry = o->dry_run, .now = now_seconds()};
+	struct collector k = {.store = s, .dry = o->dry_run};
 	struct run run = {&k, o, 0, false};
-	struct clock_job noted = {.now = k.now};
+	struct clock_job noted = {0};
 	struct store_gc_result sum = {0};
 	uint64_t began_ms = monotonic_ms();
 	int r;
 
 	pthread_mutex_lock(&s->collect_lock);
+	k.rules = store_rules(s);
+	k.now = noted.now = now_seconds();
 	r = uses_flush(s, err);
 	if (r >= 0 && o->dry_run) {
 		r = run_dry(&run, &sum, err);

@@ -197,9 +197,16 @@ int store_rules_set(struct store *s, const struct store_rules *rules, struct err
 	rules_copy(&next->set, rules);
 	retention_text(&text, rules);
 	job.text = (const char *)text.data;
-	next->older = atomic_load(&s->rules);
-	while (!atomic_compare_exchange_weak(&s->rules, &next->older, next))
-		;
+	/* The collector must not take what is to be looked at again for looked at, by the rules of before. */
+	pthread_mutex_lock(&s->collect_lock);
 	r = db_write(s->db, rules_job, &job, err);
+	next->older = atomic_load(&s->rules);
+	if (r >= 0)
+		atomic_store(&s->rules, next);
+	pthread_mutex_unlock(&s->collect_lock);
+	if (r < 0) {
+		store_rules_release(&next->set);
+		free(next);
+	}
 	return r < 0 ? r : 0;
 }

@@ -83,23 +83,29 @@ UNUSED_OK static void fixture_sql(struct fixture *f, const char *sql)
 	sqlite3_close(db);
 }
 
+/* The path of an object, whose file the query names. */
+UNUSED_OK static void fixture_object(char ret[200], struct fixture *f, const char *sql)
+{
+	sqlite3_stmt *stmt;
+	sqlite3 *db;
+
+	snprintf(ret, 200, "%s/meta.sqlite", f->dir);
+	assert_int_equal(sqlite3_open(ret, &db), SQLITE_OK);
+	assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &stmt, NULL), SQLITE_OK);
+	assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+	snprintf(ret, 200, "%s/objects/%s", f->dir, (const char *)sqlite3_column_text(stmt, 0));
+	sqlite3_finalize(stmt);
+	sqlite3_close(db);
+}
+
 /* Changes one bit of an object, whose file the query names. */
 UNUSED_OK static void fixture_damage(struct fixture *f, const char *sql)
 {
-	char path[200], file[100] = "";
-	sqlite3_stmt *stmt;
-	sqlite3 *db;
+	char path[200];
 	uint8_t byte;
 	int fd;
 
-	snprintf(path, sizeof(path), "%s/meta.sqlite", f->dir);
-	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-	assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &stmt, NULL), SQLITE_OK);
-	assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
-	snprintf(file, sizeof(file), "%s", (const char *)sqlite3_column_text(stmt, 0));
-	sqlite3_finalize(stmt);
-	sqlite3_close(db);
-	snprintf(path, sizeof(path), "%s/objects/%s", f->dir, file);
+	fixture_object(path, f, sql);
 	fd = open(path, O_RDWR);
 	assert_true(fd >= 0);
 	assert_int_equal(pread(fd, &byte, 1, 5000), 1);

@@ -22,7 +22,7 @@ static const struct {
 	{"SELECT *, (SELECT *) FROM path_use", "fsck counts", 2},
 	{"SELECT count(*), 0 FROM *", "fsck looks for what nobody holds", 4},
 	{"UPDATE * SET * > ?1 AND ?2", "the clock was put back", 3},
-	{"SELECT file FROM object WHERE file IS NOT NULL *", "a backup copies every file", 1},
+	{"SELECT id, file FROM object WHERE file IS NOT NULL *", "a backup copies every file", 1},
 };
 
 /* One row for a view that the operator configured, or one row. */

@@ -566,6 +566,57 @@ static void test_backup_of_garbage(void **state)
 	fixture_close(&f);
 }
 
+static void quarantine(struct fixture *f)
+{
+	cleanup_buf struct buf text = {0};
+
+	/* One of two; with the file of the other nothing is wrong. */
+	fixture_damage(f, "SELECT file FROM object WHERE file IS NOT NULL ORDER BY id LIMIT 1");
+	assert_int_equal(check(f, true, &text, NULL, NULL).quarantined, 1);
+}
+
+static void lose(struct fixture *f)
+{
+	char path[200];
+
+	fixture_object(path, f, "SELECT file FROM object WHERE file IS NOT NULL AND damaged = 0");
+	assert_int_equal(unlink(path), 0);
+}
+
+/* What is found to be damaged meanwhile is so in the backup, too; what is merely gone makes it fail. */
+static void test_backup_beside_repair(void **state)
+{
+	struct fixture f = {0}, b;
+	struct store_backup_options options = {0};
+	struct store_backup_result result;
+	cleanup_free char *big = noise(50000, 3);
+	cleanup_buf struct buf text = {0};
+	struct hash first, second;
+	uint64_t size;
+	char dir[80];
+
+	(void)state;
+	fixture_open(&f);
+	assert_ok(put_blob(&f, "r", slice_make(big, 50000), &first), f.err);
+	assert_ok(put_blob(&f, "r", slice_make(big, 40000), &second), f.err);
+	snprintf(dir, sizeof(dir), "%s/b", f.path);
+	before_link(&f, quarantine);
+	assert_ok(store_backup(f.store, dir, &options, &result, &f.err), f.err);
+	assert_null(link_hook);
+	open_backup(&f, dir, &b);
+	assert_fails(store_blob_stat(b.root, "r", &first, &size, &b.err), E_NOTFOUND, b.err, NULL);
+	assert_ok(store_blob_stat(b.root, "r", &second, &size, &b.err), b.err);
+	store_close(b.store);
+	snprintf(dir, sizeof(dir), "%s/c", f.path);
+	before_link(&f, lose);
+	assert_fails(store_backup(f.store, dir, &options, &result, &f.err), E_NOTFOUND, f.err,
+		     "fsck");
+	assert_int_equal(check(&f, true, &text, NULL, NULL).quarantined, 1);
+	assert_ok(put_blob(&f, "r", slice_make(big, 50000), &first), f.err);
+	assert_ok(put_blob(&f, "r", slice_make(big, 40000), &second), f.err);
+	fixture_close(&f);
+}
+
 /* A backup that fails leaves nothing. */
 static void test_backup_cancelled(void **state)
 {
@@ -702,6 +753,7 @@ int main(void)
 		cmocka_unit_test(test_sums),
 		cmocka_unit_test(test_backup),
 		cmocka_unit_test(test_backup_of_garbage),
+		cmocka_unit_test(test_backup_beside_repair),
 		cmocka_unit_test(test_backup_cancelled),
 		cmocka_unit_test(test_backup_while_serving),
 		cmocka_unit_test(test_usages),
