@@ -36,6 +36,24 @@ check_eq "nor is it kept for ever" 0 "$(nix-store --store "$H" --gc --print-root
 nix-store --store "$H" --gc >/dev/null 2>&1
 check_eq "it is collected" 0 "$(find "$H/nix/store" -mindepth 1 -maxdepth 1 ! -name '.*' | wc -l)"
 
+# A collection of Nix's that is under way has read its roots already.
+nix copy --from "$FIXTURES" --no-check-sigs --to "$H" "$P" 2>"$T/log"
+check "Nix has a lock for its collections" test -f "$H/nix/var/nix/gc.lock"
+NODE=$T/node-collected
+collecting() {
+    flock -x "$H/nix/var/nix/gc.lock" "$NACRE" run --root "$NODE" --host-store "$H" "$@"
+}
+check_fails "while one is under way nothing is used in place" "blob|no such|not found|No such" collecting "oci:$T/bare:shell" true
+check_eq "and no root is left" "0 0" "$(count host) $(find "$NODE/host" -name '*.root' | wc -l)"
+check_eq "the paths come from elsewhere" hello "$(collecting "oci:$T/image:shell" sh -c 'echo hello' 2>&1)"
+check_eq "all of them" "$n 0" "$(count paths) $(count host)"
+NODE=$T/node-collector-gone
+check_eq "and are used in place when it is over" "hello $n" \
+    "$("$NACRE" run --root "$NODE" --host-store "$H" "oci:$T/bare:shell" sh -c 'echo hello' 2>&1) $(count host)"
+check "the lock is let go" flock -n -x "$H/nix/var/nix/gc.lock" true
+"$NACRE" node rm --root "$NODE" "oci:$T/bare:shell" && "$NACRE" node gc --root "$NODE" >/dev/null
+nix-store --store "$H" --gc >/dev/null 2>&1
+
 # A store whose database says another NarHash, and one whose content is not what its database says.
 nix copy --from "$FIXTURES" --no-check-sigs --to "$H" "$P" 2>"$T/log"
 first=$(closure "$P" | head -n 1)
