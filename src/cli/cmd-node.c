@@ -200,12 +200,10 @@ static int node_show_stats(struct node_request *r, int argc, char **argv, struct
 static const struct {
 	const char *name;
 	int (*run)(struct node_request *r, int argc, char **argv, struct err *err);
+	int max; /* operands, with the command; -1: any */
 } commands[] = {
-	{"ls", node_ls},
-	{"rm", node_rm},
-	{"gc", node_collect},
-	{"verify", verify},
-	{"stats", node_show_stats},
+	{"ls", node_ls, 1},    {"rm", node_rm, -1},           {"gc", node_collect, 1},
+	{"verify", verify, 1}, {"stats", node_show_stats, 1},
 };
 
 int cmd_node(int argc, char **argv)
@@ -222,6 +220,7 @@ int cmd_node(int argc, char **argv)
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
 		if (strcmp(argv[optind], commands[i].name) != 0)
 			continue;
+		cli_operands(argc, argv, 1, commands[i].max, help);
 		if (node_args_load(&r.args, &err) < 0 || node_args_enter(&r.args, &err) < 0 ||
 		    node_store_open(&r.store, r.args.root, &err) < 0 ||
 		    commands[i].run(&r, argc - optind - 1, argv + optind + 1, &err) < 0)

@@ -17,8 +17,8 @@
 
 /* Whether the database says that the path is valid under this NarHash. */
 bool node_host_has(struct nix_store *host, const char *store_dir, const struct layer_path *path);
-/* 1: it is, and will stay; 0: it is not valid under this NarHash; < 0: it could not be made to
- * stay. */
+/* 1: it is, and will stay; 0: it is not valid under this NarHash, or a collection of Nix's is under way, which may take
+ * it; < 0: it could not be made to stay. */
 int node_host_adopt(struct node_store *store, struct nix_store *host, const char *host_root,
 		    const char *store_dir, const struct layer_path *path, struct err *err);
 

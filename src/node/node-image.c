@@ -81,18 +81,20 @@ static bool has_all_paths(const struct node_store *store, const struct layer_rec
 	return record->len > 0 && node_store_has_paths(store, record);
 }
 
-/* Is the layer there, as the record of an earlier proof or as a directory? */
+/* Is the layer there, as the record of an earlier proof or as a directory? Of one that is there as both the record is kept:
+ * what it holds must be signed all the same. */
 static bool layer_is_present(struct node_store *store, struct node_layer *layer)
 {
 	struct err ignored = ERR_INIT;
 
-	if (node_store_layer_record(store, &layer->diff_id, &layer->record, &ignored) >= 0) {
-		layer->is_store = has_all_paths(store, &layer->record);
-		if (layer->is_store)
-			return true;
-		layer_record_release(&layer->record);
-	}
-	return node_store_has_layer(store, &layer->diff_id);
+	layer_record_release(&layer->record);
+	layer->is_store =
+		node_store_layer_record(store, &layer->diff_id, &layer->record, &ignored) >= 0 &&
+		has_all_paths(store, &layer->record);
+	if (layer->is_store || node_store_has_layer(store, &layer->diff_id))
+		return true;
+	layer_record_release(&layer->record);
+	return false;
 }
 
 /* Does the node have the paths that the annotations name, and are they this layer? */
@@ -381,18 +383,52 @@ static int pull_layers(struct pull *p, const struct manifest *manifest, struct n
 	return c.err.code;
 }
 
-/* Signatures, where they are wanted: those that refer to the image are asked for once it is clear that they
- * are needed. */
-static int check_signatures(struct pull *p, const struct node_image *image, struct err *err)
+static bool claims_paths(const struct annotations *a)
+{
+	for (size_t i = 0; i < a->len; i++)
+		if (strncmp(a->items[i].key, ANNOTATION_PATH_PREFIX,
+			    strlen(ANNOTATION_PATH_PREFIX)) == 0)
+			return true;
+	return false;
+}
+
+/* Where signatures are wanted: a layer that says that it is one of store paths, and is not, has none that anybody could
+ * have signed. */
+static int refuse_unchecked(const struct node_sources *sources, const struct node_image *image,
+			    const struct manifest *manifest, struct err *err)
+{
+	if (!node_sources_require_signatures(sources))
+		return 0;
+	if (manifest->layers.len != image->n_layers)
+		return err_set(err, E_INVALID, "the manifest has %zu layers, its config %zu",
+			       manifest->layers.len, image->n_layers);
+	for (size_t i = 0; i < image->n_layers; i++)
+		if (!image->layers[i].record.len &&
+		    claims_paths(&manifest->layers.items[i].annotations))
+			return err_set(err, E_DENIED,
+				       "layer %zu: the signatures of its store paths cannot be "
+				       "checked: its annotations name some, but its content is not "
+				       "that of a store layer",
+				       i);
+	return 0;
+}
+
+/* Signatures, where they are wanted, of what each layer is, however it is mounted. Those that refer to the image are asked
+ * for once it is clear that they are needed. */
+static int check_signatures(struct pull *p, const struct node_image *image,
+			    const struct manifest *manifest, struct err *err)
 {
 	struct node_sources *sources = p->options->sources;
 	cleanup_referrer_infos struct referrer_infos said = {0};
 	bool is_asked = false;
 
+	if (sources && refuse_unchecked(sources, image, manifest, err) < 0)
+		return err->code;
 	for (size_t i = 0; sources && i < image->n_layers; i++) {
 		const struct node_layer *layer = &image->layers[i];
 
-		if (!layer->is_store || node_sources_is_settled(sources, p->store, &layer->diff_id))
+		if (!layer->record.len ||
+		    node_sources_is_settled(sources, p->store, &layer->diff_id))
 			continue;
 		if (!is_asked && referrer_infos_read(&said, p->source, &image->digest,
 						     layer->record.store_dir, err) < 0)
@@ -405,11 +441,37 @@ static int check_signatures(struct pull *p, const struct node_image *image, stru
 	return 0;
 }
 
+/* The manifest of an image that was pulled. */
+static int load_manifest(struct node_store *store, const struct hash *digest, struct manifest *ret,
+			 struct err *err)
+{
+	cleanup_buf struct buf bytes = {0};
+
+	return node_store_get_blob(store, digest, &bytes, err) < 0
+		       ? err->code
+		       : manifest_parse(ret, NULL, buf_slice(&bytes), err);
+}
+
+/* refuse_unchecked() of an image that was pulled. */
+static int refuse_loaded(const struct node_sources *sources, const struct node_image *image,
+			 struct node_store *store, struct err *err)
+{
+	cleanup_manifest struct manifest manifest = {0};
+
+	if (!node_sources_require_signatures(sources))
+		return 0;
+	if (load_manifest(store, &image->digest, &manifest, err) < 0)
+		return err->code;
+	return refuse_unchecked(sources, image, &manifest, err);
+}
+
 int node_image_check(const struct node_image *image, struct node_store *store,
 		     struct node_sources *sources, struct err *err)
 {
+	if (refuse_loaded(sources, image, store, err) < 0)
+		return err->code;
 	for (size_t i = 0; i < image->n_layers; i++)
-		if (image->layers[i].is_store &&
+		if (image->layers[i].record.len &&
 		    node_sources_check(sources, store, &image->layers[i].diff_id,
 				       &image->layers[i].record, NULL, err) < 0)
 			return err->code;
@@ -430,14 +492,12 @@ static int load_layers(struct node_image *image, struct node_store *store, struc
 static int find_config(struct node_store *store, const struct hash *digest, struct hash *ret,
 		       struct err *err)
 {
-	cleanup_buf struct buf bytes = {0};
 	cleanup_manifest struct manifest manifest = {0};
 	struct err ignored = ERR_INIT;
 
 	if (node_store_get_config_of(store, digest, ret, &ignored) >= 0)
 		return 0;
-	if (node_store_get_blob(store, digest, &bytes, err) < 0 ||
-	    manifest_parse(&manifest, NULL, buf_slice(&bytes), err) < 0)
+	if (load_manifest(store, digest, &manifest, err) < 0)
 		return err->code;
 	if (!manifest.has_config)
 		return err_set(err, E_UNSUPPORTED, "this is an artifact, not an image");
@@ -485,12 +545,16 @@ int node_image_load_ready(struct node_image *ret, struct node_store *store,
 /* Were all layers found to be signed before? */
 static bool is_settled(const struct pull *p, const struct node_image *image)
 {
-	for (size_t i = 0; p->options->sources && i < image->n_layers; i++)
-		if (image->layers[i].is_store &&
-		    !node_sources_is_settled(p->options->sources, p->store,
-					     &image->layers[i].diff_id))
+	const struct node_sources *sources = p->options->sources;
+	struct err ignored = ERR_INIT;
+
+	if (!sources)
+		return true;
+	for (size_t i = 0; i < image->n_layers; i++)
+		if (image->layers[i].record.len &&
+		    !node_sources_is_settled(sources, p->store, &image->layers[i].diff_id))
 			return false;
-	return true;
+	return refuse_loaded(sources, image, p->store, &ignored) >= 0;
 }
 
 /* What the tag names is the image that was pulled before, or an index that has it for this platform. */
@@ -566,7 +630,7 @@ int node_image_pull(struct node_image *ret, struct node_store *store, struct ima
 	if (r >= 0)
 		r = unmix_layers(store, &p, &image, &manifest, err);
 	if (r >= 0)
-		r = check_signatures(&p, &image, err);
+		r = check_signatures(&p, &image, &manifest, err);
 	if (r >= 0)
 		r = note_manifest(&p, &bytes, &manifest, &index, err);
 	if (r < 0) {

@@ -17,7 +17,9 @@
 
 struct node_layer {
 	struct hash diff_id;
-	bool is_store; /* record counts; else node_store_layer_dir() */
+	bool is_store; /* mounted as the record's paths; else as node_store_layer_dir() */
+	/* What a store layer holds, also where it is mounted as a directory, since another layer touches it. No paths: it is
+	 * an ordinary layer. */
 	struct layer_record record;
 };
 
@@ -61,7 +63,8 @@ int node_image_pull(struct node_image *ret, struct node_store *store, struct ima
 		    const struct pull_options *options, struct pull_stats *stats, struct err *err);
 
 /* Checks the signatures of an image's paths by what the sources say, or was found out before
- * (node_sources_check()); a pull asks what refers to the image as well. E_DENIED. */
+ * (node_sources_check()); a pull asks what refers to the image as well. E_DENIED; also for a layer whose annotations
+ * name store paths and whose content is not that of a store layer. */
 int node_image_check(const struct node_image *image, struct node_store *store,
 		     struct node_sources *sources, struct err *err);
 

@@ -129,4 +129,9 @@ for i in 1 2 3 4 5 6; do
     rm "$T/stop"
 done
 check_fails "a command that is none" "no command" "$NACRE" node dance --root "$NODE"
+for command in ls gc verify stats; do
+    check_fails "node $command takes no operand" "one argument too many: 'extra'" "$NACRE" node $command --root "$NODE" extra
+    "$NACRE" node $command --root "$T/node-no-operand" extra >/dev/null 2>&1
+    check_eq "node $command with one: a mistake on the command line, and nothing is made" "2 no" "$? $([ -e "$T/node-no-operand" ] && echo yes || echo no)"
+done
 check_fails "an age that is none" "wanted as 30d" "$NACRE" node gc --root "$NODE" --older-than soon

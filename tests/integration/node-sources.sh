@@ -36,6 +36,24 @@ check_eq "nor is it kept for ever" 0 "$(nix-store --store "$H" --gc --print-root
 nix-store --store "$H" --gc >/dev/null 2>&1
 check_eq "it is collected" 0 "$(find "$H/nix/store" -mindepth 1 -maxdepth 1 ! -name '.*' | wc -l)"
 
+# A collection of Nix's that is under way has read its roots already.
+nix copy --from "$FIXTURES" --no-check-sigs --to "$H" "$P" 2>"$T/log"
+check "Nix has a lock for its collections" test -f "$H/nix/var/nix/gc.lock"
+NODE=$T/node-collected
+collecting() {
+    flock -x "$H/nix/var/nix/gc.lock" "$NACRE" run --root "$NODE" --host-store "$H" "$@"
+}
+check_fails "while one is under way nothing is used in place" "blob|no such|not found|No such" collecting "oci:$T/bare:shell" true
+check_eq "and no root is left" "0 0" "$(count host) $(find "$NODE/host" -name '*.root' | wc -l)"
+check_eq "the paths come from elsewhere" hello "$(collecting "oci:$T/image:shell" sh -c 'echo hello' 2>&1)"
+check_eq "all of them" "$n 0" "$(count paths) $(count host)"
+NODE=$T/node-collector-gone
+check_eq "and are used in place when it is over" "hello $n" \
+    "$("$NACRE" run --root "$NODE" --host-store "$H" "oci:$T/bare:shell" sh -c 'echo hello' 2>&1) $(count host)"
+check "the lock is let go" flock -n -x "$H/nix/var/nix/gc.lock" true
+"$NACRE" node rm --root "$NODE" "oci:$T/bare:shell" && "$NACRE" node gc --root "$NODE" >/dev/null
+nix-store --store "$H" --gc >/dev/null 2>&1
+
 # A store whose database says another NarHash, and one whose content is not what its database says.
 nix copy --from "$FIXTURES" --no-check-sigs --to "$H" "$P" 2>"$T/log"
 first=$(closure "$P" | head -n 1)
@@ -286,6 +304,91 @@ check_fails "for these keys" "not signed by a trusted key" run --pull never --re
 NODE=$T/node-said
 check_eq "and those that travel with the image" hello "$(run --require-signatures --trusted-key "$K" "oci:$T/said:shell" sh -c 'echo hello' 2>&1)"
 check_fails "of the right key alone" "not signed by a trusted key" run --require-signatures --trusted-key "$O" "oci:$T/said:shell" true
+
+# Unsigned paths in layers that are not mounted as store paths: an ordinary layer touches them, or their tar is not canonical.
+hello_image "$T/hello"
+python3 - "$T" "$P" <<'PYTHON' || die "images by hand"
+import copy, hashlib, io, json, shutil, subprocess, sys, tarfile
+top, path = sys.argv[1:]
+base = f"{top}/image"
+
+def read(digest):
+    with open(f"{base}/blobs/sha256/{digest[7:]}", "rb") as file:
+        return file.read()
+
+def blob(dir, data):
+    digest = hashlib.sha256(data).hexdigest()
+    with open(f"{dir}/blobs/sha256/{digest}", "wb") as file:
+        file.write(data)
+    return {"digest": "sha256:" + digest, "size": len(data)}
+
+index = json.load(open(f"{base}/index.json"))
+ref = next(m for m in index["manifests"] if m["annotations"]["org.opencontainers.image.ref.name"] == "shell")
+manifest = json.loads(read(ref["digest"]))
+config = json.loads(read(manifest["config"]["digest"]))
+
+def put_layer(dir, m, c, at, tar, annotations):
+    m["layers"][at:at + 1] = [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "annotations": annotations, **blob(dir, tar)}]
+    c["rootfs"]["diff_ids"][at:at + 1] = ["sha256:" + hashlib.sha256(tar).hexdigest()]
+
+def variant(name, change):
+    dir = f"{top}/{name}"
+    shutil.copytree(base, dir)
+    m, c = copy.deepcopy(manifest), copy.deepcopy(config)
+    c.pop("history", None)
+    change(dir, m, c)
+    m["config"].update(blob(dir, json.dumps(c).encode()))
+    new = dict(ref, **blob(dir, json.dumps(m).encode()))
+    with open(f"{dir}/index.json", "w") as file:
+        json.dump({"schemaVersion": 2, "manifests": [new]}, file)
+
+def on_top(*members):
+    def change(dir, m, c):
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w") as tar:
+            for name, mode in members:
+                info = tarfile.TarInfo(name)
+                info.type, info.mode = tarfile.DIRTYPE, mode
+                tar.addfile(info)
+        put_layer(dir, m, c, len(m["layers"]), out.getvalue(), {})
+    return change
+
+def loose(claims):  # more blocks of zeros at the end of each layer of store paths
+    def change(dir, m, c):
+        for i, layer in enumerate(m["layers"]):
+            if any("nacre.path." in key for key in layer.get("annotations", {})):
+                tar = subprocess.run(["zstd", "-dc"], input=read(layer["digest"]), capture_output=True, check=True).stdout
+                put_layer(dir, m, c, i, tar + bytes(10240), claims(layer["annotations"]))
+    return change
+
+variant("touched-path", on_top((path[1:] + "/added", 0o755)))
+variant("touched-store", on_top(("nix", 0o755), ("nix/store", 0o775)))
+variant("loose", loose(lambda said: said))
+variant("loose-malformed", loose(lambda said: {"containerd.io/snapshot/nacre.path.0": "nonsense"}))
+variant("loose-silent", loose(lambda said: {}))
+PYTHON
+strict() {
+    run --require-signatures --trusted-key "$K" "$@"
+}
+for name in touched-path touched-store loose loose-malformed; do
+    case $name in
+        touched-*) why="not signed by a trusted key" ;;
+        *) why="signatures of its store paths cannot be checked" ;;
+    esac
+    NODE=$T/node-$name
+    I=oci:$T/$name:shell
+    check_fails "$name: refused" "$why" strict "$I" true
+    check_eq "$name: an image like others without the policy" hello "$(run "$I" sh -c 'echo hello' 2>&1)"
+    check_fails "$name: what is here is refused as well" "$why" strict --pull never "$I" true
+    check_fails "$name: and what is pulled again" "$why" strict --pull newer "$I" true
+    check_fails "$name: a bundle as well" "$why" "$NACRE" bundle --root "$NODE" --host-store none --require-signatures --trusted-key "$K" "$I" "$T/bundle-$name"
+done
+NODE=$T/node-touched-path
+check_eq "signed paths that a layer touches" added "$(strict --source "file://$T/cache" "oci:$T/touched-path:shell" sh -c "test -d $P/added && echo added" 2>&1)"
+check_eq "are remembered" added "$(strict --pull never "oci:$T/touched-path:shell" sh -c "test -d $P/added && echo added" 2>&1)"
+NODE=$T/node-ordinary
+check_eq "layers that name no store paths are ordinary ones" hello "$(strict "oci:$T/loose-silent:shell" sh -c 'echo hello' 2>&1)"
+check_eq "and so are those of an ordinary image" hello "$(strict "oci:$T/hello:hello" /bin/sh -c 'echo hello' 2>&1)"
 
 # ---- the configuration -----------------------------------------------------------------------------
 
