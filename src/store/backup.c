@@ -129,11 +129,24 @@ static int object_copy(struct backup *b, const char *file, struct err *err)
 	return fsync(to) < 0 ? io_errno(err, "fsync an object") : 0;
 }
 
+static int copy_mark(struct backup *b, int64_t id, struct err *err)
+{
+	sqlite3_stmt *stmt = NULL;
+	int rc = sqlite3_prepare_v2(b->db, "UPDATE object SET damaged = 1 WHERE id = ?1", -1, &stmt,
+				    NULL);
+
+	if (rc == SQLITE_OK)
+		rc = sqlite3_bind_int64(stmt, 1, id);
+	if (rc == SQLITE_OK)
+		rc = sqlite3_step(stmt);
+	sqlite3_finalize(stmt);
+	return rc == SQLITE_DONE ? 0 : database_failed(err, b->db, rc, "mark an object");
+}
+
 /* A file that is not there: was it quarantined after the database was copied? Then it is in the copy, too. */
 static int object_lost(struct backup *b, int64_t id, const char *file, struct err *err)
 {
 	struct conn *c = db_reader(b->store->db, err);
-	cleanup_free char *mark = NULL;
 	struct query q;
 	int r;
 
@@ -152,9 +165,7 @@ static int object_lost(struct backup *b, int64_t id, const char *file, struct er
 			"the file %s of an object is gone: nacre fsck --repair tells of which,"
 			" and lets a backup be made",
 			file);
-	mark = xasprintf("UPDATE object SET damaged = 1 WHERE id = %lld", (long long)id);
-	r = sqlite3_exec(b->db, mark, NULL, NULL, NULL);
-	return r == SQLITE_OK ? 0 : database_failed(err, b->db, r, "mark an object");
+	return copy_mark(b, id, err);
 }
 
 static int object_take(struct backup *b, int64_t id, const char *file, struct err *err)
