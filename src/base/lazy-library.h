@@ -68,6 +68,7 @@ int lazy_library_load(struct lazy_library *l, struct err *err);
 #define LAZY_LIBRARY_DECLARE(id, FUNCTIONS) int id##_load(struct err *err)
 #define LAZY_LIBRARY_DEFINE_READY(id, FUNCTIONS, soname, package, use, ready) \
 	int id##_load(struct err *err)
+#define LAZY_LIBRARY_DEFINE(id, FUNCTIONS, soname, package, use) int id##_load(struct err *err)
 #else
 #define LAZY_LIBRARY_DECLARE(id, FUNCTIONS)     \
 	struct id {                             \
@@ -98,10 +99,10 @@ int lazy_library_load(struct lazy_library *l, struct err *err);
 	}                                                                          \
 	_Static_assert(1, "wants a semicolon")
 
-#endif
-
 #define LAZY_LIBRARY_DEFINE(id, FUNCTIONS, soname, package, use) \
 	LAZY_LIBRARY_DEFINE_READY(id, FUNCTIONS, soname, package, use, NULL)
+
+#endif
 
 /* What is loaded by hand stands in no DT_NEEDED. The note tells it to those who package the program
  * (dh_dlopenlibdeps and the like read it): the "ELF dlopen metadata" of the UAPI group. */
