@@ -29,13 +29,61 @@ void clock_begin(struct store *s)
 	s->clock_offset_s = now_seconds() - steady_seconds();
 }
 
+static int last_collection(struct conn *c, int64_t *ret, struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(&q, c, "SELECT CAST(value AS INTEGER) FROM setting WHERE name = 'collected'");
+	r = query_step(&q, err);
+	*ret = r > 0 ? query_int(&q, 0) : 0;
+	query_end(&q);
+	return r < 0 ? r : 0;
+}
+
+/* Is it earlier than when we last collected? What was noted then was noted by a clock that was ahead, or this one is behind for a
+ * while: who knew would write down what is true. E_CONFLICT: it may be the latter. */
+static int hold_behind(struct store *s, int64_t grace_s, struct err *err)
+{
+	struct conn *c = db_reader(s->db, err);
+	int64_t last, steady = steady_seconds(), now = now_seconds();
+	int r;
+
+	if (!c)
+		return err->code;
+	r = last_collection(c, &last, err);
+	db_reader_done(s->db, c);
+	if (r < 0)
+		return r;
+	if (last - now <= USE_GRAIN_S) {
+		s->behind_until_s = 0;
+		return 0;
+	}
+	if (!s->behind_until_s) {
+		s->behind_until_s = steady + grace_s;
+		s->hold_told = false;
+	}
+	if (steady < s->behind_until_s)
+		return err_set(
+			err, E_CONFLICT,
+			"the clock is %lld seconds behind that of the last collection: nothing"
+			" is collected for %lld more, unless it is put right",
+			(long long)(last - now), (long long)(s->behind_until_s - steady));
+	s->behind_until_s = 0;
+	return 0;
+}
+
 int clock_hold(struct store *s, int64_t grace_s, bool *ret_was_ahead, struct err *err)
 {
 	int64_t steady = steady_seconds(), offset = now_seconds() - steady;
 	int64_t step = offset - s->clock_offset_s;
+	int r;
 
 	if (step <= STEP_S) {
 		*ret_was_ahead = s->held_until_s != 0;
+		r = *ret_was_ahead ? 0 : hold_behind(s, grace_s, err);
+		if (r < 0)
+			return r;
 		s->clock_offset_s = offset;
 		s->held_until_s = 0;
 		return 0;
@@ -55,18 +103,6 @@ int clock_hold(struct store *s, int64_t grace_s, bool *ret_was_ahead, struct err
 	s->clock_offset_s = offset;
 	s->held_until_s = 0;
 	return 0;
-}
-
-static int last_collection(struct conn *c, int64_t *ret, struct err *err)
-{
-	struct query q;
-	int r;
-
-	query_init(&q, c, "SELECT CAST(value AS INTEGER) FROM setting WHERE name = 'collected'");
-	r = query_step(&q, err);
-	*ret = r > 0 ? query_int(&q, 0) : 0;
-	query_end(&q);
-	return r < 0 ? r : 0;
 }
 
 /* What comes from the future happened now, and what waits is looked at: when it is due follows from

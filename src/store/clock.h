@@ -3,9 +3,10 @@
  * Clocks: that of the wall, which is written down and which anybody may set, and a steady one that
  * means something only while we run; private to src/store.
  *
- * The wall's stepping back makes things stay longer, never shorter. Its stepping forward while we
- * run makes everything look old: nothing is collected then, until what was under way had its grace
- * by the steady clock; so a glitch costs nothing.
+ * The wall's stepping back makes things stay longer, never shorter; its stepping forward while we
+ * run makes everything look old. Nothing is collected after either, until what was under way had its
+ * grace by the steady clock, or the wall's is right again: so a glitch costs nothing, and nothing is
+ * written down by a clock that may be wrong.
  */
 #ifndef NACRE_STORE_CLOCK_H
 #define NACRE_STORE_CLOCK_H

@@ -65,6 +65,7 @@ struct store {
 	/* By how much the wall's clock was ahead of the steady one while nothing was strange, and
 	 * when it was found too far ahead; steady seconds, 0: it is not. clock.h */
 	int64_t clock_offset_s, held_offset_s, held_until_s;
+	int64_t behind_until_s; /* the same when it is behind that of the last collection */
 	bool hold_told; /* store_maintain() said so */
 
 	pthread_mutex_t collected_lock;

@@ -236,7 +236,7 @@ int store_maintain(struct store *s, struct err *err)
 {
 	struct store_gc_options options = {.budget_ms = MAINTAIN_MS};
 	struct store_gc_result result;
-	bool told;
+	bool told, holds;
 	int r;
 
 	sessions_expire(s, steady_seconds() - s->options.upload_idle_s);
@@ -247,8 +247,9 @@ int store_maintain(struct store *s, struct err *err)
 		return result.more;
 	/* That nothing is collected is said once. */
 	pthread_mutex_lock(&s->collect_lock);
-	told = s->held_until_s && s->hold_told;
-	s->hold_told = s->held_until_s != 0;
+	holds = s->held_until_s || s->behind_until_s;
+	told = holds && s->hold_told;
+	s->hold_told = holds;
 	pthread_mutex_unlock(&s->collect_lock);
 	return r == E_CONFLICT && told ? 0 : r;
 }

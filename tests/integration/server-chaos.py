@@ -684,6 +684,11 @@ def test_clock():
     r = scene.request("PUT", location + "?digest=" + digest(data), (), data[200000:])
     scene.check("an upload that began before all this comes to its end", r.status == 201, r)
     scene.serves()
+    r = scene.gc()
+    scene.check("gc says that it takes nothing, and why", r.returncode != 0 and "behind that of the last" in r.stdout, r.stdout)
+
+    scene.name = "clock right again"
+    set_clock(env, 0)
     scene.works()
     os.kill(scene.server.process.pid, signal.SIGHUP)
     scene.sound()

@@ -776,6 +776,8 @@ static void test_views(void **state)
 static void test_clock_steps_back(void **state)
 {
 	struct fixture f = {0};
+	struct store_gc_options options = {0};
+	struct store_gc_result result;
 	struct store_rules rules = STORE_RULES_INIT;
 	struct hash h;
 
@@ -792,6 +794,11 @@ static void test_clock_steps_back(void **state)
 	clock_step(-1000 * DAY);
 	/* Pushed last is pushed last, whatever the clock says. */
 	put_image(&f, "r", "c", "c");
+	assert_fails(store_gc(f.store, &options, &result, &f.err), E_CONFLICT, f.err, "behind");
+	assert_int_equal(store_maintain(f.store, &f.err), E_CONFLICT);
+	assert_int_equal(store_maintain(f.store, &f.err), 0); /* said once */
+	/* If it stays, it is right. */
+	later(25 * HOUR);
 	assert_int_equal(gc(&f).tags, 1);
 	assert_false(has(&f, "r", "a"));
 	assert_true(has(&f, "r", "c"));
@@ -802,6 +809,35 @@ static void test_clock_steps_back(void **state)
 	assert_int_equal(gc(&f).blobs, 1);
 	later(1020 * DAY);
 	assert_int_equal(gc(&f).paths, 1);
+	store_rules_release(&rules);
+	fixture_close(&f);
+}
+
+/* A clock that is behind for a moment makes nothing look old when it is right again. */
+static void test_clock_is_behind_for_a_while(void **state)
+{
+	struct fixture f = {0};
+	struct store_gc_options options = {0};
+	struct store_gc_result result;
+	struct store_rules rules = STORE_RULES_INIT;
+	struct hash h;
+
+	(void)state;
+	fixture_open(&f);
+	path_rule_add(&rules, "/")->keep_used_for_s = 10 * DAY;
+	rules_set(&f, &rules);
+	put_small_path(&f, "one", NULL);
+	assert_ok(put_blob(&f, "r", slice_str("orphan"), &h), f.err);
+	gc(&f);
+	clock_step(-1000 * DAY);
+	assert_fails(store_gc(f.store, &options, &result, &f.err), E_CONFLICT, f.err, "behind");
+	clock_step(1000 * DAY);
+	assert_int_equal(gc(&f).paths, 0);
+	assert_true(has_path(&f, "one"));
+	assert_true(has_blob(&f, "r", "orphan"));
+	later(25 * HOUR);
+	assert_int_equal(gc(&f).blobs, 1);
+	assert_true(has_path(&f, "one"));
 	store_rules_release(&rules);
 	fixture_close(&f);
 }
@@ -1026,6 +1062,7 @@ int main(void)
 		cmocka_unit_test(test_made_images),
 		cmocka_unit_test(test_views),
 		cmocka_unit_test(test_clock_steps_back),
+		cmocka_unit_test(test_clock_is_behind_for_a_while),
 		cmocka_unit_test(test_clock_is_wrong_for_a_while),
 		cmocka_unit_test(test_dry_run_changes_nothing),
 		cmocka_unit_test(test_dry_run_gives_way),
