@@ -66,7 +66,7 @@ struct store {
 	 * when it was found too far ahead; steady seconds, 0: it is not. clock.h */
 	int64_t clock_offset_s, held_offset_s, held_until_s;
 	int64_t behind_until_s; /* the same when it is behind that of the last collection */
-	bool hold_told; /* store_maintain() said so */
+	bool hold_told;         /* store_maintain() said so */
 
 	pthread_mutex_t collected_lock;
 	struct store_gc_result collected; /* under collected_lock */
