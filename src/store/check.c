@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reads everything, and compares it with what it should be. */
+#include <errno.h>
 #include <limits.h>
 #include <string.h>
 
@@ -79,9 +80,27 @@ static int for_each(struct check *k, const char *sql, check_fn *fn, struct err *
 	return r < 0 ? r : 0;
 }
 
-static int object_damaged(struct check *k, int64_t id, struct err *err)
+/* Or is the file only out of reach: no descriptor is left, say, or no permission? */
+static bool is_damage(const struct err *why)
 {
-	int r = k->o->repair ? quarantine_object(k->store, id, err) : 0;
+	switch (why->sys_errno) {
+	case 0:
+		return why->code != E_NOMEM;
+	case ENOENT:
+	case ENOTDIR:
+	case EISDIR:
+	case ELOOP:
+	case ENXIO:
+	case EIO:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static int object_damaged(struct check *k, int64_t id, const struct err *why, struct err *err)
+{
+	int r = k->o->repair && is_damage(why) ? quarantine_object(k->store, id, err) : 0;
 
 	k->result.quarantined += r > 0;
 	return r;
@@ -100,7 +119,7 @@ static int check_object(struct check *k, struct conn *c, int64_t id, struct err 
 		if (r <= 0)
 			return r;
 		defect(k, "object %lld: %s", (long long)id, why.text);
-		return object_damaged(k, id, err);
+		return object_damaged(k, id, &why, err);
 	}
 	wanted = *content_digest(content);
 	digest_format(text, &wanted);
@@ -110,7 +129,7 @@ static int check_object(struct check *k, struct conn *c, int64_t id, struct err 
 		defect(k, "object %s: its bytes have another digest", text);
 	else
 		return 0;
-	return object_damaged(k, id, err);
+	return object_damaged(k, id, &why, err);
 }
 
 static int check_nar(struct check *k, struct conn *c, int64_t id, struct err *err)

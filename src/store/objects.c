@@ -382,6 +382,16 @@ int objects_prepare(struct store *s, struct err *err)
 	return 0;
 }
 
+/* Not E_NOTFOUND: a file of ours that is missing is nothing that a client asked for. */
+static int open_failure(struct err *err, const char *file)
+{
+	int saved = errno;
+
+	err_set(err, E_INTERNAL, "open objects/%s: %s", file, strerror(saved));
+	err->sys_errno = saved;
+	return E_INTERNAL;
+}
+
 static int object_load(struct store *s, struct query *q, struct object *ret, struct err *err)
 {
 	struct object o = {.fd = -1};
@@ -400,8 +410,7 @@ static int object_load(struct store *s, struct query *q, struct object *ret, str
 		snprintf(file, sizeof(file), "%.*s", (int)text.len, (const char *)text.data);
 		o.fd = openat(s->objects_fd, file, O_RDONLY | O_CLOEXEC);
 		if (o.fd < 0)
-			return err_set(err, E_INTERNAL, "open objects/%s: %s", file,
-				       strerror(errno));
+			return open_failure(err, file);
 	}
 	*ret = o;
 	return 0;

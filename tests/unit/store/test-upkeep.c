@@ -2,7 +2,10 @@
 /* Upgrading an old store, checking and repairing, backup, statistics. */
 #include "image-fixture.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
 
@@ -240,6 +243,55 @@ static void test_damaged_blob(void **state)
 	get_blob(&f, "r", &h, &back);
 	assert_memory_equal(back.data, big, 50000);
 	assert_int_equal(check(&f, false, &text, NULL, NULL).defects, 0);
+	fixture_close(&f);
+}
+
+/* What happens when a file of an object is opened: our own code calls this function. */
+static int open_errno;
+
+__attribute__((visibility("default"))) int openat(int dirfd, const char *name, int flags, ...)
+{
+	mode_t mode = 0;
+	va_list ap;
+
+	if (open_errno && strlen(name) > 3 && name[2] == '/') {
+		errno = open_errno;
+		return -1;
+	}
+	va_start(ap, flags);
+	if (flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY)))
+		mode = va_arg(ap, mode_t);
+	va_end(ap);
+	return (int)syscall(SYS_openat, dirfd, name, flags, mode);
+}
+
+/* A file that cannot be opened just now is not damaged; one that is not there is. */
+static void test_out_of_reach(void **state)
+{
+	static const struct {
+		int error;
+		uint64_t quarantined;
+	} cases[] = {{EMFILE, 0}, {ENFILE, 0}, {ENOMEM, 0}, {EACCES, 0}, {EIO, 1}};
+	struct fixture f = {0};
+	cleanup_free char *big = noise(50000, 3);
+	cleanup_buf struct buf text = {0};
+	struct store_check_result result;
+	struct hash h;
+
+	(void)state;
+	fixture_open(&f);
+	assert_ok(put_blob(&f, "r", slice_make(big, 50000), &h), f.err);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		open_errno = cases[i].error;
+		result = check(&f, true, &text, NULL, NULL);
+		open_errno = 0;
+		assert_true(result.defects > 0);
+		assert_non_null(strstr((char *)text.data, strerror(cases[i].error)));
+		assert_int_equal(result.quarantined, cases[i].quarantined);
+		result = check(&f, false, &text, NULL, NULL);
+		assert_int_equal(result.defects, cases[i].quarantined);
+	}
+	assert_ok(put_blob(&f, "r", slice_make(big, 50000), &h), f.err);
 	fixture_close(&f);
 }
 
@@ -747,6 +799,7 @@ int main(void)
 		cmocka_unit_test(test_upgrade_fails),
 		cmocka_unit_test(test_newer_version),
 		cmocka_unit_test(test_damaged_blob),
+		cmocka_unit_test(test_out_of_reach),
 		cmocka_unit_test(test_damaged_nar),
 		cmocka_unit_test(test_other_encoder),
 		cmocka_unit_test(test_derived_again),
