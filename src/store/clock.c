@@ -24,6 +24,19 @@ int64_t steady_seconds(void)
 	return seconds_of(CLOCK_BOOTTIME);
 }
 
+uint64_t monotonic_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+bool time_is_up(uint64_t deadline_ms)
+{
+	return deadline_ms && monotonic_ms() >= deadline_ms;
+}
+
 void clock_begin(struct store *s)
 {
 	s->clock_offset_s = now_seconds() - steady_seconds();
@@ -41,8 +54,9 @@ static int last_collection(struct conn *c, int64_t *ret, struct err *err)
 	return r < 0 ? r : 0;
 }
 
-/* Is it earlier than when we last collected? What was noted then was noted by a clock that was ahead, or this one is behind for a
- * while: who knew would write down what is true. E_CONFLICT: it may be the latter. */
+/* Is it earlier than when we last collected? What was noted then was noted by a clock that was
+ * ahead, or this one is behind for a while: who knew would write down what is true. E_CONFLICT: it
+ * may be the latter. */
 static int hold_behind(struct store *s, int64_t grace_s, struct err *err)
 {
 	struct conn *c = db_reader(s->db, err);

@@ -16,6 +16,11 @@
 /* Seconds of the steady clock. Time asleep counts. */
 int64_t steady_seconds(void);
 
+/* Milliseconds, for what must not take long. */
+uint64_t monotonic_ms(void);
+/* A time by that clock; 0: never. */
+bool time_is_up(uint64_t deadline_ms);
+
 void clock_begin(struct store *s);
 /* Under collect_lock. E_CONFLICT: nothing may be collected now. `ret_was_ahead`: it was put forward,
  * and is back. */

@@ -10,7 +10,7 @@
 enum {
 	DOCUMENTS_STEP = 64,    /* that go in one transaction */
 	LEAST_USED_STEP = 64,   /* paths that go in one transaction */
-	LEAST_USED_KEPT = 4096, /* that are kept although it is their turn: enough for one */
+	LEAST_USED_KEPT = 1024, /* that are kept although it is their turn: enough for one */
 	YOUNG_S = 2 * 3600,     /* used so lately: a pull may be under way */
 	DAY_S = 24 * 3600,
 	REMOVE_TRIES = 20,
@@ -224,7 +224,7 @@ int store_path_remove(struct store_view *v, const char *name, struct err *err)
 	/* Somebody may ask for it just between the two; not for ever. */
 	for (int tries = 0; tries < REMOVE_TRIES && r == E_CANCELLED; tries++) {
 		*err = ERR_INIT;
-		r = uses_flush(s, err);
+		r = uses_flush(s, 0, err);
 		if (r >= 0)
 			r = db_write(s->db, remove_job, &job, err);
 		uses_settle(s);
@@ -287,9 +287,7 @@ static int view_read(struct conn *c, int64_t view, char **ret_name, uint64_t *re
 struct least_used {
 	struct collector *k;
 	const struct path_rule *rule;
-	int64_t view;
-	int64_t used, id; /* go on behind this one */
-	size_t kept;
+	struct least_used_at at; /* go on behind this one */
 };
 
 /* The next path in which nothing refers, by its last use; 0: there is none. */
@@ -301,14 +299,14 @@ static int least_used_next(struct conn *c, struct least_used *l, struct err *err
 	query_init(&q, c,
 		   "SELECT used, binding FROM path_use WHERE view = ?1 AND referrers = 0"
 		   " AND (used, binding) > (?2, ?3) AND used < ?4 ORDER BY used, binding LIMIT 1");
-	query_bind_int(&q, 1, l->view);
-	query_bind_int(&q, 2, l->used);
-	query_bind_int(&q, 3, l->id);
+	query_bind_int(&q, 1, l->at.view);
+	query_bind_int(&q, 2, l->at.used);
+	query_bind_int(&q, 3, l->at.id);
 	query_bind_int(&q, 4, l->k->now - YOUNG_S);
 	r = query_step(&q, err);
 	if (r > 0) {
-		l->used = query_int(&q, 0);
-		l->id = query_int(&q, 1);
+		l->at.used = query_int(&q, 0);
+		l->at.id = query_int(&q, 1);
 	}
 	query_end(&q);
 	l->k->result.looked_at++;
@@ -320,7 +318,7 @@ static int least_used_take(struct conn *c, struct least_used *l, uint64_t *bytes
 {
 	cleanup_path_row struct path_row p = {0};
 	struct collector *k = l->k;
-	int r = path_read(c, l->id, &p, err);
+	int r = path_read(c, l->at.id, &p, err);
 
 	if (r <= 0)
 		return r < 0 ? r : VERDICT_WAIT;
@@ -338,13 +336,37 @@ static int least_used_take(struct conn *c, struct least_used *l, uint64_t *bytes
 			   err);
 }
 
+/* 1: there are more, but this was enough for one transaction. */
+static int least_used_batch(struct conn *c, struct least_used *l, uint64_t bytes, struct err *err)
+{
+	size_t gone = 0, kept = 0;
+
+	while (bytes > l->rule->max_bytes) {
+		int r;
+
+		if (gone == LEAST_USED_STEP || kept == LEAST_USED_KEPT)
+			return 1;
+		r = least_used_next(c, l, err);
+		if (r <= 0)
+			return r; /* nothing is left that could go */
+		r = least_used_take(c, l, &bytes, err);
+		if (r < 0)
+			return r;
+		gone += r == VERDICT_GONE;
+		kept += r != VERDICT_GONE;
+		l->at.gone += r == VERDICT_GONE;
+		l->at.kept += r != VERDICT_GONE;
+	}
+	return 0;
+}
+
 int collect_least_used(struct collector *k, struct conn *c, int64_t view, bool *ret_more,
 		       struct err *err)
 {
-	struct least_used l = {.k = k, .view = view, .used = INT64_MIN};
+	struct least_used l = {.k = k, .at = {.view = view, .used = INT64_MIN}};
 	cleanup_free char *name = NULL;
 	uint64_t bytes = 0;
-	size_t gone = 0;
+	bool anew;
 	int r = view_read(c, view, &name, &bytes, err);
 
 	*ret_more = false;
@@ -353,21 +375,16 @@ int collect_least_used(struct collector *k, struct conn *c, int64_t view, bool *
 	l.rule = path_rule_find(k->rules, rule_cache_name(name));
 	if (!l.rule || !l.rule->max_bytes)
 		return 0;
-	while (bytes > l.rule->max_bytes && gone < LEAST_USED_STEP && l.kept < LEAST_USED_KEPT) {
-		r = least_used_next(c, &l, err);
-		if (r > 0)
-			r = least_used_take(c, &l, &bytes, err);
-		else if (r == 0)
-			break; /* nothing is left that could go */
-		if (r < 0)
-			return r;
-		if (r == VERDICT_GONE)
-			gone++;
-		else
-			l.kept++;
-	}
-	/* From the start again: what those referred to may be free now, and older. */
-	*ret_more = bytes > l.rule->max_bytes && gone > 0;
+	if (k->least_used.view == view)
+		l.at = k->least_used;
+	r = least_used_batch(c, &l, bytes, err);
+	if (r < 0)
+		return r;
+	/* What those that went referred to may be free now, and older. But not again and again past
+	 * many that stay: then at the end. */
+	anew = l.at.gone && (r == 0 || l.at.kept < LEAST_USED_KEPT);
+	k->least_used = anew ? (struct least_used_at){0} : l.at;
+	*ret_more = anew || r > 0;
 	return 0;
 }
 

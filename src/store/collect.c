@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <time.h>
-
-#include "store/clock.h"
 #include "store/collect.h"
+#include "store/clock.h"
 #include "store/garbage.h"
 
 enum {
@@ -210,16 +208,9 @@ struct run {
 	const struct store_gc_options *options;
 	int64_t view; /* whose least used paths go; 0: the queue */
 	bool more;
-	uint64_t began_ms; /* of a dry run: when it became the writer */
+	uint64_t began_ms;    /* of a dry run: when it became the writer */
+	uint64_t deadline_ms; /* time_is_up() */
 };
-
-static uint64_t monotonic_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 /* A dry run is one transaction, since what goes last is known by what went first, and everything is
  * taken back. So it cannot let others in between and go on. It ends early instead. */
@@ -325,11 +316,6 @@ static void report(const struct collector *k, const struct store_gc_options *o)
 							  k->gone[i].reason, k->gone[i].bytes});
 }
 
-static bool is_spent(const struct store_gc_options *o, uint64_t began_ms)
-{
-	return o->budget_ms && monotonic_ms() - began_ms >= o->budget_ms;
-}
-
 static int run_one(struct run *run, db_job_fn *fn, struct store_gc_result *ret, struct err *err)
 {
 	int r = db_write(run->k->store->db, fn, run, err);
@@ -362,26 +348,25 @@ static int view_next(struct store *s, int64_t *view, struct err *err)
 }
 
 /* One job again and again, until there is no more for it or the budget is spent. */
-static int run_job(struct run *run, db_job_fn *fn, uint64_t began_ms, struct store_gc_result *ret,
-		   struct err *err)
+static int run_job(struct run *run, db_job_fn *fn, struct store_gc_result *ret, struct err *err)
 {
 	int r = 0;
 
 	run->more = true;
-	while (r >= 0 && run->more && !is_spent(run->options, began_ms))
+	while (r >= 0 && run->more && !time_is_up(run->deadline_ms))
 		r = run_one(run, fn, ret, err);
 	ret->more |= run->more;
 	return r;
 }
 
-static int run_all(struct run *run, uint64_t began_ms, struct store_gc_result *ret, struct err *err)
+static int run_all(struct run *run, struct store_gc_result *ret, struct err *err)
 {
-	int r = run_job(run, queue_job, began_ms, ret, err);
+	int r = run_job(run, queue_job, ret, err);
 
 	while (r >= 0 && (r = view_next(run->k->store, &run->view, err)) > 0) {
-		r = run_job(run, least_used_job, began_ms, ret, err);
+		r = run_job(run, least_used_job, ret, err);
 		if (r >= 0)
-			r = run_job(run, documents_job, began_ms, ret, err);
+			r = run_job(run, documents_job, ret, err);
 	}
 	return r;
 }
@@ -401,34 +386,50 @@ static int run_dry(struct run *run, struct store_gc_result *ret, struct err *err
 	return 0;
 }
 
+/* The rest of the time, but not so little that a long queue keeps all bytes on the disk. */
+static uint64_t garbage_deadline(const struct run *run)
+{
+	uint64_t least = monotonic_ms() + run->options->budget_ms / 4;
+
+	return run->deadline_ms && run->deadline_ms < least ? least : run->deadline_ms;
+}
+
+static int run_wet(struct run *run, struct store_gc_result *ret, struct err *err)
+{
+	struct store *s = run->k->store;
+	struct clock_job noted = {.now = run->k->now};
+	int r = clock_hold(s, run->k->rules->upload_grace_s, &noted.was_ahead, err);
+
+	if (r >= 0)
+		r = db_write(s->db, clock_job, &noted, err);
+	if (r >= 0)
+		r = run_all(run, ret, err);
+	/* Without a budget, what nobody reads goes at once: the second time. */
+	for (int times = run->options->budget_ms ? 1 : 2; r >= 0 && times > 0; times--) {
+		r = garbage_collect(s, ret, garbage_deadline(run), err);
+		ret->more |= r > 0;
+	}
+	return r;
+}
+
 int store_gc(struct store *s, const struct store_gc_options *o, struct store_gc_result *ret,
 	     struct err *err)
 {
 	struct collector k = {.store = s, .dry = o->dry_run};
-	struct run run = {&k, o, 0, false};
-	struct clock_job noted = {0};
+	struct run run = {.k = &k, .options = o};
 	struct store_gc_result sum = {0};
-	uint64_t began_ms = monotonic_ms();
 	int r;
 
 	pthread_mutex_lock(&s->collect_lock);
+	if (o->budget_ms)
+		run.deadline_ms = monotonic_ms() + o->budget_ms;
 	k.rules = store_rules(s);
-	k.now = noted.now = now_seconds();
-	r = uses_flush(s, err);
-	if (r >= 0 && o->dry_run) {
-		r = run_dry(&run, &sum, err);
-	} else if (r >= 0) {
-		r = clock_hold(s, k.rules->upload_grace_s, &noted.was_ahead, err);
-		if (r >= 0)
-			r = db_write(s->db, clock_job, &noted, err);
-		if (r >= 0)
-			r = run_all(&run, began_ms, &sum, err);
-		if (r >= 0)
-			r = garbage_collect(s, &sum, err);
-		/* What nobody reads can go at once. */
-		if (r >= 0 && !o->budget_ms)
-			r = garbage_collect(s, &sum, err);
-	}
+	k.now = now_seconds();
+	r = uses_flush(s, o->budget_ms ? monotonic_ms() + o->budget_ms / 2 : 0, err);
+	/* Who does not know all uses takes nothing. */
+	sum.more = r > 0;
+	if (r == 0)
+		r = o->dry_run ? run_dry(&run, &sum, err) : run_wet(&run, &sum, err);
 	pthread_mutex_unlock(&s->collect_lock);
 	if (!o->dry_run) {
 		pthread_mutex_lock(&s->collected_lock);

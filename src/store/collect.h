@@ -65,6 +65,11 @@ struct collector {
 	struct gone *gone; /* owned */
 	size_t n_gone, gone_cap;
 	struct store_gc_result result; /* of the transaction */
+	/* The search for least used paths goes on behind this one; of another view: from the start. */
+	struct least_used_at {
+		int64_t view, used, id;
+		size_t gone, kept; /* since the start */
+	} least_used;
 };
 
 /* Notes what went; `name` and `reason` are taken over. */
@@ -83,7 +88,7 @@ collect_fn collect_repository, collect_tag, collect_manifest, collect_link, coll
 	collect_path, collect_listing;
 
 /* Inside a transaction: the least recently used paths of a view go until it has no more than
- * `max_bytes`; a batch of them. *ret_more: that was not all. */
+ * `max_bytes`; a batch of them, or of those that something keeps. *ret_more: that was not all. */
 int collect_least_used(struct collector *k, struct conn *c, int64_t view, bool *ret_more,
 		       struct err *err);
 

@@ -3,12 +3,16 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
+#include "store/clock.h"
 #include "store/garbage.h"
 #include "store/rules.h"
 #include "store/stored-content.h"
 #include "store/uses.h"
 
 enum { BATCH = 256 }; /* rows removed in one transaction */
+
+/* Where so much is removed, its batch is full: large files take the disk long to free. */
+#define BATCH_BYTES (4ull << 30)
 
 int garbage_object(struct conn *c, int64_t object, struct err *err)
 {
@@ -111,7 +115,35 @@ static int pending_run(struct conn *c, const char *sql, struct use_key item, str
 	return query_run(&q, err);
 }
 
-/* Takes its names in the view, unless a path was bound to it, or somebody asks for it just now. */
+/* Takes its names in the view, and the bytes that were kept under them, unless a path is bound. */
+static int names_delete(struct conn *c, struct use_key item, struct err *err)
+{
+	for (;;) {
+		int64_t object = 0;
+		struct query q;
+		int r;
+
+		query_init(&q, c,
+			   "DELETE FROM nar_name WHERE view = ?1 AND name ="
+			   " (SELECT name FROM nar_name WHERE nar = ?2 AND view = ?1 LIMIT 1)"
+			   " AND NOT EXISTS (SELECT 1 FROM binding WHERE view = ?1 AND nar = ?2)"
+			   " RETURNING object");
+		query_bind_int(&q, 1, item.a);
+		query_bind_int(&q, 2, item.b);
+		r = query_step(&q, err);
+		if (r > 0) {
+			object = query_int(&q, 0);
+			r = query_step(&q, err) < 0 ? err->code : 1; /* ends the statement */
+		}
+		query_end(&q);
+		if (r > 0 && object)
+			r = garbage_object(c, object, err) < 0 ? err->code : 1;
+		if (r <= 0)
+			return r;
+	}
+}
+
+/* Unless a path was bound to it, or somebody asks for it just now. */
 static int pending_end(struct conn *c, struct store *s, struct use_key item, struct err *err)
 {
 	int r;
@@ -121,10 +153,7 @@ static int pending_end(struct conn *c, struct store *s, struct use_key item, str
 				   "UPDATE pending SET added = unixepoch()"
 				   " WHERE view = ?1 AND nar = ?2",
 				   item, err);
-	r = pending_run(c,
-			"DELETE FROM nar_name WHERE view = ?1 AND nar = ?2 AND NOT EXISTS"
-			" (SELECT 1 FROM binding WHERE view = ?1 AND nar = ?2)",
-			item, err);
+	r = names_delete(c, item, err);
 	if (r >= 0)
 		r = pending_run(c, "DELETE FROM pending WHERE view = ?1 AND nar = ?2", item, err);
 	return r < 0 ? r : garbage_nar(c, item.b, err);
@@ -148,20 +177,22 @@ static int pending_job(struct conn *c, void *arg, struct err *err)
 	return r < 0 ? r : 0;
 }
 
-static int pending_collect(struct store *s, struct err *err)
+/* 1: time was up before all were looked at. */
+static int pending_collect(struct store *s, uint64_t deadline_ms, struct err *err)
 {
 	struct pending *p = xcalloc(1, sizeof(*p));
-	int r = 0;
+	bool more;
+	int r;
 
 	p->store = s;
 	p->before = now_seconds() - store_rules(s)->upload_grace_s;
-	p->n = BATCH;
-	while (r >= 0 && p->n == BATCH) {
+	do {
 		r = db_write(s->db, pending_job, p, err);
 		uses_settle(s);
-	}
+		more = r >= 0 && p->n == BATCH;
+	} while (more && !time_is_up(deadline_ms));
 	free(p);
-	return r;
+	return r < 0 ? r : more;
 }
 
 /* ---- Objects ---- */
@@ -170,6 +201,7 @@ struct removal {
 	struct store *store;
 	int64_t mark;
 	uint64_t objects, bytes; /* in this transaction */
+	bool more;               /* were listed than it took */
 	size_t n;
 	char files[BATCH][OBJECT_FILE_MAX];
 };
@@ -235,19 +267,26 @@ static int removal_job(struct conn *c, void *arg, struct err *err)
 	while (n < BATCH && (r = query_step(&q, err)) > 0)
 		objects[n++] = query_int(&q, 0);
 	query_end(&q);
-	for (size_t i = 0; r >= 0 && i < n; i++)
+	m->more = n == BATCH;
+	for (size_t i = 0; r >= 0 && i < n; i++) {
+		if (m->bytes >= BATCH_BYTES) {
+			m->more = true;
+			break;
+		}
 		r = object_remove(c, m, objects[i], err);
-	return r < 0 ? r : (int)n;
+	}
+	return r < 0 ? r : 0;
 }
 
-static int objects_remove(struct store *s, int64_t mark, struct store_gc_result *result,
+/* What is listed up to the mark; 1: time was up before. */
+static int objects_remove(struct store *s, struct store_gc_result *result, uint64_t deadline_ms,
 			  struct err *err)
 {
 	struct removal *m = xcalloc(1, sizeof(*m));
 	int r;
 
 	m->store = s;
-	m->mark = mark;
+	m->mark = s->garbage_mark;
 	do {
 		r = db_write(s->db, removal_job, m, err);
 		for (size_t i = 0; i < m->n; i++) {
@@ -260,9 +299,11 @@ static int objects_remove(struct store *s, int64_t mark, struct store_gc_result 
 			result->objects += m->objects;
 			result->bytes += m->bytes;
 		}
-	} while (r == BATCH);
+	} while (r >= 0 && m->more && !time_is_up(deadline_ms));
+	if (r >= 0)
+		r = m->more;
 	free(m);
-	return r < 0 ? r : 0;
+	return r;
 }
 
 static int garbage_last(struct store *s, int64_t *ret, struct err *err)
@@ -289,25 +330,36 @@ void garbage_unmark(struct store *s)
 	pthread_mutex_unlock(&s->garbage_lock);
 }
 
-int garbage_collect(struct store *s, struct store_gc_result *result, struct err *err)
+/* Lists what is garbage now, to be removed when everything that is open now is closed. */
+static int garbage_mark(struct store *s, struct err *err)
 {
 	int64_t mark = 0;
-	int r;
+	int r = garbage_last(s, &mark, err);
+
+	if (r < 0 || !mark)
+		return r;
+	s->garbage_mark = mark;
+	pthread_mutex_lock(&s->contents_lock);
+	s->garbage_clock = s->contents_clock;
+	pthread_mutex_unlock(&s->contents_lock);
+	return 0;
+}
+
+int garbage_collect(struct store *s, struct store_gc_result *result, uint64_t deadline_ms,
+		    struct err *err)
+{
+	int r, more;
 
 	pthread_mutex_lock(&s->garbage_lock);
-	r = pending_collect(s, err);
+	more = r = pending_collect(s, deadline_ms, err);
 	if (r >= 0 && s->garbage_mark && contents_oldest(s) > s->garbage_clock) {
-		r = objects_remove(s, s->garbage_mark, result, err);
-		s->garbage_mark = 0;
+		r = objects_remove(s, result, deadline_ms, err);
+		more |= r;
+		if (r <= 0)
+			s->garbage_mark = 0;
 	}
 	if (r >= 0 && !s->garbage_mark)
-		r = garbage_last(s, &mark, err);
-	if (r >= 0 && mark) {
-		s->garbage_mark = mark;
-		pthread_mutex_lock(&s->contents_lock);
-		s->garbage_clock = s->contents_clock;
-		pthread_mutex_unlock(&s->contents_lock);
-	}
+		r = garbage_mark(s, err);
 	pthread_mutex_unlock(&s->garbage_lock);
-	return r < 0 ? r : 0;
+	return r < 0 ? r : more;
 }

@@ -18,8 +18,10 @@ int garbage_nar(struct conn *c, int64_t nar, struct err *err);
 int garbage_bodies(struct conn *c, int64_t nar, struct err *err);
 
 /* Names of NARs that wait for a narinfo for longer than the grace period, and objects that are
- * listed. What was removed is added to `result`. One thread at a time. */
-int garbage_collect(struct store *s, struct store_gc_result *result, struct err *err);
+ * listed: a batch of each at the least, and on until time_is_up(). What was removed is added to
+ * `result`. Returns 1 if there is more. One thread at a time. */
+int garbage_collect(struct store *s, struct store_gc_result *result, uint64_t deadline_ms,
+		    struct err *err);
 
 /* After content_new(): nothing that is listed is removed while that content is open. By itself it does
  * not keep what was listed, and found without readers, before it began. Waits for a removal that is

@@ -182,7 +182,7 @@ void store_close(struct store *s)
 	settler_free(s);
 	sessions_expire(s, INT64_MAX);
 	if (s->root)
-		uses_flush(s, &ignored); /* what cannot be written down now was not used */
+		uses_flush(s, 0, &ignored); /* what cannot be written down now was not used */
 	db_close(s->db);
 	views_close(s);
 	pthread_mutex_destroy(&s->views_lock);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "store/uses.h"
+#include "store/clock.h"
 
 /* Tables of open addressing, by the hash of the key, so that readers seldom meet. What does not
  * fit is not noted: a million different things between two flushes, some minutes. */
@@ -28,6 +29,7 @@ struct uses {
 	_Atomic uint64_t epoch;          /* counts the times that something taken went */
 	struct use_key taken[TAKEN_MAX]; /* by the one that collects */
 	size_t n_taken;
+	size_t unflushed; /* shards that a flush has yet to look at: the first so many; by the same */
 };
 
 struct uses *uses_new(void)
@@ -269,35 +271,63 @@ static int flush_job(struct conn *c, void *arg, struct err *err)
 	return r < 0 ? r : 0;
 }
 
-/* A failure loses what was noted in this shard. */
-static int shard_flush(struct store *s, struct shard *shard, struct err *err)
+/* What was not written down is noted as before, unless it is noted anew or taken by now. */
+static void shard_put_back(struct shard *shard, const struct use *slots, size_t n)
 {
-	struct flush_job job;
-	struct use *slots;
-	size_t n_slots, n;
+	pthread_mutex_lock(&shard->lock);
+	for (size_t i = 0; i < n; i++) {
+		struct use *slot = slots[i].noted ? slot_make(shard, slots[i].key) : NULL;
+
+		if (!slot || slot->noted || slot->taken)
+			continue;
+		slot->noted = true;
+		slot->at = slots[i].at;
+	}
+	pthread_mutex_unlock(&shard->lock);
+}
+
+/* 1: time was up before all was written down. */
+static int shard_flush(struct store *s, struct shard *shard, uint64_t deadline_ms, bool *ret_wrote,
+		       struct err *err)
+{
+	struct shard old;
+	size_t done = 0;
 	int r = 0;
 
 	pthread_mutex_lock(&shard->lock);
-	slots = shard->slots;
-	n_slots = shard->n_slots;
-	n = shard->n;
+	old = *shard;
 	shard->slots = NULL;
 	shard->n_slots = shard->n = 0;
 	pthread_mutex_unlock(&shard->lock);
-	for (size_t i = 0; i < n_slots && n && r >= 0; i += job.n) {
-		job.uses = slots + i;
-		job.n = n_slots - i < BATCH ? n_slots - i : BATCH;
+	while (r >= 0 && done < old.n_slots && !(done && time_is_up(deadline_ms))) {
+		size_t left = old.n_slots - done;
+		struct flush_job job = {old.slots + done, left < BATCH ? left : BATCH};
+
+		*ret_wrote = true;
 		r = db_write(s->db, flush_job, &job, err);
+		if (r >= 0)
+			done += job.n;
 	}
-	free(slots);
-	return r;
+	if (done < old.n_slots)
+		shard_put_back(shard, old.slots + done, old.n_slots - done);
+	free(old.slots);
+	return r < 0 ? r : done < old.n_slots;
 }
 
-int uses_flush(struct store *s, struct err *err)
+int uses_flush(struct store *s, uint64_t deadline_ms, struct err *err)
 {
-	int r = 0;
+	struct uses *u = s->uses;
+	bool wrote = false;
+	int r;
 
-	for (size_t i = 0; i < SHARDS && r >= 0; i++)
-		r = shard_flush(s, &s->uses->shards[i], err);
-	return r;
+	if (!u->unflushed || !deadline_ms)
+		u->unflushed = SHARDS;
+	for (; u->unflushed; u->unflushed--) {
+		if (wrote && time_is_up(deadline_ms))
+			return 1;
+		r = shard_flush(s, &u->shards[u->unflushed - 1], deadline_ms, &wrote, err);
+		if (r != 0)
+			return r;
+	}
+	return 0;
 }

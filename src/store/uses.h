@@ -45,8 +45,10 @@ bool use_is_noted(struct store *s, struct use_key key);
 bool use_take(struct store *s, struct use_key key);
 /* What was taken is gone, or is not taken after all: the database knows. */
 void uses_settle(struct store *s);
-/* Writes down what was used. One thread at a time, not between use_take() and uses_settle(). */
-int uses_flush(struct store *s, struct err *err);
+/* Writes down what was used, a part at the least. Returns 1 if time_is_up() ended it: the next flush
+ * goes on, and what could not be written is still noted. One thread at a time, not between
+ * use_take() and uses_settle(). */
+int uses_flush(struct store *s, uint64_t deadline_ms, struct err *err);
 
 enum { USE_GRAIN_S = 3600 };
 

@@ -519,6 +519,40 @@ static void test_paths_by_size(void **state)
 	fixture_close(&f);
 }
 
+/* However many paths are kept that were used before all others. */
+static void test_paths_by_size_behind_kept(void **state)
+{
+	struct fixture f = {0};
+	struct store_rules rules = STORE_RULES_INIT;
+	struct path_rule *rule = path_rule_add(&rules, "/");
+	struct store_gc_options budget = {.budget_ms = 10000};
+	struct store_gc_result result;
+	char name[20];
+
+	(void)state;
+	fixture_open(&f);
+	for (int i = 0; i < 1100; i++) {
+		snprintf(name, sizeof(name), "kept%d", i);
+		put_small_path(&f, name, NULL);
+	}
+	later(HOUR);
+	for (int i = 0; i < 200; i++) {
+		snprintf(name, sizeof(name), "p%d", i);
+		put_small_path(&f, name, NULL);
+	}
+	later(10 * HOUR);
+	rule->keep_paths = words("*-kept*");
+	rule->max_bytes = 1;
+	rules_set(&f, &rules);
+	assert_ok(store_gc(f.store, &budget, &result, &f.err), f.err);
+	assert_int_equal(result.paths, 200);
+	assert_false(result.more);
+	assert_true(has_path(&f, "kept0"));
+	assert_true(has_path(&f, "kept1099"));
+	store_rules_release(&rules);
+	fixture_close(&f);
+}
+
 /* The NAR of a path that went is still there for who read its narinfo. */
 static void put_text(struct fixture *f, struct store_view *v, enum store_tree tree,
 		     const char *name, const char *text)
@@ -676,6 +710,43 @@ static void test_nar_outlives_its_path(void **state)
 	gc(&f);
 	assert_fails(store_nar_stat(f.root, info.url + 4, &size, &f.err), E_NOTFOUND, f.err, NULL);
 	store_rules_release(&rules);
+	fixture_close(&f);
+}
+
+/* As lz4 frames them, not compressed; no more than a block. */
+static void lz4_of(struct buf *ret, struct slice bytes)
+{
+	static const uint8_t head[] = {0x04, 0x22, 0x4d, 0x18, 0x60, 0x40, 0x82};
+	uint8_t size[4] = {(uint8_t)bytes.len, (uint8_t)(bytes.len >> 8), 0, 0x80};
+	static const uint8_t end[4] = {0};
+
+	assert_true(bytes.len < 65536);
+	buf_add(ret, head, sizeof(head));
+	buf_add(ret, size, sizeof(size));
+	buf_add(ret, bytes.data, bytes.len);
+	buf_add(ret, end, sizeof(end));
+}
+
+/* A NAR that no narinfo came for, also when its bytes were kept as they came. */
+static void test_nar_without_a_path(void **state)
+{
+	struct fixture f = {0};
+	cleanup_buf struct buf nar = {0}, lz4 = BUF_INIT(1 << 20);
+	struct entry file = {.content = "alone"};
+
+	(void)state;
+	fixture_open(&f);
+	nar_of(&nar, &file, 1);
+	lz4_of(&lz4, buf_slice(&nar));
+	assert_ok(put_nar_named(&f, "0.nar.lz4", buf_slice(&lz4)), f.err);
+	assert_ok(put_nar_named(&f, "1.nar.lz4", buf_slice(&lz4)), f.err);
+	assert_ok(put_nar(&f, buf_slice(&nar), CODEC_XZ, NULL), f.err);
+	assert_int_equal(db_int(&f, "SELECT count(*) FROM object", NULL, NULL), 2);
+	later(2 * DAY);
+	gc(&f);
+	gc(&f);
+	assert_int_equal(db_int(&f, "SELECT count(*) FROM nar_name", NULL, NULL), 0);
+	assert_int_equal(db_int(&f, "SELECT count(*) FROM object", NULL, NULL), 0);
 	fixture_close(&f);
 }
 
@@ -1015,6 +1086,8 @@ static void test_budget(void **state)
 	struct fixture f = {0};
 	struct store_gc_options options = {.budget_ms = 1};
 	struct store_gc_result result;
+	struct content *reading;
+	struct hash h;
 	uint64_t blobs = 0;
 	int runs = 0;
 
@@ -1022,12 +1095,13 @@ static void test_budget(void **state)
 	fixture_open(&f);
 	for (int i = 0; i < 500; i++) {
 		char text[20];
-		struct hash h;
 
 		snprintf(text, sizeof(text), "blob %d", i);
 		assert_ok(put_blob(&f, "r", slice_str(text), &h), f.err);
 	}
 	later(2 * DAY);
+	assert_ok(put_blob(&f, "r", slice_str("kept"), &h), f.err);
+	assert_ok(store_blob_open(f.root, "r", &h, &reading, &f.err), f.err);
 	do {
 		assert_ok(store_gc(f.store, &options, &result, &f.err), f.err);
 		blobs += result.blobs;
@@ -1037,6 +1111,51 @@ static void test_budget(void **state)
 	assert_true(runs > 1);
 	store_gc_total(f.store, &result);
 	assert_int_equal(result.blobs, 500);
+	/* So is the removal of their bytes, once nobody reads any more. */
+	assert_int_equal(db_int(&f, "SELECT count(*) FROM object", NULL, NULL), 501);
+	content_free(reading);
+	for (runs = 0; db_int(&f, "SELECT count(*) > 1 FROM object", NULL, NULL); runs++) {
+		assert_true(runs < 20);
+		assert_ok(store_gc(f.store, &options, &result, &f.err), f.err);
+		assert_true(result.objects <= 256);
+	}
+	fixture_close(&f);
+}
+
+/* Uses are written down bit by bit, and nothing is taken before all are. */
+static void test_budget_of_uses(void **state)
+{
+	struct fixture f = {0};
+	struct store_rules rules = STORE_RULES_INIT;
+	struct store_gc_options options = {.budget_ms = 1};
+	struct store_gc_result result;
+	char name[20];
+	int runs = 0;
+
+	(void)state;
+	fixture_open(&f);
+	path_rule_add(&rules, "**")->keep_used_for_s = DAY;
+	rules_set(&f, &rules);
+	for (int i = 0; i < 100; i++) {
+		snprintf(name, sizeof(name), "p%d", i);
+		put_small_path(&f, name, NULL);
+	}
+	later(20 * HOUR);
+	for (int i = 0; i < 50; i++) {
+		snprintf(name, sizeof(name), "p%d", i);
+		assert_true(use_path(&f, name));
+	}
+	later(10 * HOUR);
+	do {
+		assert_ok(store_gc(f.store, &options, &result, &f.err), f.err);
+		runs++;
+	} while (result.more);
+	assert_true(runs > 10);
+	store_gc_total(f.store, &result);
+	assert_int_equal(result.paths, 50);
+	assert_true(has_path(&f, "p0"));
+	assert_true(has_path(&f, "p49"));
+	store_rules_release(&rules);
 	fixture_close(&f);
 }
 
@@ -1056,9 +1175,11 @@ int main(void)
 		cmocka_unit_test(test_remove),
 		cmocka_unit_test(test_paths_by_time),
 		cmocka_unit_test(test_paths_by_size),
+		cmocka_unit_test(test_paths_by_size_behind_kept),
 		cmocka_unit_test(test_documents_by_time),
 		cmocka_unit_test(test_log_goes_with_its_path),
 		cmocka_unit_test(test_nar_outlives_its_path),
+		cmocka_unit_test(test_nar_without_a_path),
 		cmocka_unit_test(test_made_images),
 		cmocka_unit_test(test_views),
 		cmocka_unit_test(test_clock_steps_back),
@@ -1068,6 +1189,7 @@ int main(void)
 		cmocka_unit_test(test_dry_run_gives_way),
 		cmocka_unit_test(test_work_is_proportional_to_garbage),
 		cmocka_unit_test(test_budget),
+		cmocka_unit_test(test_budget_of_uses),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
