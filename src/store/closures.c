@@ -158,3 +158,43 @@ int closure_read(struct store_view *v, const char *name, bool whole, struct clos
 	k = (struct closure){0};
 	return 0;
 }
+
+/* 1: it is bound to the same content. */
+static int path_is_current(struct conn *c, const struct store_view *v, const struct closure *k,
+			   size_t path, struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(&q, c, "SELECT 1 FROM binding WHERE view = ?1 AND hash_part = ?2 AND nar = ?3");
+	query_bind_int(&q, 1, v->id);
+	query_bind_text(&q, 2, store_path_hash_part(&k->set.items[path].path));
+	query_bind_int(&q, 3, k->nars[path]);
+	r = query_step(&q, err);
+	query_end(&q);
+	return r;
+}
+
+int closure_is_current(struct conn *c, const struct store_view *v, const struct closure *k,
+		       struct err *err)
+{
+	struct query q;
+	bool same;
+	int r;
+
+	query_init(&q, c, "SELECT 1 FROM view WHERE id = ?1 AND generation = ?2");
+	query_bind_int(&q, 1, v->id);
+	query_bind_int(&q, 2, k->generation);
+	r = query_step(&q, err);
+	query_end(&q);
+	if (r < 0)
+		return r;
+	same = r > 0;
+	/* What others refer to does not go, and if it became another, that was counted. */
+	r = 1;
+	for (size_t i = 0; same && r > 0 && i < k->n_roots; i++)
+		r = path_is_current(c, v, k, k->roots[i], err);
+	for (size_t i = 0; !same && r > 0 && i < k->set.len; i++)
+		r = path_is_current(c, v, k, i, err);
+	return r;
+}

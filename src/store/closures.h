@@ -28,6 +28,9 @@ size_t closure_name_parse(const char *name, const char **ret_end);
  * `whole` false: the paths alone. */
 int closure_read(struct store_view *v, const char *name, bool whole, struct closure *ret,
 		 struct err *err);
+/* Inside a transaction: 1 if what was read still holds, 0 if a path of it has gone or is another. */
+int closure_is_current(struct conn *c, const struct store_view *v, const struct closure *k,
+		       struct err *err);
 void closure_release(struct closure *k);
 #define cleanup_closure __attribute__((cleanup(closure_release)))
 

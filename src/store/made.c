@@ -7,6 +7,8 @@
 #include "store/settle.h"
 #include "store/stored-content.h"
 
+enum { MAKING_TRIES = 5 };
+
 /* The paths that are in the name of the repository, with a '.' behind each. `ret` has CLOSURE_NAME_MAX
  * bytes; -1: they are too many. */
 static int repository_paths(const char *repository, char *ret)
@@ -145,11 +147,17 @@ static bool making_same(const void *a, const void *b)
 	       strcmp(x->tag, y->tag) == 0;
 }
 
+/* Of what changes meanwhile it is made anew; not for ever. */
 static int making_work(void *arg, struct err *err)
 {
 	const struct making *m = arg;
+	int r = E_CANCELLED;
 
-	return make(m->view, m->repository, m->tag, err);
+	for (int tries = 0; r == E_CANCELLED && tries < MAKING_TRIES; tries++) {
+		*err = ERR_INIT;
+		r = make(m->view, m->repository, m->tag, err);
+	}
+	return r;
 }
 
 void made_begin(struct store *s)

@@ -199,8 +199,12 @@ static int store_job(struct conn *c, void *arg, struct err *err)
 	struct own_manifest own = {p->repository, &p->manifest, 0, ids};
 	struct new_tag tag = {p->repository, p->tag, 0, true};
 	int64_t repository, infos;
-	int r = repository_make(c, p->view, p->repository, &repository, err);
+	int r = closure_is_current(c, p->view, job->closure, err);
 
+	if (r == 0)
+		return err_set(err, E_CANCELLED, "%s changed while its image was made", p->tag);
+	if (r > 0)
+		r = repository_make(c, p->view, p->repository, &repository, err);
 	if (r >= 0)
 		r = layers_record(c, p, repository, ids, err);
 	own.config = p->config.id;

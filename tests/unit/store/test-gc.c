@@ -805,6 +805,73 @@ static void test_made_images(void **state)
 	world_release(&w);
 }
 
+static void remove_big(struct fixture *f)
+{
+	char base[STORE_BASE_MAX + 1];
+
+	assert_ok(store_path_remove(f->root, base_of("big", base), &f->err), f->err);
+}
+
+static void put_big(struct fixture *f, unsigned seed, const struct secret_key *key)
+{
+	cleanup_free char *bytes = noise(100000, seed);
+	cleanup_buf struct buf nar = BUF_INIT(1 << 20);
+	cleanup_path_info struct path_info info = {0};
+	struct entry file = {.content = bytes, .size = 100000};
+
+	nar_of(&nar, &file, 1);
+	info_of(&info, "big", buf_slice(&nar), NULL);
+	if (key)
+		assert_ok(path_info_sign(&info, key, &f->err), f->err);
+	assert_ok(put_nar(f, buf_slice(&nar), CODEC_NONE, NULL), f->err);
+	assert_ok(put_info(f, &info), f->err);
+}
+
+static struct secret_key trusted_key;
+
+static void replace_big(struct fixture *f)
+{
+	put_big(f, 2, &trusted_key);
+}
+
+/* The path goes, or becomes another, while its image is made. */
+static void test_late_image(void **state)
+{
+	char tag[STORE_BASE_MAX + 1];
+	struct public_key public;
+
+	(void)state;
+	base_of("big", tag);
+	memcpy(tag + STORE_HASH_LEN, "-gzip", sizeof("-gzip"));
+	for (int replaced = 0; replaced < 2; replaced++) {
+		struct fixture f = {.options = STORE_OPTIONS_INIT};
+		struct manifest_stat stat;
+
+		assert_ok(secret_key_generate(&trusted_key, "k", &f.err), f.err);
+		secret_key_public(&public, &trusted_key);
+		f.options.root.trusted = &public;
+		f.options.root.n_trusted = 1;
+		f.options.architecture = "amd64";
+		fixture_open(&f);
+		put_big(&f, 1, NULL);
+		before_link(&f, replaced ? replace_big : remove_big);
+		if (replaced)
+			assert_ok(store_manifest_stat(f.root, "nix", tag, &stat, &f.err), f.err);
+		else
+			assert_fails(store_manifest_stat(f.root, "nix", tag, &stat, &f.err),
+				     E_NOTFOUND, f.err, NULL);
+		assert_null(link_hook);
+		/* The image is that of the path as it is. */
+		assert_int_equal(db_int(&f,
+					"SELECT count(*) FROM layer_path JOIN binding"
+					" ON binding.nar = layer_path.nar",
+					NULL, NULL),
+				 replaced);
+		assert_int_equal(db_int(&f, "SELECT count(*) FROM tag", NULL, NULL), replaced);
+		fixture_close(&f);
+	}
+}
+
 /* Each view for itself, though they share the bytes. */
 static void test_views(void **state)
 {
@@ -1181,6 +1248,7 @@ int main(void)
 		cmocka_unit_test(test_nar_outlives_its_path),
 		cmocka_unit_test(test_nar_without_a_path),
 		cmocka_unit_test(test_made_images),
+		cmocka_unit_test(test_late_image),
 		cmocka_unit_test(test_views),
 		cmocka_unit_test(test_clock_steps_back),
 		cmocka_unit_test(test_clock_is_behind_for_a_while),
