@@ -237,6 +237,16 @@ static int version_take(struct backup *b, struct err *err)
 	return write_file_at(b->dirfd, "version", (const char *)text.data, text.len, true, err);
 }
 
+/* That it is there at all is written in the folder above. */
+static int name_sync(const struct backup *b, struct err *err)
+{
+	cleanup_fd int above = openat(b->dirfd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fsync(b->dirfd) < 0 || (above >= 0 && fsync(above) < 0))
+		return io_errno(err, "fsync the folder of the backup");
+	return 0;
+}
+
 static void backup_remove(struct backup *b)
 {
 	static const char *const names[] = {"version", "meta.sqlite", "meta.sqlite-wal",
@@ -271,6 +281,8 @@ int store_backup(struct store *s, const char *dir, const struct store_backup_opt
 		r = shards_sync(&b, err);
 	if (r >= 0)
 		r = version_take(&b, err);
+	if (r >= 0)
+		r = name_sync(&b, err);
 	/* What was there before is somebody else's. */
 	if (r < 0 && made != E_EXISTS)
 		backup_remove(&b);

@@ -273,24 +273,33 @@ static int dry_view(struct run *run, struct conn *c, view_fn *fn, int64_t view, 
 	return r;
 }
 
+/* 1: found the next view behind *view. */
+static int view_next(struct conn *c, int64_t *view, struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(&q, c, "SELECT id FROM view WHERE id > ?1 ORDER BY id LIMIT 1");
+	query_bind_int(&q, 1, *view);
+	r = query_step(&q, err);
+	if (r > 0)
+		*view = query_int(&q, 0);
+	query_end(&q);
+	return r;
+}
+
 static int dry_job(struct conn *c, void *arg, struct err *err)
 {
 	struct run *run = arg;
-	int64_t views[64];
-	size_t n = 0;
-	struct query q;
+	int64_t view = 0;
 	int r;
 
 	run->began_ms = monotonic_ms();
 	r = queue_job(c, run, err);
-	query_init(&q, c, "SELECT id FROM view ORDER BY id");
-	while (r >= 0 && n < ARRAY_LEN(views) && (r = query_step(&q, err)) > 0)
-		views[n++] = query_int(&q, 0);
-	query_end(&q);
-	for (size_t i = 0; i < n && r >= 0; i++) {
-		r = dry_view(run, c, collect_least_used, views[i], err);
+	while (r >= 0 && (r = view_next(c, &view, err)) > 0) {
+		r = dry_view(run, c, collect_least_used, view, err);
 		if (r >= 0)
-			r = dry_view(run, c, collect_documents, views[i], err);
+			r = dry_view(run, c, collect_documents, view, err);
 	}
 	/* Takes everything back. */
 	return r < 0 ? r : err_set(err, E_CANCELLED, "a dry run");
@@ -328,22 +337,16 @@ static int run_one(struct run *run, db_job_fn *fn, struct store_gc_result *ret, 
 	return r;
 }
 
-/* 1: found the next view behind *view. */
-static int view_next(struct store *s, int64_t *view, struct err *err)
+/* Behind the one that was looked at. */
+static int run_next_view(struct run *run, struct err *err)
 {
-	struct conn *c = db_reader(s->db, err);
-	struct query q;
+	struct conn *c = db_reader(run->k->store->db, err);
 	int r;
 
 	if (!c)
 		return err->code;
-	query_init(&q, c, "SELECT id FROM view WHERE id > ?1 ORDER BY id LIMIT 1");
-	query_bind_int(&q, 1, *view);
-	r = query_step(&q, err);
-	if (r > 0)
-		*view = query_int(&q, 0);
-	query_end(&q);
-	db_reader_done(s->db, c);
+	r = view_next(c, &run->view, err);
+	db_reader_done(run->k->store->db, c);
 	return r;
 }
 
@@ -363,7 +366,7 @@ static int run_all(struct run *run, struct store_gc_result *ret, struct err *err
 {
 	int r = run_job(run, queue_job, ret, err);
 
-	while (r >= 0 && (r = view_next(run->k->store, &run->view, err)) > 0) {
+	while (r >= 0 && (r = run_next_view(run, err)) > 0) {
 		r = run_job(run, least_used_job, ret, err);
 		if (r >= 0)
 			r = run_job(run, documents_job, ret, err);
