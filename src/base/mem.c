@@ -33,8 +33,9 @@ char *xstrdup(const char *s)
 	return checked(strdup(s));
 }
 
-char *xstrndup(const char *s, size_t len)
+char *xstrndup(const char *s, size_t max)
 {
+	size_t len = strnlen(s, max);
 	char *copy = xmalloc(len + 1);
 
 	memcpy(copy, s, len);

@@ -17,7 +17,7 @@ void *xmalloc(size_t size);
 void *xcalloc(size_t n, size_t size);
 void *xreallocarray(void *p, size_t n, size_t size);
 char *xstrdup(const char *s);
-char *xstrndup(const char *s, size_t len);
+char *xstrndup(const char *s, size_t max); /* as strndup(): reads no further than the end */
 void *xmemdup(const void *p, size_t len);
 char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 

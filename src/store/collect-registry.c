@@ -490,66 +490,18 @@ int collect_link(struct collector *k, struct conn *c, struct candidate *cand, st
 
 /* ---- Blobs ---- */
 
-/* What a blob is made of: ids. */
-struct id_list {
-	int64_t *items; /* owned */
-	size_t len, cap;
-};
-
-static void id_list_release(struct id_list *l)
-{
-	free(l->items);
-}
-#define cleanup_id_list __attribute__((cleanup(id_list_release)))
-
-/* Runs a query about a blob; its first column is an id. */
-static int ids_read(struct conn *c, const char *sql, int64_t blob, struct id_list *ret,
-		    struct err *err)
-{
-	struct query q;
-	int r;
-
-	query_init(&q, c, sql);
-	query_bind_int(&q, 1, blob);
-	while ((r = query_step(&q, err)) > 0) {
-		array_grow(ret->items, ret->cap, ret->len + 1);
-		ret->items[ret->len++] = query_int(&q, 0);
-	}
-	query_end(&q);
-	return r;
-}
-
-static int blob_run(struct conn *c, const char *sql, int64_t blob, struct err *err)
-{
-	struct query q;
-
-	query_init(&q, c, sql);
-	query_bind_int(&q, 1, blob);
-	return query_run(&q, err);
-}
-
 static int blob_remove(struct conn *c, int64_t blob, struct err *err)
 {
-	cleanup_id_list struct id_list objects = {0}, nars = {0};
-	int r = ids_read(c,
-			 "SELECT object FROM blob_part WHERE blob = ?1 UNION"
-			 " SELECT object FROM blob WHERE id = ?1 AND object IS NOT NULL",
-			 blob, &objects, err);
+	cleanup_blob_parts struct blob_parts parts = {0};
+	struct query q;
+	int r = blob_parts_take(c, blob, &parts, err);
 
-	if (r >= 0)
-		r = ids_read(c, "SELECT DISTINCT nar FROM layer_path WHERE blob = ?1", blob, &nars,
-			     err);
-	if (r >= 0)
-		r = blob_run(c, "DELETE FROM blob_part WHERE blob = ?1", blob, err);
-	if (r >= 0)
-		r = blob_run(c, "DELETE FROM layer_path WHERE blob = ?1", blob, err);
-	if (r >= 0)
-		r = blob_run(c, "DELETE FROM blob WHERE id = ?1", blob, err);
-	for (size_t i = 0; i < objects.len && r >= 0; i++)
-		r = garbage_object(c, objects.items[i], err);
-	for (size_t i = 0; i < nars.len && r >= 0; i++)
-		r = garbage_nar(c, nars.items[i], err);
-	return r;
+	if (r < 0)
+		return r;
+	query_init(&q, c, "DELETE FROM blob WHERE id = ?1");
+	query_bind_int(&q, 1, blob);
+	r = query_run(&q, err);
+	return r < 0 ? r : garbage_blob_parts(c, &parts, err);
 }
 
 int collect_blob(struct collector *k, struct conn *c, struct candidate *cand, struct err *err)

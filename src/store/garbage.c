@@ -96,6 +96,68 @@ int garbage_nar(struct conn *c, int64_t nar, struct err *err)
 	return r > 0 ? garbage_object(c, object, err) : r;
 }
 
+/* ---- What blobs consist of ---- */
+
+void blob_parts_release(struct blob_parts *parts)
+{
+	free(parts->objects.items);
+	free(parts->nars.items);
+}
+
+/* Runs a query about a blob; its first column is an id. */
+static int ids_read(struct conn *c, const char *sql, int64_t blob, struct id_list *ret,
+		    struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(&q, c, sql);
+	query_bind_int(&q, 1, blob);
+	while ((r = query_step(&q, err)) > 0) {
+		array_grow(ret->items, ret->cap, ret->len + 1);
+		ret->items[ret->len++] = query_int(&q, 0);
+	}
+	query_end(&q);
+	return r;
+}
+
+static int blob_run(struct conn *c, const char *sql, int64_t blob, struct err *err)
+{
+	struct query q;
+
+	query_init(&q, c, sql);
+	query_bind_int(&q, 1, blob);
+	return query_run(&q, err);
+}
+
+int blob_parts_take(struct conn *c, int64_t blob, struct blob_parts *ret, struct err *err)
+{
+	int r = ids_read(c,
+			 "SELECT object FROM blob_part WHERE blob = ?1 UNION"
+			 " SELECT object FROM blob WHERE id = ?1 AND object IS NOT NULL",
+			 blob, &ret->objects, err);
+
+	if (r >= 0)
+		r = ids_read(c, "SELECT DISTINCT nar FROM layer_path WHERE blob = ?1", blob,
+			     &ret->nars, err);
+	if (r >= 0)
+		r = blob_run(c, "DELETE FROM blob_part WHERE blob = ?1", blob, err);
+	if (r >= 0)
+		r = blob_run(c, "DELETE FROM layer_path WHERE blob = ?1", blob, err);
+	return r;
+}
+
+int garbage_blob_parts(struct conn *c, const struct blob_parts *parts, struct err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < parts->objects.len && r >= 0; i++)
+		r = garbage_object(c, parts->objects.items[i], err);
+	for (size_t i = 0; i < parts->nars.len && r >= 0; i++)
+		r = garbage_nar(c, parts->nars.items[i], err);
+	return r;
+}
+
 /* ---- Pending NARs ---- */
 
 struct pending {
@@ -215,9 +277,9 @@ static void removal_note(struct removal *m, struct slice file)
 	snprintf(to, OBJECT_FILE_MAX, "%.*s", (int)file.len, (const char *)file.data);
 	snprintf(name, sizeof(name), "%s", to);
 	name[2] = '~';
-	if (linkat(m->store->objects_fd, to, m->store->incoming_fd, name, 0) == 0 ||
-	    errno == EEXIST)
-		m->n++;
+	/* Where that name finds no room, as on a full disk, we must not die: the file has to go. */
+	(void)!linkat(m->store->objects_fd, to, m->store->incoming_fd, name, 0);
+	m->n++;
 }
 
 static int object_remove(struct conn *c, struct removal *m, int64_t object, struct err *err)

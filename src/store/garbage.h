@@ -17,6 +17,21 @@ int garbage_nar(struct conn *c, int64_t nar, struct err *err);
 /* Inside a transaction: takes away what makes layers of a NAR, which can be made again. */
 int garbage_bodies(struct conn *c, int64_t nar, struct err *err);
 
+/* What a blob consists of. */
+struct id_list {
+	int64_t *items; /* owned */
+	size_t len, cap;
+};
+struct blob_parts {
+	struct id_list objects, nars;
+};
+/* Inside a transaction: takes its parts from a blob, that is about to be deleted, or to consist of
+ * something else; then garbage_blob_parts() looks which of them nobody needs. */
+int blob_parts_take(struct conn *c, int64_t blob, struct blob_parts *ret, struct err *err);
+int garbage_blob_parts(struct conn *c, const struct blob_parts *parts, struct err *err);
+void blob_parts_release(struct blob_parts *parts);
+#define cleanup_blob_parts __attribute__((cleanup(blob_parts_release)))
+
 /* Names of NARs that wait for a narinfo for longer than the grace period, and objects that are
  * listed: a batch of each at the least, and on until time_is_up(). What was removed is added to
  * `result`. Returns 1 if there is more. One thread at a time. */

@@ -99,10 +99,10 @@ static int manifest_unknown(struct err *err, const char *repository, const char 
 	return err_set(err, E_NOTFOUND, "%.300s has no manifest %.200s", repository, reference);
 }
 
-/* The one look-up behind both; `bytes` or `stat` is NULL. 1 found, 0 there is none. */
-static int manifest_look(struct store_view *v, const char *repository,
-			 const struct manifest_ref *ref, struct manifest_bytes *bytes,
-			 struct manifest_stat *stat, struct err *err)
+/* The one look-up behind both, at one moment; `bytes` or `stat` is NULL. 1 found, 0 there is none. */
+static int manifest_look_once(struct store_view *v, const char *repository,
+			      const struct manifest_ref *ref, struct manifest_bytes *bytes,
+			      struct manifest_stat *stat, struct err *err)
 {
 	struct conn *c = reader(v, err);
 	int64_t id;
@@ -123,6 +123,22 @@ static int manifest_look(struct store_view *v, const char *repository,
 	}
 	reader_done(v, c);
 	return r;
+}
+
+/* Also when it goes between the look and the note of its use. */
+static int manifest_look(struct store_view *v, const char *repository,
+			 const struct manifest_ref *ref, struct manifest_bytes *bytes,
+			 struct manifest_stat *stat, struct err *err)
+{
+	for (;;) {
+		uint64_t epoch = use_epoch(v->store);
+		int r = manifest_look_once(v, repository, ref, bytes, stat, err);
+
+		if (r <= 0 || use_epoch(v->store) == epoch)
+			return r;
+		if (bytes)
+			manifest_bytes_release(bytes);
+	}
 }
 
 static int manifest_get(struct store_view *v, const char *repository, const char *reference,

@@ -142,12 +142,16 @@ static int run_for(struct conn *c, const char *sql, int64_t id, struct err *err)
 
 int blob_heal(struct conn *c, int64_t blob, int64_t object, struct err *err)
 {
+	cleanup_blob_parts struct blob_parts parts = {0};
 	int64_t old = 0;
 	struct query q;
 	int r = one_int(c, "SELECT coalesce(object, 0) FROM blob WHERE id = ?1", blob, &old, err);
 
 	if (r <= 0 || old == object)
 		return r < 0 ? r : 0;
+	r = blob_parts_take(c, blob, &parts, err);
+	if (r < 0)
+		return r;
 	/* It is no splice any more, and nobody has looked what is in it. */
 	query_init(&q, c,
 		   "UPDATE blob SET form = 1, object = ?2, splice = NULL, layer = 0,"
@@ -155,11 +159,7 @@ int blob_heal(struct conn *c, int64_t blob, int64_t object, struct err *err)
 	query_bind_int(&q, 1, blob);
 	query_bind_int(&q, 2, object);
 	r = query_run(&q, err);
-	if (r >= 0)
-		r = run_for(c, "DELETE FROM blob_part WHERE blob = ?1", blob, err);
-	if (r >= 0)
-		r = run_for(c, "DELETE FROM layer_path WHERE blob = ?1", blob, err);
-	return r < 0 || !old ? r : garbage_object(c, old, err);
+	return r < 0 ? r : garbage_blob_parts(c, &parts, err);
 }
 
 struct repair {

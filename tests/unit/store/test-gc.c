@@ -872,6 +872,42 @@ static void test_late_image(void **state)
 	}
 }
 
+/* A damaged layer, whose path went, is pushed again: its NAR has no use any more. */
+static void test_healed_layer(void **state)
+{
+	static const size_t groups[2][2] = {{0}, {1, 2}}, order[] = {1, 0, 2};
+	struct world w = {0};
+	struct pushed p;
+	struct store_check_options check = {.report = fixture_defect, .repair = true};
+	struct store_check_result result;
+
+	(void)state;
+	world_make(&w);
+	push_world(&w, &p, "r", IMAGE_ZSTD, ANNOTATED | REFERENCES);
+	for (size_t i = 0; i < 3; i++)
+		assert_ok(store_path_remove(w.f.root, store_path_base(&w.p[order[i]].info.path),
+					    &w.f.err),
+			  w.f.err);
+	later(2 * DAY);
+	gc(&w.f);
+	assert_int_equal(db_int(&w.f, "SELECT count(*) FROM nar", NULL, NULL), 3);
+	fixture_damage(&w.f, "SELECT file FROM object WHERE size > 1000000");
+	assert_ok(store_check_repair(w.f.store, &check, &result, &w.f.err), w.f.err);
+	assert_int_equal(result.quarantined, 1);
+	for (size_t i = 0; i < 2; i++) {
+		cleanup_buf struct buf layer = {0};
+		struct hash diff, digest;
+
+		layer_of(&w, IMAGE_ZSTD, groups[i], i + 1, &layer, &diff);
+		assert_ok(put_blob(&w.f, "r", buf_slice(&layer), &digest), w.f.err);
+	}
+	gc(&w.f);
+	assert_int_equal(db_int(&w.f, "SELECT count(*) FROM object WHERE damaged = 1", NULL, NULL),
+			 0);
+	pushed_release(&p);
+	world_release(&w);
+}
+
 /* Each view for itself, though they share the bytes. */
 static void test_views(void **state)
 {
@@ -1249,6 +1285,7 @@ int main(void)
 		cmocka_unit_test(test_nar_without_a_path),
 		cmocka_unit_test(test_made_images),
 		cmocka_unit_test(test_late_image),
+		cmocka_unit_test(test_healed_layer),
 		cmocka_unit_test(test_views),
 		cmocka_unit_test(test_clock_steps_back),
 		cmocka_unit_test(test_clock_is_behind_for_a_while),
