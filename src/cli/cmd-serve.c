@@ -19,7 +19,7 @@
 #include "serve/settings.h"
 #include "store/store.h"
 
-enum { MAINTAIN_S = 300, MAINTAIN_PAUSE_NS = 100000000 };
+enum { MAINTAIN_S = 60, MAINTAIN_PAUSE_NS = 100000000 };
 
 static const char help[] =
 	"Usage: nacre serve [--config FILE] [--data DIR] [OPTION]...\n"
@@ -220,6 +220,15 @@ static time_t period_s(void)
 	return us < 2000000 ? 1 : (time_t)(us / 2000000);
 }
 
+/* Between what many clients hold, glibc keeps what is free again: after an hour of load as much as is
+ * in use. */
+static void release_memory(void)
+{
+#ifdef M_ARENA_MAX
+	malloc_trim(0);
+#endif
+}
+
 /* Until a signal says to stop. */
 static void run(struct server *server, struct store *store, const struct command_line *line,
 		const sigset_t *signals)
@@ -239,6 +248,7 @@ static void run(struct server *server, struct store *store, const struct command
 		r = store_maintain(store, &err);
 		if (r < 0)
 			log_error("%s", err.text);
+		release_memory();
 		/* Soon again while there is more to do. */
 		period = r > 0 ? (struct timespec){0, MAINTAIN_PAUSE_NS}
 			       : (struct timespec){period_s(), 0};

@@ -29,6 +29,7 @@ struct registry {
 	char *host;           /* owned; host[:port] that is connected to */
 	char *base;           /* owned, "http[s]://host"; NULL: to be probed */
 	char *auth_file; /* owned, or NULL */
+	char *query;     /* owned; "ns=…", or NULL: goes with every address */
 	bool has_given;
 	struct credentials given;
 	/* Who we are to the repository asked for last. */

@@ -21,6 +21,15 @@ static char *base_of(const char *scheme, const char *host)
 	return xasprintf("%s://%s", scheme, host);
 }
 
+static char *mirror_query(const char *registry)
+{
+	cleanup_buf struct buf b = {0};
+
+	buf_add_str(&b, "ns=");
+	url_encode(&b, slice_str(registry), "");
+	return buf_take_str(&b);
+}
+
 int registry_open(struct registry **ret, const char *domain, const struct registry_options *options,
 		  struct err *err)
 {
@@ -44,6 +53,7 @@ int registry_open(struct registry **ret, const char *domain, const struct regist
 	r->domain = xstrdup(domain);
 	r->host = xstrdup(connect_host(domain));
 	r->auth_file = o->auth_file ? xstrdup(o->auth_file) : NULL;
+	r->query = o->mirror_of ? mirror_query(o->mirror_of) : NULL;
 	if (o->credentials) {
 		r->has_given = true;
 		credentials_copy(&r->given, o->credentials);
@@ -66,6 +76,7 @@ void registry_free(struct registry *r)
 	free(r->host);
 	free(r->base);
 	free(r->auth_file);
+	free(r->query);
 	free(r);
 }
 
@@ -112,6 +123,8 @@ int registry_url(struct registry *r, const char *repository, char **ret, struct 
 	if (len < 0)
 		abort();
 	result = buf_addf(&b, "%s/v2/%s/%s", base, repository, rest);
+	if (result >= 0 && r->query)
+		result = buf_addf(&b, "%c%s", strchr(rest, '?') ? '&' : '?', r->query);
 	free(rest);
 	if (result < 0)
 		return err_set(err, E_LIMIT, "an address would be longer than %d bytes", URL_MAX);

@@ -38,7 +38,10 @@ struct registry_options {
 	const char *
 		auth_file; /* see credentials.h; borrowed until registry_open() returns, as all here */
 	const struct credentials *credentials; /* instead of any file */
-	struct http_options http;              /* `insecure` is taken from above */
+	/* Of a mirror of several registries: which one is meant, as containerd says it ("?ns="). NULL:
+	 * the host is the registry itself. */
+	const char *mirror_of;
+	struct http_options http; /* `insecure` is taken from above */
 };
 
 /* `domain` as in a reference ("docker.io", "localhost:5000"). Sends nothing. E_USAGE. */

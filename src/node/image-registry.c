@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
 #include <unistd.h>
 
 #include "base/fs.h"
@@ -26,6 +27,14 @@ struct request {
 	struct manifest *manifest;
 };
 
+/* SPEC containerd hosts.md: who stands for another registry is told for which. */
+static bool is_mirror(const struct request *q, const struct registry_host *host)
+{
+	return !host->is_own && strcmp(host->domain, q->ref.domain) != 0 &&
+	       !(strcmp(q->ref.domain, "docker.io") == 0 &&
+		 strcmp(host->domain, "registry-1.docker.io") == 0);
+}
+
 static int open_host(const struct request *q, const struct registry_host *host,
 		     struct registry **ret, struct err *err)
 {
@@ -35,6 +44,7 @@ static int open_host(const struct request *q, const struct registry_host *host,
 					  : REGISTRY_HTTPS,
 		.insecure = host->skip_verify,
 		.auth_file = q->registries->auth_file,
+		.mirror_of = is_mirror(q, host) ? q->ref.domain : NULL,
 		.http = {.ca_file = host->ca_file,
 			 .attempts = ATTEMPTS,
 			 .connect_timeout_ms = CONNECT_TIMEOUT_MS},
@@ -43,7 +53,10 @@ static int open_host(const struct request *q, const struct registry_host *host,
 	return registry_open(ret, host->domain, &options, err);
 }
 
-/* Into a file without a name, proven against the digest. Takes over the registry. */
+/* Asks one host. Takes over the registry. 1: it has it; 0: it does not know of any. */
+typedef int get_fn(struct request *q, struct registry *registry, struct err *err);
+
+/* Into a file without a name, proven against the digest. */
 static int fetch_layer(struct request *q, struct registry *registry, struct err *err)
 {
 	CLEANUP(registry_free) struct registry *own = registry;
@@ -53,10 +66,12 @@ static int fetch_layer(struct request *q, struct registry *registry, struct err 
 		return err_errno(err, "a temporary file");
 	fd_sink_init(&file, q->fd, "a temporary file");
 	return registry_get_blob(own, q->ref.repository, &q->digest, DIGEST_SIZE_UNKNOWN,
-				 &file.sink, err);
+				 &file.sink, err) < 0
+		       ? err->code
+		       : 1;
 }
 
-/* Takes over the registry. */
+/* A mirror may hold images, and not what refers to them. */
 static int read_infos(struct request *q, struct registry *registry, struct err *err)
 {
 	cleanup_image_source struct image_source *source = NULL;
@@ -65,10 +80,11 @@ static int read_infos(struct request *q, struct registry *registry, struct err *
 		registry_free(registry);
 		return err->code;
 	}
-	return referrer_infos_read(q->infos, source, &q->digest, q->store_dir, err);
+	if (referrer_infos_read(q->infos, source, &q->digest, q->store_dir, err) < 0)
+		return err->code;
+	return q->infos->len > 0;
 }
 
-/* Takes over the registry. */
 static int read_manifest(struct request *q, struct registry *registry, struct err *err)
 {
 	CLEANUP(registry_free) struct registry *own = registry;
@@ -78,32 +94,44 @@ static int read_manifest(struct request *q, struct registry *registry, struct er
 	digest_format(digest, &q->digest);
 	if (registry_get_manifest(own, q->ref.repository, digest, &bytes, err) < 0)
 		return err->code;
-	return manifest_parse(q->manifest, bytes.media_type, buf_slice(&bytes.bytes), err);
+	return manifest_parse(q->manifest, bytes.media_type, buf_slice(&bytes.bytes), err) < 0
+		       ? err->code
+		       : 1;
 }
 
-/* Of the first host that has it. */
-static int ask(struct request *q, const struct registry_hosts *hosts,
-	       int (*get)(struct request *q, struct registry *registry, struct err *err),
-	       struct err *err)
+static int ask_host(struct request *q, const struct registry_host *host, get_fn *get,
+		    struct err *err)
+{
+	struct registry *registry;
+
+	if (host->why_not || !host->can_pull)
+		return err_set(err, E_UNSUPPORTED, "%s is left out: %s", host->domain,
+			       host->why_not ? host->why_not : "it is not for pulls");
+	if (open_host(q, host, &registry, err) < 0)
+		return err->code;
+	return get(q, registry, err);
+}
+
+/* 1: the first host that has it gave it; 0: some do not know of any, and no other has it. */
+static int ask(struct request *q, const struct registry_hosts *hosts, get_fn *get, struct err *err)
 {
 	struct err first = ERR_INIT;
+	bool answered = false;
 
 	for (size_t i = 0; i < hosts->len; i++) {
-		const struct registry_host *host = &hosts->items[i];
-		struct registry *registry = NULL;
 		struct err why = ERR_INIT;
+		int r = ask_host(q, &hosts->items[i], get, &why);
 
-		if (host->why_not || !host->can_pull) {
-			err_set(&why, E_UNSUPPORTED, "%s is left out: %s", host->domain,
-				host->why_not ? host->why_not : "it is not for pulls");
-		} else if (open_host(q, host, &registry, &why) >= 0 &&
-			   get(q, registry, &why) >= 0) {
-			return 0;
-		}
-		log_debug("registry %s: %s", host->domain, why.text);
-		if (!first.code)
+		if (r > 0)
+			return r;
+		answered |= r == 0;
+		if (r < 0)
+			log_debug("registry %s: %s", hosts->items[i].domain, why.text);
+		if (r < 0 && !first.code)
 			first = why;
 	}
+	if (answered)
+		return 0;
 	*err = first;
 	return first.code;
 }

@@ -7,13 +7,14 @@
 #include "base/mem.h"
 #include "node/registry-hosts.h"
 
-enum { FILE_MAX = 256 << 10, HOSTS_MAX = 64, PARTS_MAX = 8, WORD_MAX = 4096 };
+enum { FILE_MAX = 256 << 10, HOSTS_MAX = 64, PARTS_MAX = 8, WORD_MAX = 4096, LISTS_MAX = 4 };
 
 /* Of a key's value. */
-enum toml_kind { TOML_TEXT, TOML_LIST, TOML_WORD };
+enum toml_kind { TOML_TEXT, TOML_LIST, TOML_WORD, TOML_TABLE };
 struct toml_value {
 	enum toml_kind kind;
-	struct strv texts; /* one for a text or a bare word */
+	/* One for a text or a bare word; of a list also those of lists in it; of a table its keys. */
+	struct strv texts;
 };
 
 struct toml {
@@ -21,6 +22,7 @@ struct toml {
 	unsigned line;
 	struct registry_hosts *hosts;
 	struct registry_host *host; /* of the table that is read; NULL: none */
+	struct registry_host top;   /* what is said of the registry itself, but its address */
 	bool is_top;                /* before the first table */
 	bool is_header;             /* in a table of a host's headers */
 	const char *dir;
@@ -134,24 +136,65 @@ static int take_text(struct toml *t, bool *ret_quoted, char **ret)
 	return 0;
 }
 
+/* Also the texts of lists in it, as `client` has them. */
 static int take_list(struct toml *t, struct toml_value *ret)
 {
-	next(t);
-	for (;;) {
-		bool quoted;
+	unsigned open = 0;
+
+	do {
+		bool quoted, ends;
 		char *text = NULL;
 
 		skip_blanks(t, true);
-		if (peek(t) == ']')
-			break;
-		if (take_text(t, &quoted, &text) < 0)
+		ends = peek(t) == ']';
+		if (ends) {
+			open--;
+			next(t);
+		} else if (peek(t) == '[') {
+			if (open++ == LISTS_MAX)
+				return fail(t, "there are too many lists in lists");
+			next(t);
+			continue;
+		} else if (take_text(t, &quoted, &text) < 0) {
 			return t->err->code;
-		strv_take(&ret->texts, text);
+		} else {
+			strv_take(&ret->texts, text);
+		}
+		if (!open)
+			break;
 		skip_blanks(t, true);
 		if (peek(t) == ',')
 			next(t);
 		else if (peek(t) != ']')
 			return fail(t, "',' or ']' is wanted");
+	} while (open);
+	return 0;
+}
+
+/* "{a = 'b', c = 'd'}" */
+static int take_inline_table(struct toml *t, struct toml_value *ret)
+{
+	next(t);
+	for (skip_blanks(t, false); peek(t) != '}'; skip_blanks(t, false)) {
+		bool quoted;
+		cleanup_free char *value = NULL;
+		char *key = NULL;
+
+		if (take_text(t, &quoted, &key) < 0)
+			return t->err->code;
+		strv_take(&ret->texts, key);
+		skip_blanks(t, false);
+		if (peek(t) != '=')
+			return fail(t, "'=' is wanted");
+		next(t);
+		skip_blanks(t, false);
+		if (take_text(t, &quoted, &value) < 0)
+			return t->err->code;
+		skip_blanks(t, false);
+		if (peek(t) == ',')
+			next(t);
+		else if (peek(t) != '}')
+			return fail(t, "',' or '}' is wanted");
 	}
 	next(t);
 	return 0;
@@ -165,6 +208,10 @@ static int take_value(struct toml *t, struct toml_value *ret)
 	if (peek(t) == '[') {
 		ret->kind = TOML_LIST;
 		return take_list(t, ret);
+	}
+	if (peek(t) == '{') {
+		ret->kind = TOML_TABLE;
+		return take_inline_table(t, ret);
 	}
 	if (take_text(t, &quoted, &text) < 0)
 		return t->err->code;
@@ -264,7 +311,9 @@ static int take_table(struct toml *t)
 	next(t);
 	t->is_top = false;
 	t->host = NULL;
-	t->is_header = parts.len > 2;
+	t->is_header = strcmp(text_at(&parts, parts.len - 1), "header") == 0;
+	if (parts.len == 1 && t->is_header)
+		t->host = &t->top;
 	if (strcmp(text_at(&parts, 0), "host") != 0 || parts.len < 2)
 		return end_line(t);
 	t->host = enter_host(t, text_at(&parts, 1));
@@ -285,7 +334,7 @@ static int set_ca(struct toml *t, const struct toml_value *v)
 {
 	const char *file = text_at(&v->texts, 0);
 
-	if (v->kind == TOML_WORD || !*file)
+	if ((v->kind != TOML_TEXT && v->kind != TOML_LIST) || !*file)
 		return fail(t, "ca wants the name of a file");
 	if (v->texts.len > 1)
 		rule_out(t->host, "it has more than one ca");
@@ -299,7 +348,7 @@ static int set_host_key(struct toml *t, const char *key, const struct toml_value
 	bool ignored;
 
 	if (strcmp(key, "capabilities") == 0) {
-		t->host->can_pull = strv_contains(&v->texts, "pull");
+		t->host->can_pull = !v->texts.len || strv_contains(&v->texts, "pull");
 		return v->kind == TOML_LIST ? 0 : fail(t, "capabilities wants a list");
 	}
 	if (strcmp(key, "skip_verify") == 0)
@@ -308,8 +357,10 @@ static int set_host_key(struct toml *t, const char *key, const struct toml_value
 		return set_flag(t, v, &ignored);
 	if (strcmp(key, "ca") == 0)
 		return set_ca(t, v);
-	if (strcmp(key, "client") == 0)
+	if (strcmp(key, "client") == 0 && v->texts.len)
 		rule_out(t->host, "client certificates are not supported here");
+	if (strcmp(key, "header") == 0 && v->texts.len)
+		rule_out(t->host, "headers of its own are not supported here");
 	return 0;
 }
 
@@ -352,17 +403,26 @@ static int take_key(struct toml *t)
 	return r < 0 ? r : end_line(t);
 }
 
-/* The registry itself comes last, as containerd has it. */
+/* The registry itself comes last, as containerd has it, with what was said before the first table. */
 static void add_server(struct toml *t, const char *own)
 {
-	if (t->server && *t->server)
-		enter_host(t, t->server);
-	else if (own) {
-		struct registry_host *host = add_host(t->hosts);
+	size_t before = t->hosts->len;
+	struct registry_host *host = NULL;
 
+	if (t->server && *t->server) {
+		host = enter_host(t, t->server);
+	} else if (own) {
+		host = add_host(t->hosts);
 		host->domain = xstrdup(own);
 		host->is_own = true;
 	}
+	if (!host || t->hosts->len == before)
+		return;
+	host->skip_verify = t->top.skip_verify;
+	host->can_pull = t->top.can_pull;
+	host->ca_file = take_ptr(t->top.ca_file);
+	if (t->top.why_not)
+		rule_out(host, t->top.why_not);
 }
 
 int registry_hosts_parse(struct registry_hosts *ret, struct slice text, const char *dir,
@@ -372,7 +432,8 @@ int registry_hosts_parse(struct registry_hosts *ret, struct slice text, const ch
 	struct toml t = {.rest = text, .line = 1, .hosts = &hosts, .dir = dir, .err = err};
 	int r = 0;
 
-	t.is_top = true;
+	t.is_top = t.top.can_pull = true;
+	t.host = &t.top;
 	for (skip_blanks(&t, true); r >= 0 && peek(&t) != -1; skip_blanks(&t, true))
 		r = peek(&t) == '[' ? take_table(&t) : take_key(&t);
 	if (r >= 0) {
@@ -381,6 +442,7 @@ int registry_hosts_parse(struct registry_hosts *ret, struct slice text, const ch
 	} else {
 		registry_hosts_release(&hosts);
 	}
+	host_release(&t.top);
 	free(t.server);
 	return r;
 }

@@ -6,9 +6,10 @@
  * the result if a file names it, if a directory has its name, or if it is in the list of those that
  * are allowed.
  *
- * Of hosts.toml (SPEC containerd hosts.md): server; [host."URL"] with capabilities, ca (one file),
- * skip_verify, override_path. A host with client certificates, headers of its own or a path is left
- * out. Of TOML: tables, texts on one line, booleans and lists of texts.
+ * Of hosts.toml (SPEC containerd hosts.md): server; for it before the first table, and for others in
+ * [host."URL"]: capabilities, ca (one file), skip_verify, override_path. A host with client
+ * certificates, headers of its own or a path is left out. Of TOML: tables, texts on one line,
+ * booleans, lists of texts.
  */
 #ifndef NACRE_NODE_REGISTRY_HOSTS_H
 #define NACRE_NODE_REGISTRY_HOSTS_H

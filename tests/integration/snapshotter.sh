@@ -364,6 +364,18 @@ restart_strict() {
 git_version() {
     run "$REGISTRY/$1" /bin/git --version 2>&1
 }
+# A mirror comes first, which has the image, and not what refers to it.
+MIRROR=127.0.0.1:$(free_port)
+cat >"$T/mirror.yml" <<YAML
+version: 0.1
+log: {level: warn}
+storage: {filesystem: {rootdirectory: $T/mirror}}
+http: {addr: $MIRROR}
+YAML
+start_server mirror docker-registry serve "$T/mirror.yml"
+wait_http "http://$MIRROR/v2/" || die "docker-registry does not start: $(tail -n 5 "$T/mirror.log")"
+skopeo_copy "oci:$T/signed:git" "docker://$MIRROR/signed:1"
+printf '[host."http://%s"]\n  capabilities = ["pull", "resolve"]\n' "$MIRROR" "$REGISTRY" >"$T/certs/${REGISTRY/:/_}_/hosts.toml"
 restart_strict --trusted-key "$K"
 check_fails "what cannot be checked is refused" "not signed by a trusted key|cannot be checked" cri_pull "$REGISTRY/signed:1"
 restart_strict --image-ref --trusted-key "$O"
@@ -372,6 +384,7 @@ restart_strict --image-ref --trusted-key "$K" --trusted-key "$O"
 check_fails "an image that nothing signed refers to: refused" "not signed by a trusted key" cri_pull "$REGISTRY/git:1"
 check "signatures that refer to the image count" cri_pull "$REGISTRY/signed:1"
 check_match "it runs" "git version" "$(git_version signed:1)"
+check "a mirror is told which registry is meant" grep -q "ns=127.0.0.1%3A${REGISTRY#*:} .*nacre" "$T/mirror.log"
 check "the same layers of another image are signed too" cri_pull "$REGISTRY/git:1"
 forget_image "$REGISTRY/git:1"
 restart_strict --trusted-key "$O" --trusted-key "$K"
