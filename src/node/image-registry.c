@@ -23,6 +23,7 @@ struct request {
 	int fd;             /* borrowed; where the layer goes */
 	const char *store_dir;
 	struct referrer_infos *infos;
+	bool is_listed; /* the host asked last has told what refers to the image */
 	struct manifest *manifest;
 };
 
@@ -56,16 +57,21 @@ static int fetch_layer(struct request *q, struct registry *registry, struct err 
 				 &file.sink, err);
 }
 
-/* Takes over the registry. */
+/* Takes over the registry. E_NOTFOUND where it has none: a mirror has seldom more than what was pulled
+ * through it, so its "none" is not the registry's. */
 static int read_infos(struct request *q, struct registry *registry, struct err *err)
 {
 	cleanup_image_source struct image_source *source = NULL;
 
+	q->is_listed = false;
 	if (registry_image_source(&source, registry, &q->ref, err) < 0) {
 		registry_free(registry);
 		return err->code;
 	}
-	return referrer_infos_read(q->infos, source, &q->digest, q->store_dir, err);
+	if (referrer_infos_read(q->infos, source, &q->digest, q->store_dir, err) < 0)
+		return err->code;
+	q->is_listed = true;
+	return q->infos->len ? 0 : err_set(err, E_NOTFOUND, "no path infos refer to the image");
 }
 
 /* Takes over the registry. */
@@ -81,7 +87,7 @@ static int read_manifest(struct request *q, struct registry *registry, struct er
 	return manifest_parse(q->manifest, bytes.media_type, buf_slice(&bytes.bytes), err);
 }
 
-/* Of the first host that has it. */
+/* Of the first host that has it. Why one cannot be asked tells more than that another has it not. */
 static int ask(struct request *q, const struct registry_hosts *hosts,
 	       int (*get)(struct request *q, struct registry *registry, struct err *err),
 	       struct err *err)
@@ -101,7 +107,7 @@ static int ask(struct request *q, const struct registry_hosts *hosts,
 			return 0;
 		}
 		log_debug("registry %s: %s", host->domain, why.text);
-		if (!first.code)
+		if (!first.code || first.code == E_NOTFOUND)
 			first = why;
 	}
 	*err = first;
@@ -197,10 +203,13 @@ int image_registry_infos(const struct image_registries *registries,
 {
 	cleanup_registry_hosts struct registry_hosts hosts = {0};
 	struct request q = {.registries = registries, .store_dir = store_dir, .infos = ret};
+	struct err why = ERR_INIT;
 	int r = read_labels(&q, labels, LABEL_MANIFEST, &hosts, err);
 
 	if (r <= 0)
 		return r;
-	r = ask(&q, &hosts, read_infos, err);
-	return r < 0 ? r : 1;
+	if (ask(&q, &hosts, read_infos, &why) >= 0 || q.is_listed)
+		return 1;
+	*err = why;
+	return why.code;
 }
