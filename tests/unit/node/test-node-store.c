@@ -121,6 +121,36 @@ static void test_collect(void **state)
 	unit_tempdir_end(dirfd, dir);
 }
 
+/* Killed while it deletes, it must leave no half of a path under its name: what is damaged is moved first, as a collection
+ * does. Here the file that stands where the trash should be keeps it from that. */
+static void test_remove_damaged(void **state)
+{
+	char dir[64];
+	int dirfd = unit_tempdir(dir), fd;
+	struct verify_options options = {.remove = true};
+	struct verify_stats stats;
+	struct err err = ERR_INIT;
+	struct node_store *s;
+
+	(void)state;
+	assert_ok(node_store_open(&s, dir, &err), err);
+	assert_int_equal(mkdirat(dirfd, "paths/rubbish", 0700), 0);
+	fd = openat(dirfd, "trash", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	close(fd);
+	assert_true(node_verify(s, &options, &stats, &err) < 0);
+	assert_int_equal(faccessat(dirfd, "paths/rubbish", F_OK, 0), 0);
+	assert_int_equal(unlinkat(dirfd, "trash", 0), 0);
+	err = ERR_INIT;
+	assert_ok(node_verify(s, &options, &stats, &err), err);
+	assert_int_equal(stats.damaged, 1);
+	assert_int_not_equal(faccessat(dirfd, "paths/rubbish", F_OK, 0), 0);
+	/* Nor does the trash keep it, or what was left there before. */
+	assert_int_equal(unlinkat(dirfd, "trash", AT_REMOVEDIR), 0);
+	node_store_free(s);
+	unit_tempdir_end(dirfd, dir);
+}
+
 static struct hash hash_of(const char *text)
 {
 	struct hash h;
@@ -454,7 +484,7 @@ int main(void)
 		cmocka_unit_test(test_staged),      cmocka_unit_test(test_refs),
 		cmocka_unit_test(test_index_notes), cmocka_unit_test(test_locks),
 		cmocka_unit_test(test_unpublished), cmocka_unit_test(test_listing),
-		cmocka_unit_test(test_private),
+		cmocka_unit_test(test_private),     cmocka_unit_test(test_remove_damaged),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
