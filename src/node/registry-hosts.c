@@ -10,7 +10,7 @@
 enum { FILE_MAX = 256 << 10, HOSTS_MAX = 64, PARTS_MAX = 8, WORD_MAX = 4096 };
 
 /* Of a key's value. */
-enum toml_kind { TOML_TEXT, TOML_LIST, TOML_WORD };
+enum toml_kind { TOML_TEXT, TOML_LIST, TOML_LISTS, TOML_WORD };
 struct toml_value {
 	enum toml_kind kind;
 	struct strv texts; /* one for a text or a bare word */
@@ -24,7 +24,8 @@ struct toml {
 	bool is_top;                /* before the first table */
 	bool is_header;             /* in a table of a host's headers */
 	const char *dir;
-	char *server; /* owned */
+	char *server;             /* owned */
+	struct registry_host top; /* what is said of the server, before the first table */
 	struct err *err;
 };
 
@@ -134,26 +135,38 @@ static int take_text(struct toml *t, bool *ret_quoted, char **ret)
 	return 0;
 }
 
+/* Of texts, or of lists of them: pairs of a certificate and its key. */
 static int take_list(struct toml *t, struct toml_value *ret)
 {
+	unsigned depth = 1;
+
 	next(t);
-	for (;;) {
+	while (depth) {
 		bool quoted;
 		char *text = NULL;
 
 		skip_blanks(t, true);
-		if (peek(t) == ']')
-			break;
-		if (take_text(t, &quoted, &text) < 0)
-			return t->err->code;
-		strv_take(&ret->texts, text);
-		skip_blanks(t, true);
-		if (peek(t) == ',')
+		if (peek(t) == '[' && depth == 1) {
 			next(t);
-		else if (peek(t) != ']')
+			ret->kind = TOML_LISTS;
+			depth++;
+			continue;
+		}
+		if (peek(t) != ']') {
+			if (take_text(t, &quoted, &text) < 0)
+				return t->err->code;
+			strv_take(&ret->texts, text);
+			skip_blanks(t, true);
+		}
+		for (; peek(t) == ']' && depth; skip_blanks(t, depth > 0)) {
+			next(t);
+			depth--;
+		}
+		if (depth && peek(t) == ',')
+			next(t);
+		else if (depth)
 			return fail(t, "',' or ']' is wanted");
 	}
-	next(t);
 	return 0;
 }
 
@@ -265,6 +278,10 @@ static int take_table(struct toml *t)
 	t->is_top = false;
 	t->host = NULL;
 	t->is_header = parts.len > 2;
+	if (parts.len == 1 && strcmp(text_at(&parts, 0), "header") == 0) {
+		t->is_header = true;
+		t->host = &t->top;
+	}
 	if (strcmp(text_at(&parts, 0), "host") != 0 || parts.len < 2)
 		return end_line(t);
 	t->host = enter_host(t, text_at(&parts, 1));
@@ -285,7 +302,7 @@ static int set_ca(struct toml *t, const struct toml_value *v)
 {
 	const char *file = text_at(&v->texts, 0);
 
-	if (v->kind == TOML_WORD || !*file)
+	if (v->kind == TOML_WORD || v->kind == TOML_LISTS || !*file)
 		return fail(t, "ca wants the name of a file");
 	if (v->texts.len > 1)
 		rule_out(t->host, "it has more than one ca");
@@ -299,7 +316,7 @@ static int set_host_key(struct toml *t, const char *key, const struct toml_value
 	bool ignored;
 
 	if (strcmp(key, "capabilities") == 0) {
-		t->host->can_pull = strv_contains(&v->texts, "pull");
+		t->host->can_pull = !v->texts.len || strv_contains(&v->texts, "pull");
 		return v->kind == TOML_LIST ? 0 : fail(t, "capabilities wants a list");
 	}
 	if (strcmp(key, "skip_verify") == 0)
@@ -352,17 +369,30 @@ static int take_key(struct toml *t)
 	return r < 0 ? r : end_line(t);
 }
 
-/* The registry itself comes last, as containerd has it. */
+/* The registry itself comes last, as containerd has it, and what stands before the tables is said of it. A table of its own
+ * says more. */
 static void add_server(struct toml *t, const char *own)
 {
-	if (t->server && *t->server)
-		enter_host(t, t->server);
-	else if (own) {
-		struct registry_host *host = add_host(t->hosts);
+	const size_t before = t->hosts->len;
+	struct registry_host *host;
 
+	if (t->server && *t->server) {
+		host = enter_host(t, t->server);
+		if (!host || t->hosts->len == before)
+			return;
+	} else if (own) {
+		host = add_host(t->hosts);
 		host->domain = xstrdup(own);
 		host->is_own = true;
+	} else {
+		return;
 	}
+	host->can_pull = t->top.can_pull;
+	host->skip_verify = t->top.skip_verify;
+	host->ca_file = t->top.ca_file;
+	t->top.ca_file = NULL;
+	if (t->top.why_not)
+		rule_out(host, t->top.why_not);
 }
 
 int registry_hosts_parse(struct registry_hosts *ret, struct slice text, const char *dir,
@@ -373,6 +403,8 @@ int registry_hosts_parse(struct registry_hosts *ret, struct slice text, const ch
 	int r = 0;
 
 	t.is_top = true;
+	t.top.can_pull = true;
+	t.host = &t.top;
 	for (skip_blanks(&t, true); r >= 0 && peek(&t) != -1; skip_blanks(&t, true))
 		r = peek(&t) == '[' ? take_table(&t) : take_key(&t);
 	if (r >= 0) {
@@ -382,6 +414,7 @@ int registry_hosts_parse(struct registry_hosts *ret, struct slice text, const ch
 		registry_hosts_release(&hosts);
 	}
 	free(t.server);
+	host_release(&t.top);
 	return r;
 }
 

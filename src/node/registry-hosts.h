@@ -7,8 +7,8 @@
  * are allowed.
  *
  * Of hosts.toml (SPEC containerd hosts.md): server; [host."URL"] with capabilities, ca (one file),
- * skip_verify, override_path. A host with client certificates, headers of its own or a path is left
- * out. Of TOML: tables, texts on one line, booleans and lists of texts.
+ * skip_verify, override_path; the same before the first table, for the server. A host with client certificates, headers of its own or a path is left
+ * out. Of TOML: tables, texts on one line, booleans and lists of texts, or of such lists.
  */
 #ifndef NACRE_NODE_REGISTRY_HOSTS_H
 #define NACRE_NODE_REGISTRY_HOSTS_H
