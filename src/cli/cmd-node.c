@@ -140,10 +140,26 @@ static int node_ls(struct node_request *r, int argc, char **argv, struct err *er
 
 static int node_rm(struct node_request *r, int argc, char **argv, struct err *err)
 {
-	for (int i = 0; i < argc; i++)
-		if (node_store_remove_ref(r->store, argv[i], err) < 0)
-			return err->code;
-	return argc ? 0 : err_set(err, E_USAGE, "nacre node rm: which image?");
+	cleanup_buf struct buf failed = {0};
+	struct err first = ERR_INIT;
+
+	if (!argc)
+		return err_set(err, E_USAGE, "nacre node rm: which image?");
+	for (int i = 0; i < argc; i++) {
+		struct err why = ERR_INIT;
+
+		if (node_store_remove_ref(r->store, argv[i], &why) >= 0)
+			continue;
+		if (failed.len)
+			buf_add_str(&failed, "; ");
+		buf_add_str(&failed, why.text);
+		if (!first.code)
+			first = why;
+	}
+	if (!first.code)
+		return 0;
+	buf_add(&failed, "", 1);
+	return err_set(err, first.code, "%s", (const char *)failed.data);
 }
 
 static int node_collect(struct node_request *r, int argc, char **argv, struct err *err)

@@ -104,36 +104,36 @@ static int ask_host(struct request *q, const struct registry_host *host, get_fn 
 {
 	struct registry *registry;
 
-	if (host->why_not || !host->can_pull)
-		return err_set(err, E_UNSUPPORTED, "%s is left out: %s", host->domain,
-			       host->why_not ? host->why_not : "it is not for pulls");
 	if (open_host(q, host, &registry, err) < 0)
 		return err->code;
 	return get(q, registry, err);
 }
 
-/* 1: the first host that has it gave it; 0: some do not know of any, and no other has it. */
+/* 1: the first host that has it gave it. 0: none has, as the last says that can be asked: that of a
+ * mirror only says that it does not know. */
 static int ask(struct request *q, const struct registry_hosts *hosts, get_fn *get, struct err *err)
 {
 	struct err first = ERR_INIT;
-	bool answered = false;
+	int r = -1;
 
-	for (size_t i = 0; i < hosts->len; i++) {
+	for (size_t i = 0; i < hosts->len && r <= 0; i++) {
+		const struct registry_host *host = &hosts->items[i];
 		struct err why = ERR_INIT;
-		int r = ask_host(q, &hosts->items[i], get, &why);
 
-		if (r > 0)
-			return r;
-		answered |= r == 0;
-		if (r < 0)
-			log_debug("registry %s: %s", hosts->items[i].domain, why.text);
-		if (r < 0 && !first.code)
+		if (host->why_not || !host->can_pull)
+			err_set(&why, E_UNSUPPORTED, "%s is left out: %s", host->domain,
+				host->why_not ? host->why_not : "it is not for pulls");
+		else
+			r = ask_host(q, host, get, &why);
+		if (!why.code)
+			continue;
+		log_debug("registry %s: %s", host->domain, why.text);
+		if (!first.code)
 			first = why;
 	}
-	if (answered)
-		return 0;
-	*err = first;
-	return first.code;
+	if (r < 0)
+		*err = first;
+	return r < 0 ? first.code : r;
 }
 
 static int import(struct node_store *store, int fd, struct sources_stats *stats, struct err *err)

@@ -38,7 +38,8 @@ int image_registry_read_manifest(const struct image_registries *registries,
 				 struct err *err);
 
 /* 1: the path infos that refer to the image which the labels name were added; 0: they name none. The same
- * hosts are asked as for layers, and the first that has any counts. */
+ * hosts are asked as for layers, and the first that has any counts. None at all is an answer only of the
+ * last that can be asked, the registry itself. */
 int image_registry_infos(const struct image_registries *registries,
 			 const struct annotations *labels, const char *store_dir,
 			 struct referrer_infos *ret, struct err *err);

@@ -26,12 +26,20 @@ static int read_ref(struct node_refs *refs, int dirfd, const char *name, struct 
 	cleanup_buf struct buf text = {0};
 	struct node_ref ref = {0};
 	struct stat st;
+	struct err why = ERR_INIT;
 	const uint8_t *space;
 	size_t len;
+	int r;
 
-	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-	    read_file_at(dirfd, name, REF_BYTES_MAX, &text, err) < 0)
+	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : err_errno(err, "read refs/%s", name);
+	r = read_file_at(dirfd, name, REF_BYTES_MAX, &text, &why);
+	if (r == E_NOTFOUND)
+		return 0;
+	if (r < 0) {
+		*err = why;
+		return err_wrap(err, "read refs/%s", name);
+	}
 	space = memchr(text.data, ' ', text.len);
 	len = space ? (size_t)(space - text.data) : text.len;
 	if (hash_parse(&ref.digest, HASH_NONE, slice_make(text.data, len)) < 0)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 
 #include <nacre/nar.h>
@@ -16,6 +17,7 @@ struct verify {
 	const struct verify_options *options;
 	struct verify_stats stats;
 	struct err first; /* of what could not be removed */
+	int trash;        /* owned; where nothing is removed -1 */
 };
 
 int node_each(const struct node_store *store, const char *name,
@@ -38,6 +40,17 @@ int node_each(const struct node_store *store, const char *name,
 	return r;
 }
 
+/* By way of the trash, as a collection does: whoever is killed in between leaves no half of it under its name. */
+static int discard(struct verify *v, int dirfd, const char *entry, struct err *err)
+{
+	char to[NAME_MAX + 1];
+
+	snprintf(to, sizeof(to), "verify-%d-%zu-%.180s", getpid(), v->stats.damaged, entry);
+	if (renameat(dirfd, entry, v->trash, to) < 0)
+		return err_errno(err, "move %s to the trash", entry);
+	return tree_remove(v->trash, to, err);
+}
+
 /* Says so, and takes it away where that is wanted. What cannot be removed keeps nothing else from
  * being looked at. */
 static int report(struct verify *v, int dirfd, const char *kind, const char *entry, const char *why)
@@ -48,7 +61,7 @@ static int report(struct verify *v, int dirfd, const char *kind, const char *ent
 	v->stats.damaged++;
 	if (v->options->damaged)
 		v->options->damaged(v->options->data, what);
-	if (v->options->remove && tree_remove(dirfd, entry, &local) < 0 && !v->first.code)
+	if (v->options->remove && discard(v, dirfd, entry, &local) < 0 && !v->first.code)
 		v->first = local;
 	return 0;
 }
@@ -142,18 +155,31 @@ static int verify_layer(void *data, int dirfd, const char *entry, struct err *er
 	return missing ? report(v, dirfd, "layers", entry, "not all of its paths are here") : 0;
 }
 
+static int verify_all(struct verify *v, struct err *err)
+{
+	if (node_each(v->store, "paths", verify_path, v, err) < 0 ||
+	    node_each(v->store, "host", verify_host_path, v, err) < 0 ||
+	    node_each(v->store, "blobs", verify_blob, v, err) < 0)
+		return err->code;
+	return node_each(v->store, "layers", verify_layer, v, err);
+}
+
 int node_verify(struct node_store *store, const struct verify_options *options,
 		struct verify_stats *ret, struct err *err)
 {
-	struct verify v = {.store = store, .options = options, .first = ERR_INIT};
+	struct verify v = {.store = store, .options = options, .first = ERR_INIT, .trash = -1};
+	cleanup_free char *trash = xasprintf("%s/trash", node_store_root(store));
 	/* No collection meanwhile: what it moves would look as if it were missing. */
 	cleanup_fd int in_use = node_store_use(store, err);
+	int r = in_use;
 
-	if (in_use < 0 || node_each(store, "paths", verify_path, &v, err) < 0 ||
-	    node_each(store, "host", verify_host_path, &v, err) < 0 ||
-	    node_each(store, "blobs", verify_blob, &v, err) < 0 ||
-	    node_each(store, "layers", verify_layer, &v, err) < 0)
-		return err->code;
+	if (r >= 0 && options->remove)
+		r = v.trash = node_open_private_dir(trash, err);
+	if (r >= 0)
+		r = verify_all(&v, err);
+	close_fd(&v.trash);
+	if (r < 0)
+		return r;
 	if (v.first.code) {
 		*err = v.first;
 		return err->code;

@@ -9,7 +9,7 @@ struct verify_options {
 	/* Called for everything that is damaged. */
 	void (*damaged)(void *data, const char *what);
 	void *data;
-	bool remove; /* what is damaged goes to the trash, and is fetched anew when it is needed */
+	bool remove; /* what is damaged is deleted by way of the trash, and fetched anew when it is needed */
 };
 
 struct verify_stats {

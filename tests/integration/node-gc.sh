@@ -36,6 +36,11 @@ check_match "nothing of what is referred to is collected" "^deleted 0 paths, 0 l
 
 check "forget an image" "$NACRE" node rm --root "$NODE" "oci:$T/image:both"
 check_fails "twice" "not on this node" "$NACRE" node rm --root "$NODE" "oci:$T/image:both"
+cp -a "$NODE/refs" "$T/refs"
+check_fails "several: all that are missing are named" "oci:gone-1 is not on this node; oci:gone-2 is not on this node" \
+    "$NACRE" node rm --root "$NODE" oci:gone-1 "oci:$T/image:shell" oci:gone-2
+check_eq "and the others are forgotten" 0 "$(node ls | grep -c image:shell)"
+rm -r "$NODE/refs" && mv "$T/refs" "$NODE/refs"
 check_match "a dry run" "^would delete $((both - paths)) paths" "$(node gc --dry-run)"
 check_eq "deletes nothing" "$both" "$(count paths)"
 
@@ -96,9 +101,12 @@ for n in 1 2 3 4; do
 done
 mount -t tmpfs tmpfs "$NODE/paths/rubbish2/sub" || die "mount tmpfs"
 check_fails "what is damaged and cannot be removed is told" "rubbish2.*mount" "$NACRE" node verify --root "$NODE" --remove
-check_eq "and all else goes" "$NODE/paths/rubbish2 $NODE/paths/rubbish2/sub" "$(find "$NODE"/paths/rubbish* | sort | xargs)"
-umount "$NODE/paths/rubbish2/sub"
-check_match "in the end that goes, too" " 1 damaged$" "$(node verify --remove | tail -n 1)"
+check_eq "and nothing of it is among the paths" 0 "$(find "$NODE/paths" -name 'rubbish*' | wc -l)"
+check_eq "all else is deleted" 1 "$(count trash)"
+umount "$NODE"/trash/*/sub
+check_match "no damage is left" " 0 damaged$" "$(node verify | tail -n 1)"
+node gc >"$T/out"
+check_eq "in the end that goes, too" 0 "$(count trash)"
 
 # A restart of the machine: mounts of before count for nothing.
 M=$("$NACRE" mount --root "$NODE" "oci:$T/image:shell")

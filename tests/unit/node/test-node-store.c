@@ -2,6 +2,7 @@
 /* Holds, references, listings and collections over stores made by hand. */
 #include "../unit.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -117,6 +118,62 @@ static void test_collect(void **state)
 	assert_ok(node_gc(s, &options, &stats, &err), err);
 	assert_int_equal(stats.paths, 2);
 	assert_int_equal(stats.layers, 1);
+	node_store_free(s);
+	unit_tempdir_end(dirfd, dir);
+}
+
+/* Killed while it deletes, it must leave no half of a path under its name: what is damaged is moved first, as a collection
+ * does. Here the file that stands where the trash should be keeps it from that. */
+static void test_remove_damaged(void **state)
+{
+	char dir[64];
+	int dirfd = unit_tempdir(dir), fd;
+	struct verify_options options = {.remove = true};
+	struct verify_stats stats;
+	struct err err = ERR_INIT;
+	struct node_store *s;
+
+	(void)state;
+	assert_ok(node_store_open(&s, dir, &err), err);
+	assert_int_equal(mkdirat(dirfd, "paths/rubbish", 0700), 0);
+	fd = openat(dirfd, "trash", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	close(fd);
+	assert_true(node_verify(s, &options, &stats, &err) < 0);
+	assert_int_equal(faccessat(dirfd, "paths/rubbish", F_OK, 0), 0);
+	assert_int_equal(unlinkat(dirfd, "trash", 0), 0);
+	err = ERR_INIT;
+	assert_ok(node_verify(s, &options, &stats, &err), err);
+	assert_int_equal(stats.damaged, 1);
+	assert_int_not_equal(faccessat(dirfd, "paths/rubbish", F_OK, 0), 0);
+	/* Nor does the trash keep it, or what was left there before. */
+	assert_int_equal(unlinkat(dirfd, "trash", AT_REMOVEDIR), 0);
+	node_store_free(s);
+	unit_tempdir_end(dirfd, dir);
+}
+
+/* A reference that cannot be read may name what is in use: nothing goes, whatever errno was left from before. */
+static void test_unreadable_ref(void **state)
+{
+	char dir[64];
+	int dirfd = unit_tempdir(dir), fd;
+	struct gc_options options = {.older_than_s = -1};
+	struct gc_stats stats;
+	struct err err = ERR_INIT;
+	struct node_store *s;
+	struct hash path;
+
+	(void)state;
+	assert_ok(node_store_open(&s, dir, &err), err);
+	path = add_path(s, "content");
+	fd = openat(dirfd, "refs/big", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, 1 << 20), 0);
+	close(fd);
+	errno = ENOENT;
+	assert_int_equal(node_gc(s, &options, &stats, &err), E_LIMIT);
+	assert_non_null(strstr(err.text, "big"));
+	assert_true(node_store_has_path(s, &path));
 	node_store_free(s);
 	unit_tempdir_end(dirfd, dir);
 }
@@ -450,11 +507,12 @@ static void test_private(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_hold_lines),  cmocka_unit_test(test_collect),
-		cmocka_unit_test(test_staged),      cmocka_unit_test(test_refs),
-		cmocka_unit_test(test_index_notes), cmocka_unit_test(test_locks),
-		cmocka_unit_test(test_unpublished), cmocka_unit_test(test_listing),
-		cmocka_unit_test(test_private),
+		cmocka_unit_test(test_hold_lines),     cmocka_unit_test(test_collect),
+		cmocka_unit_test(test_staged),         cmocka_unit_test(test_refs),
+		cmocka_unit_test(test_index_notes),    cmocka_unit_test(test_locks),
+		cmocka_unit_test(test_unpublished),    cmocka_unit_test(test_listing),
+		cmocka_unit_test(test_private),        cmocka_unit_test(test_remove_damaged),
+		cmocka_unit_test(test_unreadable_ref),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
