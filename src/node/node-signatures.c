@@ -147,17 +147,20 @@ static int compare_keys(const void *a, const void *b)
 	return memcmp(a, b, sizeof(struct public_key));
 }
 
-/* Names the keys that are trusted, in any order. */
+/* Names what is believed: the keys that are trusted, in any order, and the host's store. */
 static void policy_of(const struct node_sources *s, struct hash *ret)
 {
 	struct public_key *keys = xcalloc(s->n_trusted + 1, sizeof(*keys));
+	cleanup_buf struct buf text = {0};
 
 	for (size_t i = 0; i < s->n_trusted; i++) {
 		snprintf(keys[i].name, sizeof(keys[i].name), "%s", s->trusted[i].name);
 		memcpy(keys[i].bytes, s->trusted[i].bytes, sizeof(keys[i].bytes));
 	}
 	qsort(keys, s->n_trusted, sizeof(*keys), compare_keys);
-	hash_bytes(ret, HASH_SHA256, keys, s->n_trusted * sizeof(*keys));
+	buf_add(&text, keys, s->n_trusted * sizeof(*keys));
+	buf_add_str(&text, s->host ? s->host : "");
+	hash_bytes(ret, HASH_SHA256, text.data, text.len);
 	free(keys);
 }
 

@@ -301,6 +301,10 @@ run "oci:$T/image:shell" true
 check_fails "also for what was pulled without" "not signed by a trusted key" run --pull never --require-signatures --trusted-key "$O" "oci:$T/image:shell" true
 check_eq "what was found to be signed is remembered" hello "$(run --pull never --require-signatures --trusted-key "$K" "oci:$T/image:shell" sh -c 'echo hello' 2>&1)"
 check_fails "for these keys" "not signed by a trusted key" run --pull never --require-signatures --trusted-key "$O" --trusted-key "$O" "oci:$T/image:shell" true
+NODE=$T/node-signed-host
+check_eq "what the host's own store has counts" hello \
+    "$("$NACRE" run --root "$NODE" --host-store "$S" --require-signatures --trusted-key "$O" "oci:$T/image:shell" sh -c 'echo hello' 2>&1)"
+check_fails "as long as it is the host's" "not signed by a trusted key" run --pull never --require-signatures --trusted-key "$O" "oci:$T/image:shell" true
 NODE=$T/node-said
 check_eq "and those that travel with the image" hello "$(run --require-signatures --trusted-key "$K" "oci:$T/said:shell" sh -c 'echo hello' 2>&1)"
 check_fails "of the right key alone" "not signed by a trusted key" run --require-signatures --trusted-key "$O" "oci:$T/said:shell" true
