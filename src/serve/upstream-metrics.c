@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <string.h>
+
 #include "base/mem.h"
 #include "serve/upstream-internal.h"
 
@@ -14,13 +16,25 @@ static void add_label(struct buf *b, const char *key, const char *text)
 	buf_add_str(b, "\"");
 }
 
+/* Of one host there may be several in a view, for other repositories; no two series are the same. */
+static char *upstream_label(const struct upstream_list *l, const struct upstream_settings *up)
+{
+	unsigned n = 1;
+
+	for (const struct upstream_settings *at = l->items; at < up; at++)
+		n += strcmp(at->name, up->name) == 0;
+	return n > 1 ? xasprintf("%s (%u)", up->name, n) : xstrdup(up->name);
+}
+
 static void add_labels(struct buf *b, const char *name, const struct view_settings *view,
 		       const struct upstream_settings *up)
 {
+	cleanup_free char *label = upstream_label(&view->upstreams, up);
+
 	buf_addf(b, "%s{", name);
 	add_label(b, "view", view->name);
 	buf_add_str(b, ",");
-	add_label(b, "upstream", up->name);
+	add_label(b, "upstream", label);
 }
 
 static void add_requests(struct buf *b, const struct view_settings *view,

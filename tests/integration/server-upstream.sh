@@ -59,6 +59,7 @@ views:
   holed: {upstreams: [{url: $UP/holed, trusted-keys: ["$key"]}]}
   full: {upstreams: [{url: $UP, trusted-keys: ["$key"]}]}
   one: {upstreams: [{url: $UP, trusted-keys: ["$key"]}]}
+  twice: {upstreams: [{url: $UP, trusted-keys: ["$key"]}, {url: $UP, trusted-keys: ["$other"]}]}
 quotas:
   - {caches: full, bytes: 1}
   - {caches: one, paths: 1}
@@ -94,6 +95,7 @@ metric() { # LINE WITHOUT THE NAME OF THE UPSTREAM
 check "metrics: what was found" metric 'nacre_upstream_requests_total{view="",upstream,result="found"} 1'
 check "metrics: what was not" metric 'nacre_upstream_requests_total{view="",upstream,result="absent"} 1'
 check "metrics: other views asked nobody" metric 'nacre_upstream_requests_total{view="distrust",upstream,result="found"} 0'
+check_eq "metrics: no series twice" "" "$(curl -s "$NACRE_URL/metrics" | grep -v '^#' | sed 's/ [^ ]*$//' | sort | uniq -d)"
 check "metrics: it is up" metric 'nacre_upstream_up{view="",upstream} 1'
 check "metrics: what was remembered" grep -qx 'nacre_upstream_remembered_total{result="absent"} 1' <<<"$metrics"
 
