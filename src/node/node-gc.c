@@ -190,12 +190,13 @@ static bool is_marked(const struct strv *list, const char *name)
 	       bsearch(&name, list->items, list->len, sizeof(name), strv_compare_items) != NULL;
 }
 
-/* Moves it to the trash, under a name that nothing there has. */
+/* Moves it to the trash, under a name that nothing there has. What belongs to another entry, as
+ * "<NarHash>.root" does, is not counted for itself. */
 static int sweep(struct gc *gc, int dirfd, const char *name, size_t *count, struct err *err)
 {
 	char to[NAME_MAX + 1];
 
-	(*count)++;
+	*count += !strchr(name, '.');
 	if (gc->options->dry_run) {
 		gc->stats->bytes += node_usage(dirfd, name);
 		return 0;
@@ -250,6 +251,7 @@ static int sweep_view(void *data, int dirfd, const char *entry, struct err *err)
 {
 	struct gc *gc = data;
 	const char *ending = strchr(entry, '.');
+	size_t uncounted = 0;
 	struct stat st;
 
 	if (!ending || fstatat(dirfd, entry, &st, AT_SYMLINK_NOFOLLOW) < 0)
@@ -267,7 +269,8 @@ static int sweep_view(void *data, int dirfd, const char *entry, struct err *err)
 	} else if (strcmp(ending, ".erofs") != 0 || gc->now_s - st.st_mtime < VIEW_UNUSED_S) {
 		return 0;
 	}
-	return sweep(gc, dirfd, entry, &gc->stats->views, err);
+	gc->stats->views++;
+	return sweep(gc, dirfd, entry, &uncounted, err);
 }
 
 static int mark_all(struct gc *gc, struct err *err)
@@ -323,8 +326,10 @@ int node_gc(struct node_store *store, const struct gc_options *options, struct g
 	cleanup_fd int lock = -1;
 	int r = gc.trash = node_open_private_dir(trash, err);
 
+	/* A dry run holds up nobody who brings something, and so may count what has no name yet. */
 	if (r >= 0)
-		r = lock = node_store_use_alone(store, err);
+		r = lock = options->dry_run ? node_store_use(store, err)
+					    : node_store_use_alone(store, err);
 	if (r >= 0)
 		r = mark_all(&gc, err);
 	if (r >= 0)

@@ -43,6 +43,7 @@ check_eq "and the others are forgotten" 0 "$(node ls | grep -c image:shell)"
 rm -r "$NODE/refs" && mv "$T/refs" "$NODE/refs"
 check_match "a dry run" "^would delete $((both - paths)) paths" "$(node gc --dry-run)"
 check_eq "deletes nothing" "$both" "$(count paths)"
+check_match "and waits for nobody" "^would delete" "$(flock --shared "$NODE/lock" timeout 10 "$NACRE" node gc --dry-run --root "$NODE" 2>&1)"
 
 # In use by a container, by a mount, by a hold.
 mkfifo "$T/fifo"

@@ -31,6 +31,7 @@ check_match "verified" "^$n paths, .* 0 damaged" "$("$NACRE" node verify --root 
 check_eq "each path has a root" "$n" "$(nix-store --store "$H" --gc --print-roots 2>/dev/null | grep -c "$NODE/host/")"
 nix-store --store "$H" --gc >/dev/null 2>&1
 check_eq "Nix does not collect what is used" hello "$(run --pull never "oci:$T/bare:shell" sh -c 'echo hello')"
+check_match "a dry run counts each once" "^would delete $n paths, " "$("$NACRE" node gc --root "$NODE" --older-than 0 --dry-run)"
 "$NACRE" node gc --root "$NODE" --older-than 0 >/dev/null
 check_eq "nor is it kept for ever" 0 "$(nix-store --store "$H" --gc --print-roots 2>/dev/null | grep -c "$NODE")"
 nix-store --store "$H" --gc >/dev/null 2>&1
