@@ -19,7 +19,7 @@
 #include "base/fs.h"
 #include "serve/server-internal.h"
 
-enum { TIMEOUT_S = 30, WATCH_MS = 500 };
+enum { TIMEOUT_S = 30, WATCH_MS = 500, SHORTAGE_MS = 50 };
 
 struct session {
 	struct session *next; /* under the server's lock */
@@ -217,6 +217,8 @@ static void *accept_all(void *arg)
 			fd = accept4(a->fd, NULL, NULL, SOCK_CLOEXEC);
 		if (fd >= 0)
 			session_begin(a, fd);
+		else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+			poll(&watch[1], 1, SHORTAGE_MS); /* who waits keeps the other ready */
 	}
 	return NULL;
 }

@@ -63,36 +63,14 @@ static void set_number(json_t *object, const char *key, uint64_t n)
 
 /* ---- Garbage ---- */
 
-/* Of what a cache has: how many components of its name stand behind that of the view; else 0. */
-static int depth_in_view(const char *kind)
-{
-	static const struct {
-		const char *kind;
-		int depth;
-	} table[] = {
-		{"path", 1}, {"log", 2}, {"debuginfo", 2}, {"realisation", 2}, {"build trace", 3}};
-
-	for (size_t i = 0; i < ARRAY_LEN(table); i++)
-		if (strcmp(table[i].kind, kind) == 0)
-			return table[i].depth;
-	return 0;
-}
-
-/* Names are VIEW/BASE of a path, VIEW/log/NAME and so on, else REPOSITORY:TAG or
- * REPOSITORY@DIGEST. */
+/* What is of a repository is named REPOSITORY:TAG or REPOSITORY@DIGEST. */
 static bool may_see(const struct command *cmd, const struct store_gc_item *item)
 {
 	cleanup_free char *name = xstrdup(item->name);
-	int depth = depth_in_view(item->kind);
 	char *end;
 
-	if (depth > 0) {
-		for (; depth > 0; depth--) {
-			end = strrchr(name, '/');
-			*(end ? end : name) = '\0';
-		}
-		return may(cmd, name, "");
-	}
+	if (item->cache)
+		return may(cmd, item->cache, "");
 	end = strchr(name, '@');
 	if (!end)
 		end = strrchr(name, ':');

@@ -130,6 +130,9 @@ static void upload_body(struct request *req, const void *data, size_t len)
 
 	if (s->has_range && req->body_bytes > s->range.last - s->range.first + 1)
 		oci_respond(req, 400, "SIZE_INVALID", "the body is longer than its Content-Range");
+	else if (upload_offset(s->upload) + len > req->settings->limits.body_max_bytes)
+		request_refuse(req, 413, "the blob is larger than %llu bytes",
+			       (unsigned long long)req->settings->limits.body_max_bytes);
 	else if (upload_write(s->upload, data, len, &err) < 0)
 		oci_fail(req, OCI_UPLOAD, &err);
 }

@@ -28,7 +28,7 @@ enum {
 /* Target and length of a line of the access log, escaped by log_line's caller. */
 static void log_request(const struct request *req, bool complete)
 {
-	struct err line = ERR_INIT; /* for its escaping */
+	struct err line = ERR_INIT, user = ERR_INIT; /* for their escaping */
 
 	if (!req->settings->access_log)
 		return;
@@ -38,11 +38,13 @@ static void log_request(const struct request *req, bool complete)
 	}
 	err_set(&line, E_INVALID, "%s %s %s", connection_peer(req->connection), req->method_name,
 		req->target);
+	if (req->user)
+		err_set(&user, E_INVALID, "%s", req->user);
 	log_info("%s %u%s in=%llu out=%llu %.1fms id=%s%s%s", line.text, req->status,
 		 complete ? "" : " aborted", (unsigned long long)req->body_bytes,
 		 (unsigned long long)req->response_bytes,
 		 (double)(clock_us() - req->started_us) / 1000, req->id, req->user ? " user=" : "",
-		 req->user ? req->user : "");
+		 user.text);
 }
 
 static void *on_target(void *cls, const char *target, struct MHD_Connection *mhd)

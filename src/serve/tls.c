@@ -203,6 +203,15 @@ void *tls_callback(void)
 	return (void *)(uintptr_t)retrieve;
 }
 
+/* A name that goes into logs and rules has no control characters. */
+static bool is_text(const char *name)
+{
+	for (; *name; name++)
+		if ((unsigned char)*name < ' ' || *name == 0x7f)
+			return false;
+	return true;
+}
+
 bool tls_peer_name(struct MHD_Connection *mhd, char *ret, size_t size)
 {
 	const union MHD_ConnectionInfo *info =
@@ -226,7 +235,7 @@ bool tls_peer_name(struct MHD_Connection *mhd, char *ret, size_t size)
 	found = gnutls_x509_crt_import(crt, &chain[0], GNUTLS_X509_FMT_DER) == 0 &&
 		gnutls_x509_crt_get_dn_by_oid(crt, GNUTLS_OID_X520_COMMON_NAME, 0, 0, ret, &size) ==
 			0 &&
-		strlen(ret) == size;
+		strlen(ret) == size && is_text(ret);
 	gnutls_x509_crt_deinit(crt);
 	if (!found)
 		ret[0] = '\0';

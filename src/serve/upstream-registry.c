@@ -523,9 +523,10 @@ int upstream_blob(const struct upstream_ask *ask, const char *repository, const 
 	digest_format(text, digest);
 	key = xasprintf("b/%s/%s@%s", ask->view->name, repository, text);
 	f = flights_join(&ask->upstreams->flights, key, &mine);
-	*ret = f;
-	if (!mine)
+	if (!mine) {
+		*ret = f;
 		return 0;
+	}
 	if (store_blob_stat(ask->view->view, repository, digest, &size, &why) == 0) {
 		r = err_set(err, E_EXISTS, "it is here by now");
 		flight_end(f, r, err);
@@ -544,6 +545,7 @@ int upstream_blob(const struct upstream_ask *ask, const char *repository, const 
 		flight_end(f, r, &why);
 		blob_free(job);
 	}
+	*ret = f;
 	return 0;
 }
 

@@ -10,6 +10,9 @@
 enum {
 	NAMES_IN_ERROR = 8,
 	TEXT_MAX = NARINFO_MAX,
+	NAMING_MAX = 256, /* by which the text may grow when frames are named in it */
+	SIGNATURES_LESSER_MAX =
+		SIGNATURES_MAX / 2, /* where who says so is less than who did before */
 };
 
 void binding_release(struct binding *b)
@@ -201,7 +204,7 @@ static uint64_t stored_bytes(const struct writing *w)
 
 /* The narinfo that we serve: ours is the file, so ours are URL, Compression and FileHash. Of a NAR that
  * is named uncompressed there is no hash of a file. */
-static int narinfo_text(struct buf *ret, const struct writing *w, struct err *err)
+static int narinfo_text(struct buf *ret, const struct writing *w, size_t max, struct err *err)
 {
 	const struct path_info *info = w->info;
 	const struct nar *n = w->nar;
@@ -216,7 +219,7 @@ static int narinfo_text(struct buf *ret, const struct writing *w, struct err *er
 	hash_format_bare(url + 4, w->plain ? &n->nar_hash : &n->file_hash, HASH_NIX32);
 	memcpy(url + strlen(url), w->plain ? ".nar" : ".nar.zst",
 	       w->plain ? sizeof(".nar") : sizeof(".nar.zst"));
-	ret->max = TEXT_MAX;
+	ret->max = max;
 	if (narinfo_format(ret, &text) < 0)
 		return err_set(err, E_LIMIT, "%s has too many references", info->path.text);
 	return 0;
@@ -234,10 +237,10 @@ static void row_texts_release(struct row_texts *t)
 	buf_release(&t->narinfo);
 }
 
-static int row_texts_make(struct row_texts *t, const struct writing *w, struct err *err)
+static int row_texts_make(struct row_texts *t, const struct writing *w, size_t max, struct err *err)
 {
 	const struct path_info *info = w->info;
-	int r = narinfo_text(&t->narinfo, w, err);
+	int r = narinfo_text(&t->narinfo, w, max, err);
 
 	/* Both are parts of the text that was just within its limit. */
 	if (r >= 0 && (words_join(&t->refs, &info->references) < 0 ||
@@ -251,7 +254,7 @@ static int row_insert(struct conn *c, const struct store_view *v, const struct w
 {
 	__attribute__((cleanup(row_texts_release))) struct row_texts t = {0};
 	struct query q;
-	int r = row_texts_make(&t, o, err);
+	int r = row_texts_make(&t, o, TEXT_MAX - NAMING_MAX, err);
 
 	if (r < 0)
 		return r;
@@ -282,7 +285,7 @@ static int row_update(struct conn *c, int64_t id, const struct writing *o, struc
 {
 	__attribute__((cleanup(row_texts_release))) struct row_texts t = {0};
 	struct query q;
-	int r = row_texts_make(&t, o, err);
+	int r = row_texts_make(&t, o, TEXT_MAX - NAMING_MAX, err);
 
 	if (r < 0)
 		return r;
@@ -393,6 +396,58 @@ static int derived_forget(struct conn *c, const struct store_view *v, const stru
 	return query_run(&q, err);
 }
 
+static int references_read(struct conn *c, int64_t binding, struct id_list *ret, struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(&q, c, "SELECT referred FROM reference WHERE referrer = ?1");
+	query_bind_int(&q, 1, binding);
+	while ((r = query_step(&q, err)) > 0) {
+		array_grow(ret->items, ret->cap, ret->len + 1);
+		ret->items[ret->len++] = query_int(&q, 0);
+	}
+	query_end(&q);
+	return r;
+}
+
+/* 1: the path refers to itself through others. */
+static int is_in_cycle(struct conn *c, int64_t binding, struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(
+		&q, c,
+		"WITH RECURSIVE closure (id) AS (SELECT referred FROM reference WHERE referrer = ?1"
+		" UNION SELECT referred FROM closure JOIN reference ON referrer = closure.id)"
+		" SELECT 1 FROM closure WHERE id = ?1");
+	query_bind_int(&q, 1, binding);
+	r = query_step(&q, err);
+	query_end(&q);
+	return r;
+}
+
+/* What others refer to must not refer to them: nothing of such a cycle could ever go. Where it would,
+ * all stays as it was. */
+static int references_replace(struct conn *c, const struct binding *old, const int64_t *ids,
+			      size_t n, struct err *err)
+{
+	cleanup_id_list struct id_list before = {0};
+	int r = references_read(c, old->id, &before, err);
+
+	if (r >= 0)
+		r = references_write(c, old->id, ids, n, err);
+	if (r >= 0)
+		r = is_in_cycle(c, old->id, err);
+	if (r <= 0)
+		return r;
+	r = references_write(c, old->id, before.items, before.len, err);
+	return r < 0 ? r
+		     : err_set(err, E_CONFLICT, "%s would refer to itself through others",
+			       old->info.path.text);
+}
+
 static int binding_replace(struct conn *c, struct store_view *v, const struct binding *old,
 			   const struct writing *o, struct err *err)
 {
@@ -401,9 +456,9 @@ static int binding_replace(struct conn *c, struct store_view *v, const struct bi
 	int r = references_find(c, v, o->info, ids, &n_ids, err);
 
 	if (r >= 0)
-		r = row_update(c, old->id, o, err);
+		r = references_replace(c, old, ids, n_ids, err);
 	if (r >= 0)
-		r = references_write(c, old->id, ids, n_ids, err);
+		r = row_update(c, old->id, o, err);
 	if (r >= 0)
 		r = derived_forget(c, v, o->info, err);
 	if (r >= 0)
@@ -421,14 +476,28 @@ static bool text_merge(char **text, const char *offered, bool better)
 	return true;
 }
 
-static bool signatures_merge(struct strv *list, const struct strv *offered)
+/* Whoever adds what nobody can verify must not leave others without room: what is offered by who is
+ * as good as those before goes in in any case. */
+static bool signatures_merge(struct strv *list, const struct strv *offered, bool lesser)
 {
+	cleanup_strv struct strv old = {0};
 	size_t before = list->len;
 
+	strv_copy(&old, list);
 	for (size_t i = 0; i < offered->len; i++)
 		strv_add(list, offered->items[i]);
 	strv_sort_unique(list);
-	return list->len != before;
+	if (list->len <= (lesser ? (size_t)SIGNATURES_LESSER_MAX : (size_t)SIGNATURES_MAX))
+		return list->len != before;
+	strv_release(list);
+	strv_copy(list, lesser ? &old : offered);
+	if (lesser)
+		return false;
+	for (size_t i = 0; i < old.len && list->len < SIGNATURES_MAX; i++)
+		if (!strv_contains(list, old.items[i]))
+			strv_add(list, old.items[i]);
+	strv_sort_unique(list);
+	return true;
 }
 
 /* Same content and references: takes over what is new. */
@@ -442,12 +511,10 @@ static int binding_merge(struct conn *c, struct store_view *v, const struct bind
 	int r;
 
 	path_info_copy(&info, &old->info);
-	changed |= signatures_merge(&info.signatures, &o->info->signatures);
+	changed |= signatures_merge(&info.signatures, &o->info->signatures,
+				    o->attested < old->attested);
 	changed |= text_merge(&info.deriver, o->info->deriver, better);
 	changed |= text_merge(&info.ca, o->info->ca, better);
-	if (info.signatures.len > SIGNATURES_MAX)
-		return err_set(err, E_LIMIT, "%s has more than %d signatures", info.path.text,
-			       SIGNATURES_MAX);
 	if (better)
 		merged.attested = o->attested;
 	if (!changed)
@@ -592,7 +659,7 @@ static int frames_name(struct conn *c, const struct binding *b, int64_t view, co
 	__attribute__((cleanup(row_texts_release))) struct row_texts t = {0};
 	struct writing w = {&b->info, n, b->attested, false};
 	struct query q;
-	int r = row_texts_make(&t, &w, err);
+	int r = row_texts_make(&t, &w, TEXT_MAX, err);
 
 	if (r < 0)
 		return r;

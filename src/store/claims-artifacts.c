@@ -118,7 +118,9 @@ static int subject_read(struct collection *k, struct conn *c, struct err *err)
 	query_bind_str(&q, 2, k->parts->repository);
 	query_bind_hash(&q, 3, &k->parts->m->subject.digest);
 	while ((r = query_step(&q, err)) > 0) {
-		r = layer_paths_read(c, query_int(&q, 0), &k->subject, err);
+		r = k->subject.len < IMAGE_PATHS_MAX
+			    ? layer_paths_read(c, query_int(&q, 0), &k->subject, err)
+			    : 0;
 		if (r < 0)
 			break;
 	}

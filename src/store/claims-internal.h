@@ -20,6 +20,7 @@ struct collection {
 	char store_dir[STORE_DIR_MAX + 1];
 	struct claim *items; /* owned */
 	size_t len, cap;
+	bool *again;           /* owned; of each layer: is an earlier one the same blob? */
 	struct claims *claims; /* borrowed: where refusals are counted */
 	/* Of the subject of path infos, sorted by path; read when first needed. */
 	struct layer_paths subject;

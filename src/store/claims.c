@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <nacre/closure.h>
@@ -25,6 +27,7 @@ static void collection_release(struct collection *k)
 	for (size_t i = 0; i < k->len; i++)
 		path_info_release(&k->items[i].info);
 	free(k->items);
+	free(k->again);
 	layer_paths_release(&k->subject);
 }
 
@@ -119,10 +122,15 @@ static int image_layer(struct collection *k, const struct descriptor *layer, int
 	cleanup_path_infos struct path_infos claimed = {0};
 	enum layer_kind kind;
 	bool has_references = false;
-	int r = claims_paths_of(k->view, blob, &kind, &paths, err);
+	int r = k->len < IMAGE_PATHS_MAX ? claims_paths_of(k->view, blob, &kind, &paths, err) : 1;
 
-	if (r < 0 || kind != LAYER_STORE)
+	if (r < 0 || (k->len < IMAGE_PATHS_MAX && kind != LAYER_STORE))
 		return r < 0 ? r : 0;
+	if (k->len >= IMAGE_PATHS_MAX || paths.len > IMAGE_PATHS_MAX - k->len) {
+		claims_refuse(k->claims, paths.len, "the image has more than %d store paths",
+			      IMAGE_PATHS_MAX);
+		return 0;
+	}
 	if (!in_store_dir(k, &paths)) {
 		claims_refuse(k->claims, paths.len,
 			      "a layer holds paths of another store directory than %s",
@@ -287,6 +295,7 @@ static bool is_of_interest(const struct descriptor *d)
 struct layers {
 	const struct collection *k;
 	struct layer_scan *scans; /* owned; one a layer */
+	atomic_size_t n_paths;    /* found so far */
 };
 
 static void layers_release(struct layers *l)
@@ -296,16 +305,48 @@ static void layers_release(struct layers *l)
 	free(l->scans);
 }
 
+struct blob_at {
+	int64_t blob;
+	size_t index;
+};
+
+static int blob_compare(const void *a, const void *b)
+{
+	const struct blob_at *x = a, *y = b;
+
+	return x->blob != y->blob ? (x->blob > y->blob) - (x->blob < y->blob)
+				  : (x->index > y->index) - (x->index < y->index);
+}
+
+/* Anybody may name one layer ten thousand times: it is looked at, and counts, once. */
+static void find_again(struct collection *k)
+{
+	size_t n = k->parts->m->layers.len;
+	cleanup_free struct blob_at *all = xcalloc(n + 1, sizeof(*all));
+
+	k->again = xcalloc(n + 1, sizeof(*k->again));
+	for (size_t i = 0; i < n; i++)
+		all[i] = (struct blob_at){k->parts->layer_blobs[i], i};
+	qsort(all, n, sizeof(*all), blob_compare);
+	for (size_t i = 1; i < n; i++)
+		k->again[all[i].index] = all[i].blob == all[i - 1].blob;
+}
+
 static int layer_look(void *arg, size_t i, struct err *err)
 {
-	const struct layers *l = arg;
+	struct layers *l = arg;
 	const struct manifest_parts *p = l->k->parts;
 	enum layer_kind kind;
+	int r;
 
-	if (!p->layer_blobs[i] || !is_of_interest(&p->m->layers.items[i]))
+	if (!p->layer_blobs[i] || l->k->again[i] || !is_of_interest(&p->m->layers.items[i]) ||
+	    atomic_load(&l->n_paths) >= IMAGE_PATHS_MAX)
 		return 0;
-	if (frames_later(l->k->view->store))
-		return layer_scan(l->k->view, p->layer_blobs[i], &l->scans[i], err);
+	if (frames_later(l->k->view->store)) {
+		r = layer_scan(l->k->view, p->layer_blobs[i], &l->scans[i], err);
+		atomic_fetch_add(&l->n_paths, l->scans[i].paths.len);
+		return r;
+	}
 	return blob_ingest(l->k->view, p->layer_blobs[i], &kind, err);
 }
 
@@ -324,7 +365,7 @@ static int layers_look(const struct collection *k, bool *ret_any, struct err *er
 {
 	size_t n = k->parts->m->layers.len;
 	__attribute__((cleanup(layers_release))) struct layers l = {
-		k, xcalloc(n + 1, sizeof(*l.scans))};
+		.k = k, .scans = xcalloc(n + 1, sizeof(*l.scans))};
 	struct store *s = k->view->store;
 	bool any = false;
 	int r = parallel_run(s->options.threads, n, layer_look, &l, err);
@@ -351,7 +392,8 @@ static int collect(struct collection *k, struct err *err)
 	if (strcmp(type, MT_NIX_PACKAGE) == 0)
 		return claims_of_package(k, err);
 	for (size_t i = 0; i < p->m->layers.len && r >= 0; i++)
-		if (p->layer_blobs[i] && media_type_is_layer(p->m->layers.items[i].media_type))
+		if (p->layer_blobs[i] && !k->again[i] &&
+		    media_type_is_layer(p->m->layers.items[i].media_type))
 			r = image_layer(k, &p->m->layers.items[i], p->layer_blobs[i], err);
 	return r < 0 ? r : references_scan(k, err);
 }
@@ -376,6 +418,7 @@ int claims_collect(struct store_view *v, const struct manifest_parts *parts, str
 
 	if (parts->m->kind != MANIFEST_IMAGE || !view_store_dir(v, k.store_dir))
 		return 0;
+	find_again(&k);
 	r = layers_look(&k, &any, err);
 	if (r >= 0)
 		r = collect(&k, err);

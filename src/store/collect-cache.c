@@ -103,7 +103,7 @@ static int log_delete(struct collector *k, struct conn *c, const struct path_row
 			    ? err->code
 			    : 1;
 	if (r > 0)
-		collector_note(k, "log",
+		collector_note(k, "log", p->view_name,
 			       xasprintf("%s%slog/%s", p->view_name, p->view_name[0] ? "/" : "",
 					 p->deriver),
 			       xstrdup("the last path that was built so goes"), 0);
@@ -150,7 +150,7 @@ static int path_delete(struct collector *k, struct conn *c, const struct path_ro
 		return r;
 	}
 	k->result.paths++;
-	collector_note(k, "path",
+	collector_note(k, "path", p->view_name,
 		       xasprintf("%s%s%s", p->view_name, p->view_name[0] ? "/" : "", p->base),
 		       reason, (uint64_t)p->bytes);
 	return VERDICT_GONE;
@@ -429,7 +429,7 @@ static void document_note(struct collector *k, const char *view, const struct ol
 	};
 	int tree = d->tree > 0 && d->tree < STORE_TREES ? d->tree : STORE_LISTING;
 
-	collector_note(k, trees[tree].kind,
+	collector_note(k, trees[tree].kind, view,
 		       xasprintf("%s%s%s%s", view, view[0] ? "/" : "", trees[tree].folder, d->name),
 		       xasprintf("put %lld days ago", (long long)(k->now - d->added) / DAY_S), 0);
 }

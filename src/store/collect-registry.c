@@ -186,7 +186,7 @@ static int tag_delete(struct collector *k, struct conn *c, const struct candidat
 		return r;
 	}
 	k->result.tags++;
-	collector_note(k, "tag", xasprintf("%s:%s", t->full, cand->name), reason, 0);
+	collector_note(k, "tag", NULL, xasprintf("%s:%s", t->full, cand->name), reason, 0);
 	return VERDICT_GONE;
 }
 
@@ -359,7 +359,7 @@ static int manifest_delete(struct collector *k, struct conn *c, int64_t id,
 		return r;
 	digest_format(digest, &m->digest);
 	k->result.manifests++;
-	collector_note(k, "manifest", xasprintf("%s@%s", m->full, digest),
+	collector_note(k, "manifest", NULL, xasprintf("%s@%s", m->full, digest),
 		       xasprintf("no tag for long, used %lld days ago",
 				 (long long)(k->now - m->used) / DAY_S),
 		       m->size);
@@ -459,8 +459,8 @@ static int link_delete(struct collector *k, struct conn *c, const struct candida
 	digest_format(digest, &link->digest);
 	full_name(full, link->view, link->name);
 	k->result.blobs++;
-	collector_note(k, "blob", xasprintf("%s@%s", full, digest), xstrdup("no manifest names it"),
-		       link->size);
+	collector_note(k, "blob", NULL, xasprintf("%s@%s", full, digest),
+		       xstrdup("no manifest names it"), link->size);
 	return VERDICT_GONE;
 }
 

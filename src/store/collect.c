@@ -93,15 +93,18 @@ enum verdict collector_wait(struct collector *k, int64_t due)
 	return VERDICT_WAIT;
 }
 
-void collector_note(struct collector *k, const char *kind, char *name, char *reason, uint64_t bytes)
+void collector_note(struct collector *k, const char *kind, const char *cache, char *name,
+		    char *reason, uint64_t bytes)
 {
 	array_grow(k->gone, k->gone_cap, k->n_gone + 1);
-	k->gone[k->n_gone++] = (struct gone){kind, name, reason, bytes};
+	k->gone[k->n_gone++] =
+		(struct gone){kind, cache ? xstrdup(cache) : NULL, name, reason, bytes};
 }
 
 void collector_forget(struct collector *k)
 {
 	for (size_t i = 0; i < k->n_gone; i++) {
+		free(k->gone[i].cache);
 		free(k->gone[i].name);
 		free(k->gone[i].reason);
 	}
@@ -321,8 +324,9 @@ static void result_add(struct store_gc_result *sum, const struct store_gc_result
 static void report(const struct collector *k, const struct store_gc_options *o)
 {
 	for (size_t i = 0; i < k->n_gone && o->report; i++)
-		o->report(o->arg, &(struct store_gc_item){k->gone[i].kind, k->gone[i].name,
-							  k->gone[i].reason, k->gone[i].bytes});
+		o->report(o->arg, &(struct store_gc_item){k->gone[i].kind, k->gone[i].cache,
+							  k->gone[i].name, k->gone[i].reason,
+							  k->gone[i].bytes});
 }
 
 static int run_one(struct run *run, db_job_fn *fn, struct store_gc_result *ret, struct err *err)

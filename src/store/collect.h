@@ -52,6 +52,7 @@ enum verdict {
 /* Something that went in the transaction that runs. */
 struct gone {
 	const char *kind;
+	char *cache;         /* owned; NULL: of a repository */
 	char *name, *reason; /* owned */
 	uint64_t bytes;
 };
@@ -72,9 +73,9 @@ struct collector {
 	} least_used;
 };
 
-/* Notes what went; `name` and `reason` are taken over. */
-void collector_note(struct collector *k, const char *kind, char *name, char *reason,
-		    uint64_t bytes);
+/* Notes what went, of a view's cache or (NULL) of a repository; `name` and `reason` are taken over. */
+void collector_note(struct collector *k, const char *kind, const char *cache, char *name,
+		    char *reason, uint64_t bytes);
 /* What went is forgotten; the array stays. */
 void collector_forget(struct collector *k);
 /* May it go? Once true, readers are told that it is gone, unless all is taken back. */

@@ -98,10 +98,16 @@ int garbage_nar(struct conn *c, int64_t nar, struct err *err)
 
 /* ---- What blobs consist of ---- */
 
+void id_list_release(struct id_list *l)
+{
+	free(l->items);
+	*l = (struct id_list){0};
+}
+
 void blob_parts_release(struct blob_parts *parts)
 {
-	free(parts->objects.items);
-	free(parts->nars.items);
+	id_list_release(&parts->objects);
+	id_list_release(&parts->nars);
 }
 
 /* Runs a query about a blob; its first column is an id. */

@@ -17,11 +17,15 @@ int garbage_nar(struct conn *c, int64_t nar, struct err *err);
 /* Inside a transaction: takes away what makes layers of a NAR, which can be made again. */
 int garbage_bodies(struct conn *c, int64_t nar, struct err *err);
 
-/* What a blob consists of. */
+/* Rows. */
 struct id_list {
 	int64_t *items; /* owned */
 	size_t len, cap;
 };
+void id_list_release(struct id_list *l);
+#define cleanup_id_list __attribute__((cleanup(id_list_release)))
+
+/* What a blob consists of. */
 struct blob_parts {
 	struct id_list objects, nars;
 };

@@ -11,7 +11,10 @@
 #include "store/nars.h"
 #include "store/repositories.h"
 
-enum { LAYER_PATHS_MAX = 1 << 18 }; /* of one layer */
+enum {
+	LAYER_PATHS_MAX = 1 << 18, /* of one layer */
+	IMAGE_PATHS_MAX = 1 << 18, /* of all layers of an image */
+};
 
 /* Makes sure that blob.layer is known. What cannot be read is ordinary, and no error. */
 int blob_ingest(struct store_view *v, int64_t blob, enum layer_kind *ret, struct err *err);

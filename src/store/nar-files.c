@@ -21,7 +21,10 @@
 #include "store/stored-content.h"
 #include "store/uses.h"
 
-enum { HASH_STEM = 52 }; /* characters of a sha256 in nix32 */
+enum {
+	HASH_STEM = 52,    /* characters of a sha256 in nix32 */
+	KEPT_MORE = 65536, /* bytes that an encoding may have beyond an eighth more than the NAR */
+};
 
 /* ---- Names ---- */
 
@@ -256,6 +259,27 @@ static int pending_insert(struct conn *c, int64_t view, int64_t nar, struct err 
 	return query_run(&q, err);
 }
 
+/* Of one NAR a view keeps one encoding of a kind, whatever names it is put under: any is as good, and
+ * they do not count towards a quota. */
+static int kept_object(struct conn *c, struct nar_put *p, int64_t nar, int64_t *ret,
+		       struct err *err)
+{
+	struct query q;
+	int r;
+
+	query_init(&q, c,
+		   "SELECT object FROM nar_name WHERE nar = ?1 AND view = ?2 AND codec = ?3"
+		   " AND object IS NOT NULL LIMIT 1");
+	query_bind_int(&q, 1, nar);
+	query_bind_int(&q, 2, p->view->id);
+	query_bind_int(&q, 3, p->decode.codec);
+	r = query_step(&q, err);
+	if (r > 0)
+		*ret = query_int(&q, 0);
+	query_end(&q);
+	return r != 0 ? r : incoming_record(&p->kept, c, OBJECT_OPAQUE, ret, err);
+}
+
 /* The name under which it was put. One name, one content, for ever. */
 static int own_name_insert(struct conn *c, struct nar_put *p, int64_t nar, struct err *err)
 {
@@ -273,7 +297,7 @@ static int own_name_insert(struct conn *c, struct nar_put *p, int64_t nar, struc
 	if (r != 0)
 		return r < 0 ? r : 0;
 	if (p->keep)
-		r = incoming_record(&p->kept, c, OBJECT_OPAQUE, &object, err);
+		r = kept_object(c, p, nar, &object, err);
 	if (r < 0)
 		return r;
 	query_init(&q, c,
@@ -307,6 +331,19 @@ static int nar_put_job(struct conn *c, void *arg, struct err *err)
 	return r < 0 ? r : quota_cache_check(c, p->view, err);
 }
 
+/* What compresses makes nothing much larger; what is, is no NAR alone. */
+static int kept_seal(struct nar_put *p, struct err *err)
+{
+	uint64_t size = p->nar.object.nar.size;
+
+	if (p->kept.size > size + size / 8 + KEPT_MORE)
+		return err_set(err, E_INVALID,
+			       "nar/%s has %llu bytes for a NAR of %llu: something else is in it",
+			       p->name, (unsigned long long)p->kept.size, (unsigned long long)size);
+	incoming_end(&p->kept);
+	return incoming_seal(&p->kept, err);
+}
+
 static int nar_put_commit(struct store_put *self, struct err *err)
 {
 	struct nar_put *p = container_of(self, struct nar_put, put);
@@ -319,10 +356,8 @@ static int nar_put_commit(struct store_put *self, struct err *err)
 	r = new_nar_seal(&p->nar, err);
 	if (r >= 0)
 		r = name_verify(p, &file, err);
-	if (r >= 0 && p->keep) {
-		incoming_end(&p->kept);
-		r = incoming_seal(&p->kept, err);
-	}
+	if (r >= 0 && p->keep)
+		r = kept_seal(p, err);
 	if (r >= 0)
 		r = db_write(p->view->store->db, nar_put_job, p, err);
 	new_nar_settle(&p->nar, r >= 0);

@@ -92,8 +92,10 @@ bool store_has_quotas(const struct store *s);
 
 /* Something that goes. */
 struct store_gc_item {
-	/* "tag", "manifest", "blob", "path", "log", "debuginfo", "realisation", "build trace" */
+	/* "tag", "manifest", "blob"; of a cache "path", "listing", "log", "debuginfo", "realisation",
+	 * "build trace" */
 	const char *kind;
+	const char *cache;  /* the view whose cache it is of; NULL: it is of a repository */
 	const char *name;   /* as a client would name it */
 	const char *reason; /* for people */
 	uint64_t bytes;     /* of a manifest, blob, or stored NAR; shared ones may stay */

@@ -341,6 +341,9 @@ check_eq "a client certificate is a user" 202 "$(secure --cert "$T/builder.crt" 
 check_eq "nobody without one" 401 "$(secure "${push[@]}")"
 certificate for-clients /CN=builder extendedKeyUsage=clientAuth
 check_eq "so is one that says it is for clients" 202 "$(secure --cert "$T/for-clients.crt" --key "$T/for-clients.key" "${push[@]}")"
+certificate forging $'/CN=builder\ninfo: forged'
+check_eq "one whose name has a line's end is nobody's" 401 "$(secure --cert "$T/forging.crt" --key "$T/forging.key" "${push[@]}")"
+check_eq "and writes no line of the log" 0 "$(grep -c '^info: forged' "$T/tls.log")"
 certificate for-servers /CN=builder extendedKeyUsage=serverAuth
 got=$(secure --cert "$T/for-servers.crt" --key "$T/for-servers.key" "${push[@]}")
 case $got in 401 | 000) ok "one for servers is none" ;; *) not_ok "one for servers is none" "$got" ;; esac

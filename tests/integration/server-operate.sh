@@ -59,6 +59,9 @@ fi
 check_eq "metrics are not for whom a proxy lets in" 403 "$(status -H 'X-Forwarded-For: 10.0.0.1' "$NACRE_URL/metrics")"
 stop_nacre TERM
 
+url_of() { # of a Location
+    case $1 in http*) echo "$1" ;; *) echo "$NACRE_URL$1" ;; esac
+}
 start_nacre "$T/data" --set log-format=json --set limits.client-rate=5 --set limits.client-burst=5
 curl -s -H 'X-Request-Id: "; drop' "$NACRE_URL/a%00%22%0a/x?y=%22" -o "$T/body"
 check "the log as JSON" python3 -c '
@@ -73,6 +76,15 @@ check_match "in the registry's language" "TOOMANYREQUESTS" "$(curl -s "$NACRE_UR
 check_eq "health is always answered" "200" "$(for _ in $(seq 20); do status "$NACRE_URL/healthz"; echo; done | sort -u)"
 puts=$(for i in $(seq 12); do status -X PUT --data-binary "x" "$NACRE_URL/log/0000000000000000000000000000000$((i % 10))-x.drv"; echo; done | sort -u | paste -sd' ')
 case $puts in *429* | *5*) not_ok "a PUT of the cache waits for its turn" "$puts" ;; *) ok "a PUT of the cache waits for its turn" ;; esac
+stop_nacre TERM
+
+# ---- the largest body, in however many pieces
+start_nacre "$T/data" --set limits.body=100KiB
+head -c 60000 /dev/urandom >"$T/piece"
+where=$(curl -si -X POST "$NACRE_URL/v2/pieces/blobs/uploads/" | tr -d '\r' | sed -n 's/^[Ll]ocation: //p')
+check_eq "a piece within the limit" 202 "$(status -X PATCH --data-binary "@$T/piece" -H 'Content-Type: application/octet-stream' "$(url_of "$where")")"
+check_eq "two beyond it" 413 "$(status -X PATCH --data-binary "@$T/piece" -H 'Content-Type: application/octet-stream' "$(url_of "$where")")"
+check_match "it says why" "larger than 102400 bytes" "$(cat "$T/body")"
 stop_nacre TERM
 
 # ---- a disk that cannot be written

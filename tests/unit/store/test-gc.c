@@ -727,6 +727,33 @@ static void lz4_of(struct buf *ret, struct slice bytes)
 	buf_add(ret, end, sizeof(end));
 }
 
+/* Of a kind one encoding is kept, and nothing beside the NAR. */
+static void test_kept_encodings(void **state)
+{
+	struct fixture f = {0};
+	cleanup_buf struct buf nar = {0}, one = BUF_INIT(1 << 20), other = BUF_INIT(1 << 20);
+	cleanup_free uint8_t *skipped = xcalloc(1, 100008);
+	static const uint8_t head[] = {0x50, 0x2a, 0x4d, 0x18, 100000 & 255, 100000 >> 8 & 255, 1};
+	struct entry file = {.content = "alone"};
+
+	(void)state;
+	fixture_open(&f);
+	nar_of(&nar, &file, 1);
+	lz4_of(&one, buf_slice(&nar));
+	buf_add(&other, "\x50\x2a\x4d\x18\x01\0\0\0x", 9);
+	lz4_of(&other, buf_slice(&nar));
+	assert_ok(put_nar_named(&f, "0.nar.lz4", buf_slice(&one)), f.err);
+	assert_ok(put_nar_named(&f, "1.nar.lz4", buf_slice(&other)), f.err);
+	assert_int_equal(db_int(&f, "SELECT count(*) FROM object", NULL, NULL), 2);
+	assert_int_equal(db_int(&f, "SELECT count(*) FROM nar_name WHERE object > 0", NULL, NULL),
+			 2);
+	memcpy(skipped, head, sizeof(head));
+	buf_add(&other, skipped, 100008);
+	assert_fails(put_nar_named(&f, "2.nar.lz4", buf_slice(&other)), E_INVALID, f.err,
+		     "something else");
+	fixture_close(&f);
+}
+
 /* A NAR that no narinfo came for, also when its bytes were kept as they came. */
 static void test_nar_without_a_path(void **state)
 {
@@ -1283,6 +1310,7 @@ int main(void)
 		cmocka_unit_test(test_log_goes_with_its_path),
 		cmocka_unit_test(test_nar_outlives_its_path),
 		cmocka_unit_test(test_nar_without_a_path),
+		cmocka_unit_test(test_kept_encodings),
 		cmocka_unit_test(test_made_images),
 		cmocka_unit_test(test_late_image),
 		cmocka_unit_test(test_healed_layer),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Whose word binds a store path, and what the server signs (SPEC nacre 1). */
 #include "image-fixture.h"
+#include "store/bindings.h"
 
 enum { SERVER, TRUSTED, UPSTREAM, STRANGER, KEYS };
 
@@ -303,6 +304,76 @@ static void test_infos_references(void **state)
 	world_release(&w);
 }
 
+/* Whoever may push can tell any number of signatures; others find room for theirs. */
+static void test_many_signatures(void **state)
+{
+	struct world w = {0};
+	struct keys k;
+	struct pushed p;
+	struct manifest_put_result result;
+	struct path_info *data;
+
+	(void)state;
+	signing_world(&w, &k);
+	data = info_named(&w, "data");
+	push_world(&w, &p, "r", IMAGE_ZSTD, 0);
+	for (int round = 0; round < 2; round++) {
+		cleanup_narinfo struct narinfo n = {0};
+
+		strv_release(&data->signatures);
+		for (int i = 0; i < SIGNATURES_MAX; i++) {
+			struct secret_key junk;
+			char name[20];
+
+			snprintf(name, sizeof(name), "junk-%d-%d", round, i);
+			assert_ok(secret_key_generate(&junk, name, &w.f.err), w.f.err);
+			assert_ok(path_info_sign(data, &junk, &w.f.err), w.f.err);
+		}
+		push_infos(&w, &p, &w.set, "r", &result);
+		assert_int_equal(result.paths_refused, 0);
+		if (round == 0) {
+			strv_release(&data->signatures);
+			assert_ok(path_info_sign(data, &k.secret[TRUSTED], &w.f.err), w.f.err);
+			assert_ok(put_info(&w.f, data), w.f.err);
+		}
+		assert_ok(get_info(&w.f, "data", &n), w.f.err);
+		assert_int_equal(path_info_verify(&n.info, &k.public[TRUSTED], 1), 1);
+		assert_int_equal(path_info_verify(&n.info, &k.public[SERVER], 1), 1);
+		assert_int_equal(n.info.signatures.len, SIGNATURES_MAX);
+		assert_null(strstr(n.info.signatures.items[5], "junk-1-"));
+	}
+	pushed_release(&p);
+	world_release(&w);
+}
+
+/* What others refer to cannot come to refer to them. */
+static void test_cycle(void **state)
+{
+	struct world w = {0};
+	struct pushed p;
+	struct path_info *data;
+	cleanup_buf struct buf nar = {0};
+	cleanup_narinfo struct narinfo n = {0};
+	struct entry file = {.content = "between"};
+
+	(void)state;
+	world_make(&w);
+	data = info_named(&w, "data");
+	push_world(&w, &p, "r", IMAGE_ZSTD, 0);
+	nar_of(&nar, &file, 1);
+	put_path(&w.f, "between", buf_slice(&nar), "data", CODEC_NONE);
+	put_path(&w.f, "above", buf_slice(&nar), "between", CODEC_NONE);
+	refer(data, "above");
+	assert_fails(put_info(&w.f, data), E_CONFLICT, w.f.err, "through others");
+	assert_ok(get_info(&w.f, "data", &n), w.f.err);
+	assert_int_equal(n.info.references.len, 0);
+	/* To itself, and to what does not refer to it, it may. */
+	refer(data, "lib");
+	assert_ok(put_info(&w.f, data), w.f.err);
+	pushed_release(&p);
+	world_release(&w);
+}
+
 /* Path infos that came before their image, and that cannot be read (any more) when it comes. */
 static void test_infos_gone(void **state)
 {
@@ -339,9 +410,10 @@ static void test_infos_gone(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_fetched),      cmocka_unit_test(test_fetched_beside),
-		cmocka_unit_test(test_mirrored),     cmocka_unit_test(test_fetched_narinfo),
-		cmocka_unit_test(test_infos_signed), cmocka_unit_test(test_infos_references),
+		cmocka_unit_test(test_fetched),         cmocka_unit_test(test_fetched_beside),
+		cmocka_unit_test(test_mirrored),        cmocka_unit_test(test_fetched_narinfo),
+		cmocka_unit_test(test_infos_signed),    cmocka_unit_test(test_infos_references),
+		cmocka_unit_test(test_many_signatures), cmocka_unit_test(test_cycle),
 		cmocka_unit_test(test_infos_gone),
 	};
 

@@ -248,21 +248,55 @@ static void test_damaged_blob(void **state)
 
 /* What happens when a file of an object is opened: our own code calls this function. */
 static int open_errno;
+static atomic_int opened;
 
 __attribute__((visibility("default"))) int openat(int dirfd, const char *name, int flags, ...)
 {
 	mode_t mode = 0;
 	va_list ap;
 
-	if (open_errno && strlen(name) > 3 && name[2] == '/') {
-		errno = open_errno;
-		return -1;
+	if (strlen(name) > 3 && name[2] == '/') {
+		opened++;
+		if (open_errno) {
+			errno = open_errno;
+			return -1;
+		}
 	}
 	va_start(ap, flags);
 	if (flags & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY)))
 		mode = va_arg(ap, mode_t);
 	va_end(ap);
 	return (int)syscall(SYS_openat, dirfd, name, flags, mode);
+}
+
+/* However often an image names a layer, it is read as often as once. */
+static void test_layer_again(void **state)
+{
+	static const size_t paths[] = {0, 1, 2};
+	struct world w = {0};
+	struct pushed p;
+	cleanup_buf struct buf layer = {0};
+	struct hash diff;
+	int once = 0;
+
+	(void)state;
+	for (int times = 1; times <= 50; times += 49) {
+		world_make(&w);
+		pushed_init(&w, &p, "r");
+		layer.len = 0;
+		layer_of(&w, IMAGE_ZSTD, paths, 3, &layer, &diff);
+		for (int i = 0; i < times; i++)
+			pushed_layer(&w, &p, "r", MT_OCI_LAYER_ZSTD, buf_slice(&layer));
+		opened = 0;
+		assert_ok(pushed_put(&w, &p, "r", "latest"), w.f.err);
+		assert_int_equal(p.result.paths_bound, 3);
+		assert_int_equal(p.result.paths_refused, 0);
+		if (times == 1)
+			once = opened;
+		assert_true(once > 0 && opened == once);
+		pushed_release(&p);
+		world_release(&w);
+	}
 }
 
 /* A file that cannot be opened just now is not damaged; one that is not there is. */
@@ -799,6 +833,7 @@ int main(void)
 		cmocka_unit_test(test_upgrade_fails),
 		cmocka_unit_test(test_newer_version),
 		cmocka_unit_test(test_damaged_blob),
+		cmocka_unit_test(test_layer_again),
 		cmocka_unit_test(test_out_of_reach),
 		cmocka_unit_test(test_damaged_nar),
 		cmocka_unit_test(test_other_encoder),
