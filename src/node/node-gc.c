@@ -190,13 +190,12 @@ static bool is_marked(const struct strv *list, const char *name)
 	       bsearch(&name, list->items, list->len, sizeof(name), strv_compare_items) != NULL;
 }
 
-/* Moves it to the trash, under a name that nothing there has. What belongs to another entry, as
- * "<NarHash>.root" does, is not counted for itself. */
+/* Moves it to the trash, under a name that nothing there has. */
 static int sweep(struct gc *gc, int dirfd, const char *name, size_t *count, struct err *err)
 {
 	char to[NAME_MAX + 1];
 
-	*count += !strchr(name, '.');
+	(*count)++;
 	if (gc->options->dry_run) {
 		gc->stats->bytes += node_usage(dirfd, name);
 		return 0;
@@ -211,18 +210,18 @@ static int sweep_path(void *data, int dirfd, const char *entry, struct err *err)
 {
 	struct gc *gc = data;
 	cleanup_free char *name = xstrndup(entry, strcspn(entry, ".")); /* or "<NarHash>.root" */
+	size_t uncounted = 0, *count = strchr(entry, '.') ? &uncounted : &gc->stats->paths;
 
-	return is_marked(&gc->marks.paths, name) ? 0
-						 : sweep(gc, dirfd, entry, &gc->stats->paths, err);
+	return is_marked(&gc->marks.paths, name) ? 0 : sweep(gc, dirfd, entry, count, err);
 }
 
 static int sweep_blob(void *data, int dirfd, const char *entry, struct err *err)
 {
 	struct gc *gc = data;
 	cleanup_free char *name = xstrndup(entry, strcspn(entry, ".")); /* or "<digest>.config" */
+	size_t uncounted = 0, *count = strchr(entry, '.') ? &uncounted : &gc->stats->blobs;
 
-	return is_marked(&gc->marks.blobs, name) ? 0
-						 : sweep(gc, dirfd, entry, &gc->stats->blobs, err);
+	return is_marked(&gc->marks.blobs, name) ? 0 : sweep(gc, dirfd, entry, count, err);
 }
 
 /* "<diffID>" or "<diffID>.paths" */
@@ -251,7 +250,6 @@ static int sweep_view(void *data, int dirfd, const char *entry, struct err *err)
 {
 	struct gc *gc = data;
 	const char *ending = strchr(entry, '.');
-	size_t uncounted = 0;
 	struct stat st;
 
 	if (!ending || fstatat(dirfd, entry, &st, AT_SYMLINK_NOFOLLOW) < 0)
@@ -269,8 +267,7 @@ static int sweep_view(void *data, int dirfd, const char *entry, struct err *err)
 	} else if (strcmp(ending, ".erofs") != 0 || gc->now_s - st.st_mtime < VIEW_UNUSED_S) {
 		return 0;
 	}
-	gc->stats->views++;
-	return sweep(gc, dirfd, entry, &uncounted, err);
+	return sweep(gc, dirfd, entry, &gc->stats->views, err);
 }
 
 static int mark_all(struct gc *gc, struct err *err)
