@@ -248,8 +248,9 @@ static void run(struct server *server, struct store *store, const struct command
 		r = store_maintain(store, &err);
 		if (r < 0)
 			log_error("%s", err.text);
-		release_memory();
 		/* Soon again while there is more to do. */
+		if (r <= 0)
+			release_memory();
 		period = r > 0 ? (struct timespec){0, MAINTAIN_PAUSE_NS}
 			       : (struct timespec){period_s(), 0};
 	}

@@ -396,21 +396,6 @@ static int derived_forget(struct conn *c, const struct store_view *v, const stru
 	return query_run(&q, err);
 }
 
-static int references_read(struct conn *c, int64_t binding, struct id_list *ret, struct err *err)
-{
-	struct query q;
-	int r;
-
-	query_init(&q, c, "SELECT referred FROM reference WHERE referrer = ?1");
-	query_bind_int(&q, 1, binding);
-	while ((r = query_step(&q, err)) > 0) {
-		array_grow(ret->items, ret->cap, ret->len + 1);
-		ret->items[ret->len++] = query_int(&q, 0);
-	}
-	query_end(&q);
-	return r;
-}
-
 /* 1: the path refers to itself through others. */
 static int is_in_cycle(struct conn *c, int64_t binding, struct err *err)
 {
@@ -434,7 +419,8 @@ static int references_replace(struct conn *c, const struct binding *old, const i
 			      size_t n, struct err *err)
 {
 	cleanup_id_list struct id_list before = {0};
-	int r = references_read(c, old->id, &before, err);
+	int r = id_list_read(c, "SELECT referred FROM reference WHERE referrer = ?1", old->id,
+			     &before, err);
 
 	if (r >= 0)
 		r = references_write(c, old->id, ids, n, err);

@@ -115,6 +115,12 @@ static bool in_store_dir(const struct collection *k, const struct layer_paths *p
 	       store_path_parse(&path, k->store_dir, slice_str(paths->items[0].path)) >= 0;
 }
 
+static int refuse_many(struct collection *k, size_t n)
+{
+	claims_refuse(k->claims, n, "the image has more than %d store paths", IMAGE_PATHS_MAX);
+	return 0;
+}
+
 static int image_layer(struct collection *k, const struct descriptor *layer, int64_t blob,
 		       struct err *err)
 {
@@ -122,15 +128,15 @@ static int image_layer(struct collection *k, const struct descriptor *layer, int
 	cleanup_path_infos struct path_infos claimed = {0};
 	enum layer_kind kind;
 	bool has_references = false;
-	int r = k->len < IMAGE_PATHS_MAX ? claims_paths_of(k->view, blob, &kind, &paths, err) : 1;
+	int r;
 
-	if (r < 0 || (k->len < IMAGE_PATHS_MAX && kind != LAYER_STORE))
+	if (k->len == IMAGE_PATHS_MAX)
+		return refuse_many(k, 0);
+	r = claims_paths_of(k->view, blob, &kind, &paths, err);
+	if (r < 0 || kind != LAYER_STORE)
 		return r < 0 ? r : 0;
-	if (k->len >= IMAGE_PATHS_MAX || paths.len > IMAGE_PATHS_MAX - k->len) {
-		claims_refuse(k->claims, paths.len, "the image has more than %d store paths",
-			      IMAGE_PATHS_MAX);
-		return 0;
-	}
+	if (paths.len > IMAGE_PATHS_MAX - k->len)
+		return refuse_many(k, paths.len);
 	if (!in_store_dir(k, &paths)) {
 		claims_refuse(k->claims, paths.len,
 			      "a layer holds paths of another store directory than %s",

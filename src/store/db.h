@@ -75,6 +75,8 @@ void query_bind_hash(struct query *q, int i, const struct hash *h);
 int query_step(struct query *q, struct err *err);
 /* Steps once and ends: for statements without a result. */
 int query_run(struct query *q, struct err *err);
+/* The same of a statement about one row. */
+int query_run_id(struct conn *c, const char *sql, int64_t id, struct err *err);
 /* Ready to be bound and stepped again. */
 void query_reset(struct query *q);
 void query_end(struct query *q);

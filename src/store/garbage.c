@@ -48,6 +48,18 @@ static int nar_used(struct conn *c, int64_t nar, struct err *err)
 	return r;
 }
 
+/* Runs a statement that deletes one row at the most. 1: it did, and *ret is what it returned. */
+static int delete_one(struct query *q, int64_t *ret, struct err *err)
+{
+	int r = query_step(q, err);
+
+	*ret = r > 0 ? query_int(q, 0) : 0;
+	if (r > 0)
+		r = query_step(q, err) < 0 ? err->code : 1; /* ends the statement */
+	query_end(q);
+	return r;
+}
+
 int garbage_bodies(struct conn *c, int64_t nar, struct err *err)
 {
 	struct query q;
@@ -61,11 +73,7 @@ int garbage_bodies(struct conn *c, int64_t nar, struct err *err)
 			"DELETE FROM body WHERE id = (SELECT id FROM body WHERE nar = ?1 LIMIT 1)"
 			" RETURNING glue");
 		query_bind_int(&q, 1, nar);
-		r = query_step(&q, err);
-		glue = r > 0 ? query_int(&q, 0) : 0;
-		if (r > 0)
-			r = query_step(&q, err) < 0 ? err->code : 1; /* ends the statement */
-		query_end(&q);
+		r = delete_one(&q, &glue, err);
 		if (r <= 0)
 			return r;
 		r = garbage_object(c, glue, err);
@@ -87,12 +95,7 @@ int garbage_nar(struct conn *c, int64_t nar, struct err *err)
 		return r;
 	query_init(&q, c, "DELETE FROM nar WHERE id = ?1 RETURNING object");
 	query_bind_int(&q, 1, nar);
-	r = query_step(&q, err);
-	if (r > 0) {
-		object = query_int(&q, 0);
-		r = query_step(&q, err) < 0 ? err->code : 1;
-	}
-	query_end(&q);
+	r = delete_one(&q, &object, err);
 	return r > 0 ? garbage_object(c, object, err) : r;
 }
 
@@ -110,15 +113,13 @@ void blob_parts_release(struct blob_parts *parts)
 	id_list_release(&parts->nars);
 }
 
-/* Runs a query about a blob; its first column is an id. */
-static int ids_read(struct conn *c, const char *sql, int64_t blob, struct id_list *ret,
-		    struct err *err)
+int id_list_read(struct conn *c, const char *sql, int64_t id, struct id_list *ret, struct err *err)
 {
 	struct query q;
 	int r;
 
 	query_init(&q, c, sql);
-	query_bind_int(&q, 1, blob);
+	query_bind_int(&q, 1, id);
 	while ((r = query_step(&q, err)) > 0) {
 		array_grow(ret->items, ret->cap, ret->len + 1);
 		ret->items[ret->len++] = query_int(&q, 0);
@@ -127,29 +128,20 @@ static int ids_read(struct conn *c, const char *sql, int64_t blob, struct id_lis
 	return r;
 }
 
-static int blob_run(struct conn *c, const char *sql, int64_t blob, struct err *err)
-{
-	struct query q;
-
-	query_init(&q, c, sql);
-	query_bind_int(&q, 1, blob);
-	return query_run(&q, err);
-}
-
 int blob_parts_take(struct conn *c, int64_t blob, struct blob_parts *ret, struct err *err)
 {
-	int r = ids_read(c,
-			 "SELECT object FROM blob_part WHERE blob = ?1 UNION"
-			 " SELECT object FROM blob WHERE id = ?1 AND object IS NOT NULL",
-			 blob, &ret->objects, err);
+	int r = id_list_read(c,
+			     "SELECT object FROM blob_part WHERE blob = ?1 UNION"
+			     " SELECT object FROM blob WHERE id = ?1 AND object IS NOT NULL",
+			     blob, &ret->objects, err);
 
 	if (r >= 0)
-		r = ids_read(c, "SELECT DISTINCT nar FROM layer_path WHERE blob = ?1", blob,
-			     &ret->nars, err);
+		r = id_list_read(c, "SELECT DISTINCT nar FROM layer_path WHERE blob = ?1", blob,
+				 &ret->nars, err);
 	if (r >= 0)
-		r = blob_run(c, "DELETE FROM blob_part WHERE blob = ?1", blob, err);
+		r = query_run_id(c, "DELETE FROM blob_part WHERE blob = ?1", blob, err);
 	if (r >= 0)
-		r = blob_run(c, "DELETE FROM layer_path WHERE blob = ?1", blob, err);
+		r = query_run_id(c, "DELETE FROM layer_path WHERE blob = ?1", blob, err);
 	return r;
 }
 
@@ -187,7 +179,7 @@ static int pending_run(struct conn *c, const char *sql, struct use_key item, str
 static int names_delete(struct conn *c, struct use_key item, struct err *err)
 {
 	for (;;) {
-		int64_t object = 0;
+		int64_t object;
 		struct query q;
 		int r;
 
@@ -198,12 +190,7 @@ static int names_delete(struct conn *c, struct use_key item, struct err *err)
 			   " RETURNING object");
 		query_bind_int(&q, 1, item.a);
 		query_bind_int(&q, 2, item.b);
-		r = query_step(&q, err);
-		if (r > 0) {
-			object = query_int(&q, 0);
-			r = query_step(&q, err) < 0 ? err->code : 1; /* ends the statement */
-		}
-		query_end(&q);
+		r = delete_one(&q, &object, err);
 		if (r > 0 && object)
 			r = garbage_object(c, object, err) < 0 ? err->code : 1;
 		if (r <= 0)

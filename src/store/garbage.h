@@ -22,6 +22,8 @@ struct id_list {
 	int64_t *items; /* owned */
 	size_t len, cap;
 };
+/* Adds the first column of what a query about the row `id` gives. */
+int id_list_read(struct conn *c, const char *sql, int64_t id, struct id_list *ret, struct err *err);
 void id_list_release(struct id_list *l);
 #define cleanup_id_list __attribute__((cleanup(id_list_release)))
 

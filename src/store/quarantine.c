@@ -131,15 +131,6 @@ int quarantine_object(struct store *s, int64_t object, struct err *err)
 
 /* ---- Getting back ---- */
 
-static int run_for(struct conn *c, const char *sql, int64_t id, struct err *err)
-{
-	struct query q;
-
-	query_init(&q, c, sql);
-	query_bind_int(&q, 1, id);
-	return query_run(&q, err);
-}
-
 int blob_heal(struct conn *c, int64_t blob, int64_t object, struct err *err)
 {
 	cleanup_blob_parts struct blob_parts parts = {0};
@@ -214,7 +205,8 @@ static int repair_glue(struct repair *k, struct err *err)
 static int listing_job(struct conn *c, void *arg, struct err *err)
 {
 	struct repair *k = arg;
-	int r = run_for(c, "DELETE FROM document WHERE object = ?1 AND tree = 0", k->object, err);
+	int r = query_run_id(c, "DELETE FROM document WHERE object = ?1 AND tree = 0", k->object,
+			     err);
 
 	return r < 0 ? r : garbage_object(c, k->object, err);
 }

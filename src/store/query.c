@@ -80,6 +80,15 @@ int query_run(struct query *q, struct err *err)
 	return r < 0 ? r : 0;
 }
 
+int query_run_id(struct conn *c, const char *sql, int64_t id, struct err *err)
+{
+	struct query q;
+
+	query_init(&q, c, sql);
+	query_bind_int(&q, 1, id);
+	return query_run(&q, err);
+}
+
 void query_reset(struct query *q)
 {
 	if (q->stmt)

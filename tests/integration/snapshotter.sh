@@ -365,15 +365,9 @@ git_version() {
     run "$REGISTRY/$1" /bin/git --version 2>&1
 }
 # A mirror comes first, which has the image, and not what refers to it.
-MIRROR=127.0.0.1:$(free_port)
-cat >"$T/mirror.yml" <<YAML
-version: 0.1
-log: {level: warn}
-storage: {filesystem: {rootdirectory: $T/mirror}}
-http: {addr: $MIRROR}
-YAML
-start_server mirror docker-registry serve "$T/mirror.yml"
-wait_http "http://$MIRROR/v2/" || die "docker-registry does not start: $(tail -n 5 "$T/mirror.log")"
+own=$REGISTRY
+REGISTRY_QUIET=false start_registry mirror
+MIRROR=$REGISTRY REGISTRY=$own
 skopeo_copy "oci:$T/signed:git" "docker://$MIRROR/signed:1"
 printf '[host."http://%s"]\n  capabilities = ["pull", "resolve"]\n' "$MIRROR" "$REGISTRY" >"$T/certs/${REGISTRY/:/_}_/hosts.toml"
 restart_strict --trusted-key "$K"
